@@ -1,0 +1,27 @@
+"""Files that no reader ever meets half written: they are made beside their place and renamed into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a path to write to; renamed to `path` when the block ends well, removed when it does not.
+
+        with replacing("yolov3.weights") as temporary:
+            temporary.write_bytes(data)
+
+    The temporary name keeps the ending, as writers of pictures and videos choose the format by it.
+    """
+    place = Path(path)
+    temporary = place.with_name(f".{place.stem}.{os.getpid()}.part{place.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, place)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

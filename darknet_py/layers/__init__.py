@@ -1,0 +1,43 @@
+"""The layers: one file for each kind of section. Importing a file adds its kind to KINDS."""
+
+from darknet_py.layers import (
+    activation,
+    avgpool,
+    batchnorm,
+    connected,
+    contrastive,
+    conv_lstm,
+    convolutional,
+    cost,
+    crnn,
+    crop,
+    deconvolutional,
+    detection,
+    dropout,
+    empty,
+    gaussian_yolo,
+    gru,
+    history,
+    implicit,
+    l2norm,
+    local,
+    logistic,
+    lstm,
+    maxpool,
+    normalization,
+    region,
+    reorg,
+    rnn,
+    route,
+    sam,
+    scale_channels,
+    shortcut,
+    softmax,
+    upsample,
+    yolo,
+)
+from darknet_py.layers.head import Candidates, Head
+from darknet_py.layers.layer import KINDS, Layer, Place, Shape, Stored
+from darknet_py.layers.net import NetOptions
+
+__all__ = ["KINDS", "Candidates", "Head", "Layer", "NetOptions", "Place", "Shape", "Stored"]

@@ -1,0 +1,196 @@
+"""[convolutional]: with batch norm, groups, dilation, binary and xnor weights, shared weights, antialiasing (Darknet: convolutional_layer.c)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.batchnorm import BATCH_NORM_NAMES, Normalised, uniform_
+from darknet_py.layers.layer import LayerOptions, Place, Shape, Stored, positive
+from darknet_py.options import option
+
+
+class Convolutional(Normalised, kinds=("convolutional", "conv")):
+    stored_names = ("biases", *BATCH_NORM_NAMES, "weights")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        filters: int = option(1, "channels of the output", least=1)
+        size: int = option(1, "width and height of the kernel, pixels", least=1)
+        stride: int = option(1, "step in both directions, pixels", least=1)
+        stride_x: int | None = option(None, "horizontal step; default: stride", least=1)
+        stride_y: int | None = option(None, "vertical step; default: stride", least=1)
+        pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, whatever `padding` says")
+        padding: int = option(0, "pixels of zeros on each side, where pad=0", least=0)
+        groups: int = option(1, "input and output channels fall into so many groups, each convolved alone", least=0)
+        dilation: int = option(1, "distance between the kernel's taps, pixels; 1 where size=1", least=1)
+        activation: str = activation_option("logistic")
+        batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
+        cbn: int = option(0, "1: batch norm as in batch_normalize=1, its training statistics taken over several mini-batches")
+        binary: int = option(0, "1: each filter's weights count as their sign times the filter's mean absolute weight")
+        xnor: int = option(0, "1: as binary=1, and the inputs count as their sign; groups=1 then")
+        bin_output: int = option(0, "with xnor: the activation is left out where only xnor convolutions read this layer")
+        flipped: int = option(0, "1: the .weights file holds this layer's weights transposed", use="load")
+        share_index: int | None = option(None, "use the weights of this layer (relative if negative); the file then holds none here")
+        antialiasing: int = option(0, "1, 2: convolve with stride 1, then blur with the stride (1: 3x3 binomial, 2: 2x2 mean)")
+        assisted_excitation: float = option(0.0, "adds attention from the truth boxes, fading with the iterations", use="training")
+        sway: int = option(0, "1: weights turned in training by +-angle (GPU)", use="training")
+        rotate: int = option(0, "1: weights turned in training by 90 degrees (GPU)", use="training")
+        stretch: int = option(0, "1: weights stretched in training (GPU)", use="training")
+        stretch_sway: int = option(0, "1: weights stretched and turned in training (GPU)", use="training")
+        angle: float = option(15.0, "of sway and stretch_sway, degrees", use="training")
+        grad_centr: int = option(0, "1: gradients are centred to mean 0 (GPU)", use="training")
+        reverse: float = option(0.0, "1: the gradient is reversed", use="training")
+        dot: float = option(0.0, "a penalty on filters that resemble each other (Darknet has it switched off)", use="training")
+        coordconv: int = option(0, "read by Darknet, used nowhere", use="none")
+        stream: int = option(-1, "CUDA stream number", use="none")
+        wait_stream: int = option(-1, "CUDA stream to wait for", use="none")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        shape = place.image()
+        self.xnor = bool(options.xnor)
+        self.binary = bool(options.binary or options.xnor)
+        self.groups = 1 if self.xnor else max(options.groups, 1)
+        self.dilation = options.dilation if options.size > 1 else 1
+        self.padding = options.size // 2 if options.pad else options.padding
+        blur_stride = (options.stride_y or options.stride, options.stride_x or options.stride)
+        self.stride = (1, 1) if options.antialiasing else blur_stride
+        if shape.c % self.groups or options.filters % self.groups:
+            place.fail("groups", f"{shape.c} input channels and {options.filters} filters must both divide by it")
+        height, width = (
+            (length + 2 * self.padding - options.size) // stride + 1
+            for length, stride in zip((shape.h, shape.w), self.stride, strict=True)
+        )
+        positive(place, "size", (height, width), f"a kernel of size {options.size}")
+        if self.dilation > 1 and self._true_size(shape) != (height, width):
+            place.fail("dilation", "Darknet computes the output's size without it; use an odd size with pad=1")
+        self.host_shape = Shape.image(options.filters, height, width)  # before the blur
+        self.check_count(place, "filters", "the output", self.host_shape.count)
+        count = options.filters * (shape.c // self.groups) * options.size**2
+        self.check_count(place, "filters", "the weights", count)
+        self.shared = options.share_index is not None
+        if self.shared:
+            self._share(place, count)
+        else:
+            self.make_normalisation(options.filters, bool(options.batch_normalize or options.cbn))
+            self.weights = self.empty(options.filters, shape.c // self.groups, options.size, options.size)
+        self.blur: Blur | None = Blur(self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
+        self.shape = self.blur.shape if self.blur else self.host_shape
+        if sum(map(bool, (options.sway, options.rotate, options.stretch, options.stretch_sway))) > 1:
+            place.fail("sway", "only one of sway, rotate, stretch and stretch_sway can be used")
+
+    def _true_size(self, shape: Shape) -> tuple[int, int]:
+        reach = self.dilation * (self.options.size - 1) + 1
+        pad = 2 * self.padding * self.dilation
+        height, width = ((n + pad - reach) // s + 1 for n, s in zip((shape.h, shape.w), self.stride, strict=True))
+        return height, width
+
+    def _share(self, place: Place, count: int) -> None:
+        other = place.earlier[place.layer("share_index", self.options.share_index)]
+        if not isinstance(other, Convolutional) or (
+            (other.weights.numel(), other.input.c, other.options.filters, other.options.size)
+            != (count, place.input.c, self.options.filters, self.options.size)
+        ):
+            place.fail("share_index", f"layer {other.index} is no convolution with this size, channels and filters")
+        self.biases, self.scales, self.weights = other.biases, other.scales, other.weights
+        self.rolling_mean, self.rolling_variance = other.rolling_mean, other.rolling_variance
+        self.shared_with = (other,)  # a tuple, so that the other is no submodule of this one
+
+    def stored(self) -> Iterator[Stored]:
+        if self.shared:
+            return
+        for one in super().stored():
+            yield one._replace(transposed="always") if one.name == "weights" and self.options.flipped else one
+
+    def initialise(self, generator: torch.Generator) -> None:
+        if not self.shared:
+            self.initialise_normalisation()
+            fan_in = self.weights[0].numel()
+            uniform_(self.weights, math.sqrt(2.0 / fan_in), generator)
+
+    def fuse(self) -> None:
+        if self.shared:
+            other = self.shared_with[0]
+            self.biases, self.scales, self.weights = other.biases, other.scales, other.weights
+            self.rolling_mean, self.rolling_variance = other.rolling_mean, other.rolling_variance
+        else:
+            self.fold_normalisation(self.weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self._binarised() if self.binary else self.weights
+        padding = self.padding * self.dilation
+        if self.xnor:
+            x = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+            if self.stride[0] == self.stride[1]:  # the bit-packed convolution has no 0: outside the picture counts as -1
+                x = F.pad(x, (padding,) * 4, value=-1.0)
+                padding = 0
+        if self.scales is None:
+            x = F.conv2d(x, weights, self.biases, self.stride, padding, self.dilation, self.groups)
+        else:
+            x = self.normalise(F.conv2d(x, weights, None, self.stride, padding, self.dilation, self.groups))
+        if not (self.options.bin_output and self.xnor) or self.read_by_name:
+            x = activate(x, self.options.activation, own=True)
+        return self.blur(x) if self.blur is not None else x
+
+    def _binarised(self) -> Tensor:
+        size = self.weights.abs().mean((1, 2, 3), keepdim=True)
+        return torch.where(self.weights > 0, size, -size)
+
+    @property
+    def bflops(self) -> float:
+        count = 2.0 * self.weights.numel() * self.host_shape.h * self.host_shape.w / 1e9
+        return count / 32 if self.xnor else count
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "filters": self.options.filters,
+            "size": self.options.size,
+            "stride": self.stride[1],
+            "stride_x": self.stride[1],
+            "stride_y": self.stride[0],
+            "pad": self.padding,
+            "groups": self.groups,
+            "dilation": self.dilation,
+            "activation": self.options.activation,
+            "batch_normalize": 2 if self.options.cbn else self.options.batch_normalize,
+            "binary": self.options.binary,
+            "xnor": self.options.xnor,
+            "antialiasing": self.options.antialiasing,
+            "flipped": self.options.flipped,
+            "nweights": self.weights.numel(),
+        }
+
+    def filters_text(self) -> str:
+        return f"{self.options.filters}" + (f"/{self.groups}" if self.groups > 1 else "")
+
+    def size_text(self) -> str:
+        vertical, horizontal = self.stride
+        step = str(horizontal) if vertical == horizontal else f"{horizontal}x{vertical}"
+        return f"{self.options.size} x {self.options.size}/ {step}" + (f"({self.dilation})" if self.dilation > 1 else "")
+
+
+class Blur(torch.nn.Module):
+    """The low-pass filter of `antialiasing`, each channel alone: 1: [1 2 1] x [1 2 1]/16, one pixel of padding; 2: the mean of 2x2."""
+
+    kernel: Tensor
+
+    def __init__(self, shape: Shape, antialiasing: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 1.0] if antialiasing == 2 else [1.0, 2.0, 1.0])
+        kernel = torch.outer(line, line)
+        self.register_buffer("kernel", (kernel / kernel.sum()).expand(shape.c, 1, -1, -1).contiguous(), persistent=False)
+        self.padding = 0 if antialiasing == 2 else 1
+        self.stride = stride
+        height, width = ((n + 2 * self.padding - len(line)) // s + 1 for n, s in zip((shape.h, shape.w), stride, strict=True))
+        self.shape = Shape.image(shape.c, height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, None, self.stride, self.padding, 1, self.kernel.shape[0])

@@ -1,0 +1,34 @@
+"""[cost]: a loss at the end of a classifier; in inference its input unchanged (Darknet: cost_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
+from darknet_py.options import option
+
+# pjreddie's program knows seg, L1 and wgan too; AlexeyAB's goes on with sse for what it does not know.
+COST_TYPES = ("sse", "masked", "smooth", "seg", "L1", "wgan")
+
+
+class Cost(Layer, kinds=("cost",)):
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        type: str = option("sse", "squared error, masked where the truth is -1234, or Huber", choices=COST_TYPES, otherwise="sse", use="training")
+        scale: float = option(1.0, "multiplies the gradient", use="training")
+        ratio: float = option(0.0, "only this part of the largest gradients counts (GPU), 0..1", use="training")
+        noobj: float = option(1.0, "gradient's scale where there is no object (pjreddie)", use="training")
+        thresh: float = option(0.0, "smaller gradients count as 0 (pjreddie)", use="training")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.shape = Shape.flat(place.input.count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def describe(self) -> dict[str, Any]:
+        return {"cost_type": self.options.type, "scale": self.options.scale, "ratio": self.options.ratio}

@@ -1,0 +1,74 @@
+"""[crnn]: a recurrent layer whose parts are convolutions (Darknet: crnn_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from darknet_py.layers.activation import activation_option
+from darknet_py.layers.convolutional import Convolutional
+from darknet_py.layers.layer import LayerOptions, Place, Shape
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionOptions(LayerOptions):
+    """What the convolutions inside [crnn] and [conv_lstm] share."""
+
+    size: int = option(3, "width and height of the kernels, pixels", least=1)
+    stride: int = option(1, "step of the kernels, pixels", least=1)
+    dilation: int = option(1, "distance between the kernels' taps, pixels", least=1)
+    pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, whatever `padding` says")
+    padding: int = option(0, "pixels of zeros on each side, where pad=0", least=0)
+    groups: int = option(1, "groups of the convolutions", least=1)
+    batch_normalize: int = option(0, "1: the convolutions inside normalise")
+    xnor: int = option(0, "1: the convolutions inside have binary weights and inputs")
+
+    def convolution(self, place: Place, shape: Shape, filters: int, activation: str) -> Convolutional:
+        options = Convolutional.Options(
+            filters=filters, size=self.size, stride=self.stride, dilation=self.dilation, pad=self.pad, padding=self.padding,
+            groups=self.groups, activation=activation, batch_normalize=self.batch_normalize, xnor=self.xnor,
+        )  # fmt: skip
+        return Convolutional(options, place.part(shape))
+
+
+class Crnn(Recurrent, kinds=("crnn",)):
+    parts = ("input_layer", "self_layer", "output_layer")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(ConvolutionOptions):
+        output: int = option(1, "channels of the output", least=1)
+        hidden: int = option(1, "channels of the state", least=1)
+        activation: str = activation_option("logistic")
+        shortcut: int = option(0, "1: the old state is added to the new one")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        shape = place.image()
+        self.input_layer = options.convolution(place, shape, options.hidden, options.activation)
+        self.hidden = self.input_layer.shape
+        self.self_layer = options.convolution(place, self.hidden, options.hidden, options.activation)
+        if self.self_layer.shape != self.hidden:
+            place.fail("size", f"the state changes its size, {self.hidden} → {self.self_layer.shape}; use stride=1 and pad=1")
+        self.output_layer = options.convolution(place, self.hidden, options.output, options.activation)
+        self.shape = self.output_layer.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        old = self.state("hidden", x, *self.hidden[:3])
+        state = self.input_layer(x) + self.self_layer(old)
+        if self.options.shortcut:
+            state = state + old
+        self.states["hidden"] = state.detach()
+        return self.output_layer(state)
+
+    def describe(self) -> dict[str, Any]:
+        return {"hidden": self.hidden.count, "hidden_filters": self.options.hidden, "activation": self.options.activation}
+
+    def filters_text(self) -> str:
+        return str(self.options.output)
+
+    def size_text(self) -> str:
+        return self.output_layer.size_text()

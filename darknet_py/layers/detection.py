@@ -1,0 +1,81 @@
+"""[detection], the head of YOLOv1 (Darknet: detection_layer.c).
+
+Its input is flat: classes of every cell, then an objectness of every box, then x, y, w, h of every box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.head import Candidates, Head
+from darknet_py.layers.layer import LayerOptions, Place, Shape
+from darknet_py.options import option
+
+
+class Detection(Head, kinds=("detection",)):
+    corrected: ClassVar[bool] = False  # Darknet leaves these boxes as they are, letterbox or not
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        coords: int = option(1, "coordinates of a box", least=1)
+        classes: int = option(1, "number of classes", least=0, most=1_000_000)
+        num: int = option(1, "boxes of each cell", least=1, most=100_000)
+        side: int = option(7, "cells in a row, and in a column", least=1, most=65536)
+        softmax: int = option(0, "1: class probabilities are a softmax; 0: they are taken as they come")
+        sqrt: int = option(0, "1: the layer before gives the roots of width and height")
+        rescore: int = option(0, "1: the truth of the objectness is the IoU", use="training")
+        max: int = option(200, "most truths per picture", use="training")
+        coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
+        forced: int = option(0, "1: small objects train a cell's second box", use="training")
+        object_scale: float = option(1.0, "multiplies the gradient of the objectness where an object is", use="training")
+        noobject_scale: float = option(1.0, "multiplies the gradient of the objectness where none is", use="training")
+        class_scale: float = option(1.0, "multiplies the gradient of classes", use="training")
+        jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
+        resize: float = option(1.0, "zoom varies by up to this factor", use="training")
+        random: float = option(0.0, "picks a random box for training in the first 64,000 pictures", use="training")
+        reorg: int = option(0, "read by Darknet, used nowhere", use="none")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.classes = options.classes
+        needed = options.side**2 * ((1 + options.coords) * options.num + options.classes)
+        if place.input.count != needed:
+            formula = f"{options.side} x {options.side} cells x ({options.num} x (1+{options.coords}) + {options.classes})"
+            place.fail(None, f"layer {self.index - 1} gives {place.input.count} values, {formula} = {needed} are needed")
+        self.shape = Shape.flat(needed)
+        if options.coords != 4:
+            place.fail("coords", "a box has 4 coordinates; write coords=4")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, count)"""
+        x = x.flatten(1)
+        if not self.options.softmax:
+            return x
+        classes = self.options.side**2 * self.classes
+        cells = x[:, :classes].unflatten(1, (-1, self.classes)).softmax(2).flatten(1)
+        return torch.cat((cells, x[:, classes:]), 1)
+
+    def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+        side, num = self.options.side, self.options.num
+        x = self.forward(raw).float()
+        classes, scales, boxes = x.split((side**2 * self.classes, side**2 * num, side**2 * num * 4), 1)
+        scale = scales.unflatten(1, (side**2, num))  # (n, cells, num)
+        probs = scale[..., None] * classes.unflatten(1, (side**2, 1, self.classes))
+        probs = probs * (probs > thresh)
+        image, cell, box = (probs > 0).any(-1).nonzero(as_tuple=True)
+        chosen = boxes.unflatten(1, (side**2, num, 4))[image, cell, box]
+        centre = (chosen[:, :2] + torch.stack((cell % side, cell // side), 1)) / side
+        sides = chosen[:, 2:] ** 2 if self.options.sqrt else chosen[:, 2:]
+        return Candidates(image, torch.cat((centre, sides), 1), scale[image, cell, box], probs[image, cell, box])
+
+    def describe(self) -> dict[str, Any]:
+        options = self.options
+        names = (
+            "classes", "side", "coords", "softmax", "sqrt", "rescore", "forced", "coord_scale", "object_scale", "noobject_scale",
+            "class_scale", "jitter",
+        )  # fmt: skip
+        return {"n": options.num, "max_boxes": options.max} | {name: getattr(options, name) for name in names}

@@ -1,0 +1,47 @@
+"""[gru]: a gated recurrent unit; its candidate passes the logistic function, not tanh (Darknet: gru_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.layer import LayerOptions, Place, Shape
+from darknet_py.layers.rnn import Recurrent, connected
+from darknet_py.options import option
+
+
+class Gru(Recurrent, kinds=("gru",)):
+    parts = ("input_z", "input_r", "input_h", "state_z", "state_r", "state_h")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        output: int = option(1, "values of the output, which is also the state", least=1)
+        batch_normalize: int = option(0, "1: the six connected layers inside normalise")
+        tanh: int = option(0, "1: the candidate passes tanh (pjreddie)")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        for gate in "zrh":
+            setattr(self, f"input_{gate}", connected(place, place.input.count, options.output, "linear", options.batch_normalize))
+            setattr(self, f"state_{gate}", connected(place, options.output, options.output, "linear", options.batch_normalize))
+        self.shape = Shape.flat(options.output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, output)"""
+        state = self.state("output", x, self.options.output)
+        z = (self.input_z(x) + self.state_z(state)).flatten(1).sigmoid()
+        r = (self.input_r(x) + self.state_r(state)).flatten(1).sigmoid()
+        candidate = (self.input_h(x) + self.state_h(r * state)).flatten(1)
+        candidate = torch.tanh(candidate) if self.options.tanh else candidate.sigmoid()
+        output = z * state + (1 - z) * candidate
+        self.states["output"] = output.detach()
+        return output
+
+    def describe(self) -> dict[str, Any]:
+        return {"batch_normalize": self.options.batch_normalize}
+
+    def filters_text(self) -> str:
+        return str(self.options.output)

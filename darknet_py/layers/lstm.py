@@ -1,0 +1,47 @@
+"""[lstm]: long short-term memory (Darknet: lstm_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from darknet_py.layers.layer import LayerOptions, Place, Shape
+from darknet_py.layers.rnn import Recurrent, connected
+from darknet_py.options import option
+
+
+class Lstm(Recurrent, kinds=("lstm",)):
+    parts = ("wf", "wi", "wg", "wo", "uf", "ui", "ug", "uo")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        output: int = option(1, "values of the output, which is also the state", least=1)
+        batch_normalize: int = option(0, "1: the eight connected layers inside normalise")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        for gate in "figo":
+            setattr(self, f"w{gate}", connected(place, options.output, options.output, "linear", options.batch_normalize))
+            setattr(self, f"u{gate}", connected(place, place.input.count, options.output, "linear", options.batch_normalize))
+        self.shape = Shape.image(options.output, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, output, 1, 1)"""
+        cell = self.state("cell", x, self.options.output, 1, 1)
+        hidden = self.state("hidden", x, self.options.output, 1, 1)
+        f = (self.wf(hidden) + self.uf(x)).sigmoid()
+        i = (self.wi(hidden) + self.ui(x)).sigmoid()
+        g = (self.wg(hidden) + self.ug(x)).tanh()
+        o = (self.wo(hidden) + self.uo(x)).sigmoid()
+        cell = f * cell + i * g
+        hidden = o * cell.tanh()
+        self.states.update(cell=cell.detach(), hidden=hidden.detach())
+        return hidden
+
+    def describe(self) -> dict[str, Any]:
+        return {"batch_normalize": self.options.batch_normalize}
+
+    def filters_text(self) -> str:
+        return str(self.options.output)

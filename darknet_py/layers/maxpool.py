@@ -1,0 +1,122 @@
+"""[maxpool] and [local_avgpool], one geometry: the padding is a total, half of it (rounded down) left and above (Darknet: maxpool_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.convolutional import Blur
+from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape, positive
+from darknet_py.options import option
+
+
+def windows(room: int, stride: int) -> int:
+    """How many windows fit; C's division rounds towards 0, so that a window may be a little larger than its input."""
+    return room // stride + 1 if room >= 0 else 1 - (-room // stride)
+
+
+class Pool(Layer):
+    """A window that slides over each channel: what [maxpool] and [local_avgpool] have in common."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        stride: int = option(1, "step in both directions, pixels", least=1)
+        stride_x: int | None = option(None, "horizontal step; default: stride", least=1)
+        stride_y: int | None = option(None, "vertical step; default: stride", least=1)
+        size: int | None = option(None, "width and height of the window, pixels; default: stride", least=1)
+        padding: int | None = option(None, "pixels outside the picture, both sides together; default: size-1", least=0)
+
+    def set_geometry(self, place: Place, antialiasing: int = 0) -> Shape:
+        """Sets size, stride, pad; returns the output's shape."""
+        options, shape = self.options, place.image()
+        self.size = options.size or options.stride
+        self.given_stride = (options.stride_y or options.stride, options.stride_x or options.stride)
+        self.stride = (1, 1) if antialiasing else self.given_stride
+        self.pad = self.size - 1 if options.padding is None else options.padding
+        height, width = (windows(n + self.pad - self.size, s) for n, s in zip((shape.h, shape.w), self.stride, strict=True))
+        positive(place, "size", (height, width), f"a window of size {self.size}")
+        return Shape.image(shape.c, height, width)
+
+    def margins(self, x: Tensor) -> list[int]:
+        """[left, right, top, bottom] in pixels for this input; right and bottom are what the last window needs."""
+        sides = []
+        for length, stride in ((x.shape[-1], self.stride[1]), (x.shape[-2], self.stride[0])):
+            count = windows(length + self.pad - self.size, stride)
+            sides += [self.pad // 2, max(0, (count - 1) * stride + self.size - length - self.pad // 2)]
+        return sides
+
+    @property
+    def bflops(self) -> float:
+        return self.size**2 * self.input.c * self.shape.h * self.shape.w / 1e9
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "stride": self.stride[1],
+            "stride_x": self.stride[1],
+            "stride_y": self.stride[0],
+            "pad": self.pad,
+            "maxpool_depth": getattr(self.options, "maxpool_depth", 0),
+            "antialiasing": getattr(self.options, "antialiasing", 0),
+        }
+
+    def size_text(self) -> str:
+        vertical, horizontal = self.stride
+        return f"{self.size} x {self.size}/ " + (str(horizontal) if vertical == horizontal else f"{horizontal}x{vertical}")
+
+
+class Maxpool(Pool, kinds=("maxpool", "max")):
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Pool.Options):
+        maxpool_depth: int = option(0, "1: the maximum over channels k, k+out_channels, k+2*out_channels, … of each pixel")
+        out_channels: int = option(1, "with maxpool_depth: channels of the output", least=1)
+        antialiasing: int = option(0, "1, 2: pool with stride 1, then blur with the stride (see [convolutional])")
+        maxpool_zero_nonmax: int = option(0, "1: all but the maxima are zeroed in the input, in training", use="training")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.host_shape = self.set_geometry(place, options.antialiasing)
+        if options.maxpool_depth:
+            if options.out_channels > place.input.c:
+                place.fail("out_channels", f"the input has {place.input.c} channels; write that or less")
+            self.host_shape = Shape.image(options.out_channels, place.input.h, place.input.w)
+        blurred = options.antialiasing and not options.maxpool_depth
+        self.blur: Blur | None = Blur(self.host_shape, options.antialiasing, self.given_stride) if blurred else None
+        self.shape = self.blur.shape if self.blur else self.host_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.options.maxpool_depth:
+            return self._over_channels(x)
+        left, right, top, bottom = self.margins(x)
+        if left == right == top == bottom and 2 * left <= self.size:
+            x = F.max_pool2d(x, self.size, self.stride, left)
+        else:
+            if left or right or top or bottom:
+                x = F.pad(x, (left, right, top, bottom), value=float("-inf"))
+            x = F.max_pool2d(x, self.size, self.stride)
+        return self.blur(x) if self.blur is not None else x
+
+    def _over_channels(self, x: Tensor) -> Tensor:
+        channels = self.options.out_channels
+        missing = -x.shape[1] % channels
+        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=float("-inf")) if missing else x
+        return x.unflatten(1, (-1, channels)).amax(1)
+
+
+class LocalAvgpool(Pool, kinds=("local_avgpool", "local_avg")):
+    """The mean over the pixels of the window that lie inside the picture."""
+
+    def __init__(self, options: Pool.Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.shape = self.set_geometry(place)
+
+    def forward(self, x: Tensor) -> Tensor:
+        margins = self.margins(x)
+        inside = F.pad(torch.ones_like(x[:1, :1]), margins)
+        area = self.size**2
+        total = F.avg_pool2d(F.pad(x, margins), self.size, self.stride) * area
+        return total / (F.avg_pool2d(inside, self.size, self.stride) * area)

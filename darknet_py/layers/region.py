@@ -1,0 +1,109 @@
+"""[region], the head of YOLOv2 and YOLO9000 (Darknet: region_layer.c).
+
+Each anchor has a block of channels x, y, w, h, objectness, classes; anchors are in cells, not pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.head import Candidates, Head, cells, read_anchors
+from darknet_py.layers.layer import LayerOptions, Place
+from darknet_py.layers.softmax import read_tree
+from darknet_py.options import option
+
+
+class Region(Head, kinds=("region",)):
+    anchors: Tensor
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        coords: int = option(4, "coordinates of a box", least=4, most=4)
+        classes: int = option(20, "number of classes", least=0, most=1_000_000)
+        num: int = option(1, "number of anchors", least=1, most=100_000)
+        anchors: tuple[float, ...] = option((), "widths and heights of the anchors, cells")
+        softmax: int = option(0, "1: class probabilities are a softmax; 0: they are taken as they come")
+        tree: str = option("", "file of a class tree: a softmax over the children of each node")
+        map: str = option("", "file of the tree classes that a data set's classes are", use="training")
+        classfix: int = option(0, "-1: boxes with an objectness under .5 have no class")
+        background: int = option(0, "1: no objectness (pjreddie)", use="refused")
+        max: int = option(200, "most truths per picture", use="training")
+        log: int = option(0, "read by Darknet, used nowhere", use="none")
+        sqrt: int = option(0, "read by Darknet, used nowhere", use="none")
+        absolute: int = option(0, "read by Darknet, used nowhere", use="none")
+        focal_loss: int = option(0, "1: focal loss for classes", use="training")
+        jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
+        resize: float = option(1.0, "zoom varies by up to this factor", use="training")
+        rescore: int = option(0, "1: the truth of the objectness is the IoU", use="training")
+        thresh: float = option(0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training")
+        random: float = option(0.0, "1: the network's size varies while training", use="training")
+        coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
+        object_scale: float = option(1.0, "multiplies the gradient of the objectness where an object is", use="training")
+        noobject_scale: float = option(1.0, "multiplies the gradient of the objectness where none is", use="training")
+        mask_scale: float = option(1.0, "multiplies the gradient of masks", use="training")
+        class_scale: float = option(1.0, "multiplies the gradient of classes", use="training")
+        bias_match: int = option(0, "1: truths are matched with anchors, 0: with predicted sizes", use="training")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.classes = options.classes
+        self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, ()), persistent=False)
+        needed = f"{options.num} anchors x ({options.classes}+{options.coords}+1)"
+        self.set_input(place, options.num * (options.classes + options.coords + 1), "classes", needed)
+        self.tree = read_tree(place, options.tree, options.classes) if options.tree else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, anchors*(5+classes), h, w) → (n, h*w*anchors*(5+classes)): box by box; objectness and classes as probabilities."""
+        entries = cells(x, len(self.anchors))
+        parts = (entries[..., :4], entries[..., 4:5].sigmoid(), self._probabilities(entries[..., 5:]))
+        return torch.cat(parts, -1).flatten(1)
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        if self.tree is not None:
+            return self.tree.softmax(logits)
+        return logits.softmax(-1) if self.options.softmax else logits
+
+    def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+        """Darknet gives every box an objectness of 1 in suppression; here only boxes with a probability over `thresh` are made."""
+        entries = cells(raw, len(self.anchors))
+        scale = entries[..., 4].float().sigmoid()
+        if self.options.classfix == -1:
+            scale = scale * (scale >= 0.5)
+        # probabilities are at most 1 after a softmax, so a box needs an objectness over the threshold
+        candidates = scale > thresh if self.tree is not None or self.options.softmax else torch.ones_like(scale, dtype=torch.bool)
+        image, row, column, anchor = candidates.nonzero(as_tuple=True)
+        chosen, scale = entries[image, row, column, anchor].float(), scale[image, row, column, anchor]
+        probs = self._scores(chosen[:, 5:], scale[:, None], thresh, class_map)
+        grid = torch.tensor(raw.shape[:1:-1], device=raw.device)  # (w, h) of the map
+        centre = (torch.stack((column, row), 1) + chosen[:, :2].sigmoid()) / grid
+        sides = chosen[:, 2:4].exp() * self.anchors[anchor] / grid
+        return Candidates(image, torch.cat((centre, sides), 1), torch.ones_like(scale), probs)
+
+    def _scores(self, logits: Tensor, scale: Tensor, thresh: float, class_map: Tensor | None) -> Tensor:
+        probs = self._probabilities(logits)
+        if self.tree is None:
+            probs = probs * scale
+            return probs * (probs > thresh)
+        probs = self.tree.along_paths(probs)
+        if class_map is not None:
+            probs = probs[:, class_map] * scale
+            return probs * (probs > thresh)
+        # region_layer.c:get_region_boxes: of all classes over .5 the last counts alone, and the objectness does not multiply it
+        sure = probs > 0.5
+        last = sure & (sure.flip(1).cumsum(1).flip(1) == 1)
+        return probs * last * (scale > thresh)
+
+    def describe(self) -> dict[str, Any]:
+        options = self.options
+        names = (
+            "classes", "coords", "softmax", "rescore", "bias_match", "absolute", "classfix", "thresh", "coord_scale", "object_scale",
+            "noobject_scale", "class_scale", "jitter", "random", "focal_loss", "log", "sqrt",
+        )  # fmt: skip
+        return {"n": options.num, "anchors": list(options.anchors), "max_boxes": options.max,
+                "has_tree": int(self.tree is not None), "has_map": int(bool(options.map))} | {
+            name: getattr(options, name) for name in names
+        }  # fmt: skip

@@ -1,0 +1,72 @@
+"""[reorg] and [reorg3d]: blocks of pixels become channels, or back (Darknet: reorg_old_layer.c, reorg_layer.c, blas.c:reorg_cpu)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape, positive
+from darknet_py.options import option
+
+
+class Reorg3d(Layer, kinds=("reorg3d",)):
+    """A pixel's block becomes channels, the block's position outermost."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        stride: int = option(1, "width and height of a block, pixels", least=1, most=65536)
+        reverse: int = option(0, "1: channels become blocks")
+        flatten: int = option(0, "1: channels become the innermost dimension (reverse=1: the outermost) (pjreddie)")
+        extra: int = option(0, "the values as they are, with so many zeros behind (pjreddie)", least=0)
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        shape, block = place.image(), options.stride**2
+        if options.extra and not options.flatten:
+            self.shape = Shape.flat(shape.count + options.extra)
+            return
+        if options.reverse:
+            self.shape = Shape.image(shape.c // block, shape.h * options.stride, shape.w * options.stride)
+        else:
+            self.shape = Shape.image(shape.c * block, shape.h // options.stride, shape.w // options.stride)
+        positive(place, "stride", (self.shape.h, self.shape.w), f"a block of {options.stride} pixels")
+        self.loop = self.loop_shape()
+        if (self.loop.c % block and not options.flatten) or self.shape.count != shape.count:
+            place.fail("stride", f"the input {shape} does not divide into blocks of {options.stride} x {options.stride}")
+
+    def loop_shape(self) -> Shape:
+        """The shape that Darknet's kernel takes for the packed side: here the output's."""
+        return self.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.options.flatten:
+            return self._flattened(x)
+        if self.options.extra:
+            return F.pad(x.flatten(1), (0, self.options.extra))
+        stride, (channels, height, width, _) = self.options.stride, self.loop
+        inner = channels // stride**2
+        if self.options.reverse:
+            x = x.reshape(-1, stride, stride, inner, height, width).permute(0, 3, 4, 1, 5, 2)
+        else:
+            x = x.reshape(-1, inner, height, stride, width, stride).permute(0, 3, 5, 1, 2, 4)
+        return x.reshape(-1, *self.shape[:3])
+
+    def _flattened(self, x: Tensor) -> Tensor:
+        inner, outer = (self.input.c, -1) if self.options.reverse else (-1, self.input.c)
+        return x.reshape(x.shape[0], outer, inner).transpose(1, 2).reshape(-1, *self.shape[:3])
+
+    def describe(self) -> dict[str, Any]:
+        return {"stride": self.options.stride, "reverse": self.options.reverse}
+
+    def size_text(self) -> str:
+        return f"/{self.options.stride}"
+
+
+class Reorg(Reorg3d, kinds=("reorg",)):
+    """The old one, of YOLOv2: the same kernel is called with the input's shape, which gives another permutation. It is meant so."""
+
+    def loop_shape(self) -> Shape:
+        return self.input

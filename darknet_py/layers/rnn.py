@@ -1,0 +1,77 @@
+"""[rnn], and the state that all recurrent layers carry from one input to the next (Darknet: rnn_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from darknet_py.layers.activation import activation_option
+from darknet_py.layers.connected import Connected
+from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
+from darknet_py.options import option
+
+
+class Recurrent(Layer):
+    """A layer with states: tensors that start at 0 and are kept until `reset` (or until the batch size changes).
+
+    One call of `forward` is one step in time.
+    """
+
+    def __init__(self, options: Any, place: Place) -> None:
+        super().__init__(options, place)
+        self.states: dict[str, Tensor] = {}
+
+    def reset(self) -> None:
+        self.states.clear()
+
+    def state(self, name: str, x: Tensor, *shape: int) -> Tensor:
+        """The state `name`, (n, *shape); zeros at the start."""
+        state = self.states.get(name)
+        if state is None or state.shape[0] != x.shape[0] or state.device != x.device or state.dtype != x.dtype:
+            return x.new_zeros((x.shape[0], *shape))
+        return state
+
+
+def connected(place: Place, inputs: int, output: int, activation: str, batch_normalize: int) -> Connected:
+    """A connected layer inside a recurrent one."""
+    options = Connected.Options(output=output, activation=activation, batch_normalize=batch_normalize)
+    return Connected(options, place.part(Shape.flat(inputs)))
+
+
+class Rnn(Recurrent, kinds=("rnn",)):
+    parts = ("input_layer", "self_layer", "output_layer")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        output: int = option(1, "values of the output", least=1)
+        hidden: int = option(1, "values of the state", least=1)
+        activation: str = activation_option("logistic")
+        batch_normalize: int = option(0, "1: the three connected layers inside normalise")
+        logistic: int = option(0, "activation of state to state: 0: as `activation`, 1: logistic, 2: loggy", least=0, most=2)
+        shortcut: int = option(0, "1: the old state is added to the new one")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        own = (options.activation, "logistic", "loggy")[options.logistic]
+        normalise = options.batch_normalize
+        self.input_layer = connected(place, place.input.count, options.hidden, options.activation, normalise)
+        self.self_layer = connected(place, options.hidden, options.hidden, own, normalise)
+        self.output_layer = connected(place, options.hidden, options.output, options.activation, normalise)
+        self.shape = self.output_layer.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, output, 1, 1)"""
+        old = self.state("hidden", x, self.options.hidden, 1, 1)
+        state = self.input_layer(x) + self.self_layer(old)
+        if self.options.shortcut:
+            state = state + old
+        self.states["hidden"] = state.detach()
+        return self.output_layer(state)
+
+    def describe(self) -> dict[str, Any]:
+        return {"hidden": self.options.hidden}
+
+    def filters_text(self) -> str:
+        return str(self.options.output)

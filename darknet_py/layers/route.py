@@ -1,0 +1,61 @@
+"""[route]: the outputs of earlier layers side by side, or one group of their channels (Darknet: route_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
+from darknet_py.options import option
+
+
+class Route(Layer, kinds=("route",)):
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        layers: tuple[int, ...] = option((), "the layers to join; negative: counted back from here")
+        groups: int = option(1, "each source's channels fall into so many groups …", least=1)
+        group_id: int = option(0, "… of which this one is taken, counted from 0", least=0)
+        stream: int = option(-1, "CUDA stream number", use="none")
+        wait_stream: int = option(-1, "CUDA stream to wait for", use="none")
+
+    @classmethod
+    def sources(cls, options: Options, place: Place) -> tuple[int, ...]:
+        if not options.layers:
+            place.fail(None, "names no layer; write e.g. layers=-1,61")
+        return tuple(place.layer("layers", reference) for reference in options.layers)
+
+    def references(self) -> tuple[int, ...]:
+        return self.source_indices
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        shapes = [place.earlier[index].shape for index in self.source_indices]
+        if options.group_id >= options.groups:
+            place.fail("group_id", f"there are {options.groups} groups, counted from 0; write {options.groups - 1} or less")
+        self.input = shapes[0]
+        if len(shapes) == 1 and not shapes[0].c and options.groups == 1:
+            self.shape = shapes[0]
+            return
+        if len({shape[1:3] for shape in shapes}) > 1 or not shapes[0].c:
+            given = ", ".join(f"layer {index}: {shape}" for index, shape in zip(self.source_indices, shapes, strict=True))
+            place.fail("layers", f"the sources must have the same width and height ({given})")
+        for index, shape in zip(self.source_indices, shapes, strict=True):
+            if shape.c % options.groups:
+                place.fail("groups", f"the {shape.c} channels of layer {index} do not fall into {options.groups} groups")
+        self.shape = Shape.image(sum(shape.c for shape in shapes) // options.groups, *shapes[0][1:3])
+        self.check_count(place, "layers", "the output", self.shape.count)
+        self.input = Shape.image(self.shape.c, *shapes[0][1:3])
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if self.options.groups > 1:
+            inputs = tuple(x.chunk(self.options.groups, 1)[self.options.group_id] for x in inputs)
+        return inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
+
+    def describe(self) -> dict[str, Any]:
+        return {"inputs": list(self.source_indices), "groups": self.options.groups, "group_id": self.options.group_id}
+
+    def size_text(self) -> str:
+        return f"{self.options.group_id}/{self.options.groups}" if self.options.groups > 1 else ""

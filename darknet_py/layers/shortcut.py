@@ -1,0 +1,123 @@
+"""[shortcut]: the input plus earlier layers' outputs, weighted if asked (Darknet: shortcut_layer.c, blas.c:shortcut_multilayer_cpu).
+
+pjreddie's program also joins maps of different sizes, and scales both sides by `alpha` and `beta`; AlexeyAB's program stops there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.layer import Layer, LayerOptions, Place
+from darknet_py.options import option
+
+WEIGHTS_EPSILON = 0.0001  # in the sum that weights are normalised by
+
+
+class Shortcut(Layer, kinds=("shortcut",)):
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        from_: tuple[int, ...] = option((), "the layers to add; negative: counted back from here")
+        activation: str = activation_option("linear")
+        weights_type: str = option(
+            "none", "one weight per source, or per source and channel", choices=("none", "per_feature", "per_layer", "per_channel")
+        )
+        weights_normalization: str = option(
+            "none", "how the weights of the sources are made to sum to 1", choices=("none", "relu", "avg_relu", "softmax")
+        )
+        alpha: float = option(1.0, "multiplies the input (pjreddie)")
+        beta: float = option(1.0, "multiplies the added layer (pjreddie)")
+
+    @classmethod
+    def sources(cls, options: Options, place: Place) -> tuple[int, ...]:
+        if not options.from_:
+            place.fail(None, "names no layer; write e.g. from=-3")
+        return (place.index - 1, *(place.layer("from", reference) for reference in options.from_))
+
+    def references(self) -> tuple[int, ...]:
+        return self.source_indices[1:]
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.shape = place.image()
+        place.earlier[self.index - 1].read_by_name = True
+        self.plain = options.alpha == 1 and options.beta == 1
+        for index in self.references():
+            self._check(place, index)
+        blocks = len(self.source_indices)
+        count = {"none": 0, "per_channel": blocks * self.shape.c}.get(options.weights_type, blocks)
+        self.weights = self.empty(count) if count else None
+
+    def _check(self, place: Place, index: int) -> None:
+        mine, other = self.shape, place.earlier[index].shape
+        if mine[1:3] == other[1:3]:
+            return
+        self.plain = False
+        strides = other.w // mine.w, mine.w // max(other.w, 1)
+        if not other.c or strides != (other.h // mine.h, mine.h // max(other.h, 1)):
+            place.fail("from", f"layer {index} gives {other}, the layer before gives {mine}; width and height must be equal, or multiples alike")
+        if len(self.source_indices) > 2 or self.options.weights_type != "none":
+            place.fail("from", f"layer {index} gives {other}, the layer before gives {mine}; several or weighted sources must be of one size")
+
+    stored_names = ("weights",)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        if self.weights is not None:
+            torch.nn.init.ones_(self.weights)
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        if self.weights is not None:
+            return activate(self._weighted(x, others), self.options.activation, own=True)
+        for other in others:
+            x = x + _channels(other, x.shape[1]) if self.plain else self._scattered(x, other)
+        return activate(x, self.options.activation, own=True)
+
+    def _weighted(self, x: Tensor, others: tuple[Tensor, ...]) -> Tensor:
+        assert self.weights is not None
+        weights = self.weights.view(len(self.source_indices), -1)
+        if self.options.weights_normalization in ("relu", "avg_relu"):
+            weights = F.relu(weights)
+            weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
+        elif self.options.weights_normalization == "softmax":
+            weights = (weights - weights.amax(0, keepdim=True)).exp()
+            weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
+        scale = weights.unsqueeze(-1).unsqueeze(-1)  # (sources, 1 or channels, 1, 1)
+        total = x * scale[0]
+        for k, other in enumerate(others, 1):
+            total = total + _channels(other, x.shape[1]) * scale[k]
+        return total
+
+    def _scattered(self, x: Tensor, other: Tensor) -> Tensor:
+        """pjreddie blas.c:shortcut_cpu: every (w1/w2)-th pixel of a larger map is added, a smaller one lands on every (w2/w1)-th."""
+        stride = max(other.shape[-1] // x.shape[-1], 1)
+        sample = max(x.shape[-1] // other.shape[-1], 1)
+        other = other[..., ::stride, ::stride]
+        channels, height, width = min(x.shape[1], other.shape[1]), min(x.shape[2], other.shape[2]), min(x.shape[3], other.shape[3])
+        result = x.clone()
+        reached = result[:, :channels, : height * sample : sample, : width * sample : sample]
+        reached.mul_(self.options.alpha).add_(other[:, :channels, :height, :width], alpha=self.options.beta)
+        return result
+
+    @property
+    def bflops(self) -> float:
+        return self.shape.count * len(self.references()) / 1e9 * (2 if self.weights is not None else 1)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "inputs": list(self.references()),
+            "activation": self.options.activation,
+            "weights_type": self.options.weights_type,
+            "weights_normalization": self.options.weights_normalization,
+            "nweights": 0 if self.weights is None else self.weights.numel(),
+        }
+
+
+def _channels(other: Tensor, channels: int) -> Tensor:
+    """The first `channels` channels; zeros where there are fewer."""
+    missing = channels - other.shape[1]
+    return other[:, :channels] if missing <= 0 else F.pad(other, (0, 0, 0, 0, 0, missing))

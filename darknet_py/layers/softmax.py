@@ -1,0 +1,113 @@
+"""[softmax]: values to probabilities, in groups or along a class tree (Darknet: softmax_layer.c, tree.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
+from darknet_py.options import option
+
+
+class Softmax(Layer, kinds=("softmax", "soft")):
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        groups: int = option(1, "the values fall into so many groups, each with a sum of 1", least=1)
+        temperature: float = option(1.0, "the values are divided by it beforehand")
+        tree: str = option("", "file of a class tree: a softmax over the children of each node")
+        spatial: float = option(0.0, "1: a softmax over the channels of each pixel (Darknet's GPU code)")
+        noloss: int = option(0, "1: no loss", use="training")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.shape = Shape.flat(place.input.count)
+        if place.input.count % options.groups:
+            place.fail("groups", f"the {place.input.count} values do not fall into {options.groups} groups")
+        self.tree = read_tree(place, options.tree, place.input.count) if options.tree else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, count)"""
+        if self.tree is not None:
+            return self.tree.softmax(x.flatten(1) / self.options.temperature)
+        if self.options.spatial:
+            return (x / self.options.temperature).softmax(1).flatten(1)
+        x = x.flatten(1).unflatten(1, (self.options.groups, -1))
+        return (x / self.options.temperature).softmax(2).flatten(1)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "groups": self.options.groups,
+            "temperature": self.options.temperature,
+            "spatial": self.options.spatial,
+            "noloss": self.options.noloss,
+            "has_tree": int(self.tree is not None),
+        }
+
+
+class Tree(nn.Module):
+    """A hierarchy of classes: line k of the file is `name parent`, the parent -1 at the root; siblings stand together.
+
+    `parent`: (classes,) int64; `group`: (classes,) int64, which set of siblings a class belongs to.
+    """
+
+    parent: Tensor
+    group: Tensor
+
+    def __init__(self, names: list[str], parents: list[int]) -> None:
+        super().__init__()
+        self.names = names
+        self.register_buffer("parent", torch.tensor(parents), persistent=False)
+        breaks = self.parent[1:] != self.parent[:-1]
+        self.register_buffer("group", torch.cat([torch.zeros(1, dtype=torch.int64), breaks.cumsum(0)]), persistent=False)
+        self.groups = int(self.group[-1]) + 1
+        depth: list[int] = []
+        for parent in parents:
+            depth.append(depth[parent] + 1 if parent >= 0 else 0)
+        levels = torch.tensor(depth)
+        for level in range(1, max(depth) + 1):
+            self.register_buffer(f"level{level}", (levels == level).nonzero().squeeze(1), persistent=False)
+        self.depth = max(depth)
+
+    def softmax(self, x: Tensor) -> Tensor:
+        """(…, classes) → the same: each set of siblings sums to 1."""
+        group = self.group.expand_as(x)
+        shape = (*x.shape[:-1], self.groups)
+        largest = x.new_full(shape, float("-inf")).scatter_reduce(-1, group, x, "amax")
+        exponential = (x - largest.gather(-1, group)).exp()
+        total = x.new_zeros(shape).scatter_add(-1, group, exponential)
+        return exponential / total.gather(-1, group)
+
+    def along_paths(self, probabilities: Tensor) -> Tensor:
+        """tree.c:hierarchy_predictions: each class times all its ancestors. (…, classes) → the same."""
+        result = probabilities.clone()
+        for level in range(1, self.depth + 1):
+            members = getattr(self, f"level{level}")
+            result[..., members] *= result[..., self.parent[members]]
+        return result
+
+
+def read_tree(place: Place, name: str, classes: int) -> Tree:
+    """The tree file that the section's option `tree` names."""
+    path = place.cfg.find_file(name)
+    if path is None:
+        place.fail("tree", "there is no such file, here or beside the cfg")
+    names, parents = [], []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            parent = int(words[1]) if len(words) > 1 else -1
+        except ValueError:
+            place.fail("tree", f"{path}:{number}: '{words[1]}' is not the number of a class")
+        if not -1 <= parent < len(parents):
+            place.fail("tree", f"{path}:{number}: the parent {parent} of class {len(parents)} must come earlier (-1: none)")
+        names.append(words[0])
+        parents.append(parent)
+    if len(parents) != classes:
+        place.fail("tree", f"{path} has {len(parents)} classes, {classes} are needed")
+    return Tree(names, parents)

@@ -1,0 +1,41 @@
+"""[upsample]: each pixel becomes a block of stride x stride; with a negative stride each block becomes its sum (Darknet: upsample_layer.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape, positive
+from darknet_py.options import option
+
+
+class Upsample(Layer, kinds=("upsample",)):
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        stride: int = option(2, "the factor; negative: downsample", least=-65536, most=65536)
+        scale: float = option(1.0, "multiplies the values")
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        shape, self.stride, self.reverse = place.image(), abs(options.stride), options.stride < 0
+        if self.stride == 0:
+            place.fail("stride", "the factor cannot be 0")
+        height, width = (n // self.stride if self.reverse else n * self.stride for n in (shape.h, shape.w))
+        positive(place, "stride", (height, width), f"a block of {self.stride} pixels")
+        self.shape = Shape.image(shape.c, height, width)
+        self.check_count(place, "stride", "the output", self.shape.count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.reverse:
+            return F.avg_pool2d(x, self.stride) * (self.stride**2 * self.options.scale)
+        x = F.interpolate(x, scale_factor=self.stride, mode="nearest") if self.stride > 1 else x
+        return x if self.options.scale == 1 else x * self.options.scale
+
+    def describe(self) -> dict[str, Any]:
+        return {"stride": self.stride, "reverse": int(self.reverse), "scale": self.options.scale}
+
+    def size_text(self) -> str:
+        return f"{'/' if self.reverse else ''}{self.stride}x"

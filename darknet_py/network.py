@@ -1,0 +1,241 @@
+"""From sections to a network: layers built in order, their sources resolved, run as one nn.Module.
+
+    network = load("cfg/yolov3.cfg", "yolov3.weights")
+    heads = network(images)                         # raw inputs of the heads, layers 82, 94, 106
+    maps = network.features(images, [61, 81])       # what Darknet leaves in those layers' l.output
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.cfg import Cfg, Section, parse_cfg
+from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
+from darknet_py.layers.net import NAMES
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.options import LARGEST_INT, read_options
+
+
+class Network(nn.Module):
+    """A Darknet network. `layers[61]` is Darknet's layer 61; the network's input counts as layer -1.
+
+    Attributes:
+        cfg: the parsed file it was built from. net: the options of its [net].
+        layers: the layers in Darknet's order.
+        heads: indices of the detection heads.
+        seen: images it was trained on, as the .weights file says. version: (major, minor, revision) of that file.
+        fused: batch norm is folded into the weights; such a network cannot be saved.
+    """
+
+    def __init__(self, cfg: Cfg, *, size: tuple[int, int] | None = None) -> None:
+        """Builds the layers; their weights are memory not yet written: call `initialise`, or load a file.
+
+        Args:
+            cfg: the parsed file.
+            size: (width, height) of the input in pixels, in place of those of [net].
+
+        Raises:
+            CfgError: an option, a reference or a shape is wrong.
+        """
+        super().__init__()
+        self.cfg = cfg
+        self.net = _net_options(cfg, size)
+        self.seen = 0
+        self.version = (0, 2, 5)
+        self.fused = False
+        self.input_shape = _input_shape(cfg, self.net)
+        layers: list[Layer] = []
+        for index, section in enumerate(cfg.sections[1:]):
+            layers.append(_build(cfg, section, index, self.net, layers, layers[-1].shape if layers else self.input_shape))
+        if not layers:
+            cfg.fail(cfg.sections[0], None, "no layer follows")
+        self.layers: Sequence[Layer] = cast(Sequence[Layer], nn.ModuleList(layers))
+        self.heads = [layer.index for layer in layers if layer.head]
+        total = sum(one.tensor.numel() for layer in layers for one in layer.stored())
+        if total > LARGEST_INT:
+            cfg.fail(cfg.sections[0], None, f"the weights would be {total:,} values; 2,147,483,647 is the limit")
+        self._outputs = [layers[index].source_indices[0] for index in self.heads] or [len(layers) - 1]
+        self._plans: dict[tuple[int, ...], list[tuple[int, tuple[int, ...], tuple[int, ...]]]] = {}
+        self._plan(self._outputs)
+
+    def _plan(self, wanted: Iterable[int]) -> list[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+        """The steps to these layers' outputs: (layer, its sources, outputs that nobody reads afterwards). Worked out once."""
+        key = tuple(sorted(set(wanted)))
+        if key in self._plans:
+            return self._plans[key]
+        needed = set(key)
+        for index in range(max(key), -1, -1):
+            if index in needed:
+                needed.update(self.layers[index].source_indices)
+        last_reader: dict[int, int] = {}
+        for index in sorted(needed - {-1}):
+            last_reader.update(dict.fromkeys(self.layers[index].source_indices, index))
+        steps = []
+        for index in sorted(needed - {-1}):
+            done = tuple(source for source, reader in last_reader.items() if reader == index and source not in key)
+            steps.append((index, self.layers[index].source_indices, done))
+        self._plans[key] = steps
+        return steps
+
+    def _run(self, images: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+        outputs = {-1: images}
+        for index, sources, done in self._plan(wanted):
+            outputs[index] = self.layers[index](*[outputs[source] for source in sources])
+            for source in done:
+                del outputs[source]
+        return outputs
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Raw outputs, one tensor for each head, ready for its `decode`; without a head, the last layer's output.
+
+        Args:
+            images: (n, channels, height, width) float, 0..1, RGB; for networks without an image, (n, inputs).
+        """
+        outputs = self._run(images, self._outputs)
+        return [outputs[index] for index in self._outputs]
+
+    def features(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
+        """What Darknet leaves in these layers' `l.output`: (n, c, h, w), or (n, count) for layers without an image.
+
+        For a head: its activated output. The raw one is that of the layer before.
+
+        Raises:
+            IndexError: a number that is no layer's.
+        """
+        wanted = list(layers)
+        for index in wanted:
+            if not 0 <= index < len(self.layers):
+                raise IndexError(f"there is no layer {index}; the network has {len(self.layers)}, counted from 0")
+        outputs = self._run(images, wanted) if wanted else {}
+        return {index: outputs[index] for index in wanted}
+
+    def initialise(self, seed: int | None = None) -> Network:
+        """Fresh weights, distributed as Darknet's; the same for the same seed."""
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.initialise(generator)
+        return self
+
+    def fuse(self) -> Network:
+        """Folds batch norm into the weights, in place (as `detector test` does). The network can no longer be saved."""
+        for layer in self.layers:
+            layer.fuse()
+        self.fused = True
+        return self
+
+    def reset_state(self) -> None:
+        """Recurrent layers forget what they have read."""
+        for layer in self.layers:
+            if isinstance(layer, Recurrent):
+                layer.reset()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the input, pixels."""
+        return self.net.width, self.net.height
+
+    @property
+    def classes(self) -> int:
+        """Classes of the last head; for a network without a head, values of its output."""
+        if self.heads:
+            return self.head_layers()[-1].classes
+        return self.layers[self._outputs[0]].shape.count
+
+    def head_layers(self) -> list[Head]:
+        return [cast(Head, self.layers[index]) for index in self.heads]
+
+    def summary(self, *, receptive_field: bool = False) -> str:
+        """The layer table, as Darknet prints it, with totals."""
+        from darknet_py.summary import table
+
+        return table(self, receptive_field=receptive_field)
+
+    def save_weights(self, path: str | os.PathLike[str], *, cutoff: int | None = None) -> None:
+        """Writes a .weights file (or .safetensors, by the name's ending); `cutoff`: only the layers before this one.
+
+        Raises:
+            WeightsError: the network is fused, or the file cannot be written.
+        """
+        from darknet_py.weights import save_weights
+
+        save_weights(self, path, cutoff=cutoff)
+
+
+def load(
+    cfg: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    size: tuple[int, int] | None = None,
+    cutoff: int | None = None,
+    strict: bool = False,
+) -> Network:
+    """Builds a network from its .cfg and loads its weights; ready for inference (eval mode, no gradients asked for).
+
+    Args:
+        cfg: path of the .cfg.
+        weights: path of a .weights or .safetensors file; None: fresh random weights.
+        device: where the network shall live.
+        size: (width, height) of the input in pixels, in place of those of [net].
+        cutoff: load only the layers before this one, the others stay fresh (backbones such as darknet53.conv.74: 75).
+        strict: unknown, repeated or half-read options are errors, not warnings.
+
+    Raises:
+        CfgError, WeightsError: one sentence that says where and what.
+    """
+    from darknet_py.weights import load_weights
+
+    network = Network(parse_cfg(cfg, strict=strict), size=size)
+    if weights is None:
+        network.initialise()
+    else:
+        load_weights(network, weights, cutoff=cutoff)
+    network.requires_grad_(False)
+    return network.to(device).eval()
+
+
+def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
+    section = cfg.sections[0]
+    if section.name not in NAMES:
+        cfg.fail(section, None, "the first section must be [net]")
+    options = read_options(NetOptions, cfg, section)
+    if size is not None:
+        options = replace(options, width=size[0], height=size[1], inputs=None)
+    return options
+
+
+def _input_shape(cfg: Cfg, net: NetOptions) -> Shape:
+    section = cfg.sections[0]
+    if net.input_count < 1:
+        cfg.fail(section, None, "the input has no size; write width, height and channels (or inputs, for networks without an image)")
+    if net.input_count > LARGEST_INT:
+        cfg.fail(section, section.get("width"), f"the input would be {net.input_count:,} values; 2,147,483,647 is the limit")
+    if net.height and net.width and net.channels:
+        return Shape.image(net.channels, net.height, net.width)
+    return Shape.flat(net.input_count)
+
+
+def _build(cfg: Cfg, section: Section, index: int, net: NetOptions, earlier: list[Layer], shape: Shape) -> Layer:
+    kind = KINDS.get(section.name)
+    if kind is None:
+        if section.name in NAMES:
+            cfg.fail(section, None, "a second [net]; a cfg has one, at the top")
+        closest = difflib.get_close_matches(section.name, KINDS, n=1)
+        cfg.fail(section, None, "unknown section" + (f"; did you mean [{closest[0]}]?" if closest else f"; known are {', '.join(KINDS)}"))
+    place = Place(cfg, section, index, net, earlier, shape)
+    options: Any = read_options(kind.Options, cfg, section)
+    layer = kind(options, place)
+    layer.check_count(place, None, "the output", layer.shape.count)
+    return layer

@@ -1,0 +1,27 @@
+"""What all tests share."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _quiet_cfgs() -> Iterator[None]:
+    """The official cfgs have unknown and repeated options; tests that are about warnings ask for them."""
+    from darknet_py.errors import CfgWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CfgWarning)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield

@@ -1,0 +1,83 @@
+"""The layer table is Darknet's: every value that the C program parsed or derived, for every cfg file of the kit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit import KIT, cases, needs_kit, read_json
+
+from darknet_py.cfg import parse_cfg
+from darknet_py.network import Network
+from darknet_py.summary import describe
+
+IOU_LOSS = {"iou": 0, "giou": 1, "mse": 2, "diou": 3, "ciou": 4}
+WORDS: dict[str, dict[str, int]] = {
+    "iou_loss": IOU_LOSS,
+    "iou_thresh_kind": IOU_LOSS,
+    "nms_kind": {"default": 0, "greedynms": 1, "diounms": 2, "cornersnms": 3},
+    "weights_type": {"none": 0, "per_feature": 1, "per_layer": 1, "per_channel": 2},
+    "weights_normalization": {"none": 0, "relu": 1, "avg_relu": 1, "softmax": 2},
+    "cost_type": {"sse": 0, "masked": 1, "smooth": 4},
+    "yolo_point": {"center": 1, "left_top": 2, "right_bottom": 4},
+}
+# What the C program holds beside the meaning of the cfg: buffers, constants of its structs, and the options of training
+# that the table does not show. Each is left out by name, all else must be equal.
+NOT_COMPARED = {
+    "use_bin_output", "assisted_excitation", "deform", "shared", "learning_rate_scale", "truth_size", "truths", "steps",
+    "embedding_layer_id", "embedding_size", "stopbackward", "onlyforward", "status", "scale",
+}  # fmt: skip
+# Fields of the C structs that the section's parser leaves alone: for a route `in` holds its first source's INPUT size.
+NOT_READ = {
+    "route": ("in",),
+    "dropout": ("in",),
+    "gaussian_yolo": ("new_coords", "focal_loss", "show_details"),
+}
+
+
+def official(name: str) -> Path | None:
+    for folder in ("alexeyab", "alexeyab-build", "pjreddie"):
+        if (path := KIT / "cfg" / folder / f"{name}.cfg").is_file():
+            return path
+    index = (line.split("\t") for line in (KIT / "cfg" / "INDEX.tsv").read_text().splitlines())
+    return next((KIT / file for _, there, file in index if there == f"cfg/{name}.cfg"), None)
+
+
+def equal(key: str, ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, str) and key in WORDS:
+        ours = WORDS[key][ours]
+    if isinstance(theirs, str) or isinstance(ours, str):
+        return ours == theirs
+    if isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(equal(key, a, b) for a, b in zip(ours, theirs, strict=True))
+    return abs(ours - theirs) <= 1e-6 * max(1.0, abs(theirs))  # floats were printed from float32
+
+
+@needs_kit
+@pytest.mark.parametrize("name", cases("layers", "*.json"))
+def test_every_layer_is_as_darknet_parsed_it(name: str) -> None:
+    expected = read_json("layers", name)
+    path = official(name)
+    assert path is not None, "the kit has a table, but no cfg of that name"
+    table = describe(Network(parse_cfg(path)))
+    if expected["status"] == "crash_SIGFPE":  # the C program divides by zero behind its table, of a network without images
+        expected = expected["patched_parse"]
+    if "layers" not in expected:
+        assert expected["status"] == "abort_assert"  # the C program stops; pjreddie's runs it, and so do we
+        return
+    assert len(table["layers"]) == expected["n_layers"]
+    assert table["total_float32"] == expected["total_float32"]
+    assert table["file_bytes"] == expected["file_bytes"]
+    wrong = []
+    for ours, theirs in zip(table["layers"], expected["layers"], strict=True):
+        for key, value in theirs.items():
+            if key in NOT_COMPARED or key in NOT_READ.get(ours["type"], ()):
+                continue
+            if key == "fields":
+                value = [list(one) for one in value]
+            if key == "anchors":  # the C program fills up a list that is too short for num, and cuts one that is too long
+                ours[key] = (list(ours[key]) + [0.5])[: len(value)]
+            if key not in ours or not equal(key, ours[key], value):
+                wrong.append((ours["index"], ours["type"], key, ours.get(key), value))
+    assert not wrong, "\n".join(map(str, wrong[:12]))
