@@ -8,6 +8,7 @@
 """
 
 from darknet_py.cfg import Cfg, parse_cfg
+from darknet_py.detector import Detection, Detections, Detector
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, ImageError, WeightsError
 from darknet_py.network import Network, load
 
@@ -16,6 +17,9 @@ __all__ = [
     "CfgError",
     "CfgWarning",
     "DarknetError",
+    "Detection",
+    "Detections",
+    "Detector",
     "ImageError",
     "Network",
     "WeightsError",

@@ -32,6 +32,8 @@ NOT_COMPARED = {
 NOT_READ = {
     "route": ("in",),
     "dropout": ("in",),
+    "gru": ("hidden",),
+    "lstm": ("hidden",),
     "gaussian_yolo": ("new_coords", "focal_loss", "show_details"),
 }
 

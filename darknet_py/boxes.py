@@ -1,0 +1,136 @@
+"""Box maths: the IoU family and non-maximum suppression, in Darknet's own forms (Darknet: box.c).
+
+Boxes are (…, 4) float tensors of centre x, centre y, width, height, in any one unit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+DIOU_EXPONENT = 0.6  # box.c:box_diou takes the distance term to this power, the paper does not
+BLOCK = 2048  # candidates that are compared with each other at once; bounds memory, not the result
+
+
+def corners(xywh: Tensor) -> Tensor:
+    """(…, 4) centre and size → left, top, right, bottom."""
+    half = xywh[..., 2:] / 2
+    return torch.cat((xywh[..., :2] - half, xywh[..., :2] + half), -1)
+
+
+def _areas(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection and union of boxes that broadcast against each other."""
+    ca, cb = corners(a), corners(b)
+    sides = torch.minimum(ca[..., 2:], cb[..., 2:]) - torch.maximum(ca[..., :2], cb[..., :2])
+    overlap = torch.where((sides < 0).any(-1), 0.0, sides[..., 0] * sides[..., 1])
+    return overlap, a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - overlap
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union, (…); 0 where either is 0."""
+    overlap, union = _areas(a, b)
+    return torch.where((overlap == 0) | (union == 0), 0.0, overlap / union)
+
+
+def _hull(a: Tensor, b: Tensor) -> Tensor:
+    """(…, 2): width and height of the smallest box around both."""
+    ca, cb = corners(a), corners(b)
+    return torch.maximum(ca[..., 2:], cb[..., 2:]) - torch.minimum(ca[..., :2], cb[..., :2])
+
+
+def giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU (Rezatofighi et al., 2019): IoU - (hull - union) / hull."""
+    hull = _hull(a, b).prod(-1)
+    _, union = _areas(a, b)
+    return torch.where(hull == 0, iou(a, b), iou(a, b) - (hull - union) / hull)
+
+
+def _distance(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance of the centres, squared diagonal of the hull."""
+    return ((a[..., :2] - b[..., :2]) ** 2).sum(-1), (_hull(a, b) ** 2).sum(-1)
+
+
+def diou(a: Tensor, b: Tensor, exponent: float = DIOU_EXPONENT) -> Tensor:
+    """Distance IoU (Zheng et al., 2019): IoU - (d/c)^exponent, d and c the squared distance and diagonal.
+
+    Darknet's box_diou has the exponent 0.6, its box_diounms the cfg's `beta_nms`; the paper's is 1.
+    """
+    distance, diagonal = _distance(a, b)
+    return torch.where(diagonal == 0, iou(a, b), iou(a, b) - (distance / diagonal) ** exponent)
+
+
+def ciou(a: Tensor, b: Tensor) -> Tensor:
+    """Complete IoU (Zheng et al., 2019) of predictions `a` and truths `b`: the distance term without an exponent, and proportions."""
+    distance, diagonal = _distance(a, b)
+    overlap = iou(a, b)
+    v = 4 / math.pi**2 * (torch.atan(b[..., 2] / b[..., 3]) - torch.atan(a[..., 2] / a[..., 3])) ** 2
+    alpha = v / (1 - overlap + v + 1e-6)
+    return torch.where(diagonal == 0, overlap, overlap - (distance / diagonal + alpha * v))
+
+
+def nms(xywh: Tensor, scores: Tensor, groups: Tensor, thresh: float, kind: str = "default", beta: float = 0.6) -> Tensor:
+    """Which boxes survive: in each group the best score wins, and every later box that overlaps it too much goes.
+
+    Args:
+        xywh: (m, 4). scores: (m,). groups: (m,) int64; boxes of different groups (class, picture) do not meet.
+        thresh: overlap that a pair may have. kind: "default" and "cornersnms" measure it by IoU, "greedynms" by Darknet's DIoU
+            (exponent 0.6), "diounms" by DIoU with the exponent `beta`.
+
+    Returns:
+        (m,) bool. Equal scores keep their order, as in Darknet with a stable sort.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    xywh, groups = xywh[order], groups[order]
+    alive = torch.ones(len(order), dtype=torch.bool, device=xywh.device)
+    for start in range(0, len(order), BLOCK):
+        block = slice(start, start + BLOCK)
+        clash = _clashes(xywh[block], groups[block], xywh[block], groups[block], thresh, kind, beta)
+        alive[block] = _greedy(clash.triu(1), alive[block])
+        _suppress_later(alive, xywh, groups, start, thresh, kind, beta)
+    survives = torch.empty_like(alive)
+    survives[order] = alive
+    return survives
+
+
+def _clashes(a: Tensor, a_groups: Tensor, b: Tensor, b_groups: Tensor, thresh: float, kind: str, beta: float) -> Tensor:
+    """(len(a), len(b)) bool: same group, and too much overlap."""
+    pair = a[:, None], b[None]
+    if kind == "greedynms":
+        overlap = diou(*pair)
+    elif kind == "diounms":
+        overlap = diou(*pair, beta)
+    else:
+        overlap = iou(*pair)
+    return (overlap > thresh) & (a_groups[:, None] == b_groups[None])
+
+
+def _greedy(clash: Tensor, alive: Tensor) -> Tensor:
+    """Greedy suppression within a block, `clash` upper triangular: a box stays unless a box that stays, before it, clashes.
+
+    The rounds settle the boxes from the best on: each round is exact for at least one more link of every chain of clashes, and
+    what no longer changes is the greedy result. Chains are short, so a few rounds do.
+    """
+    kept = alive
+    weights = clash.to(torch.float32)
+    while True:
+        again = alive & ((kept.to(torch.float32) @ weights) == 0)
+        if torch.equal(again, kept):
+            return kept
+        kept = again
+
+
+def _suppress_later(alive: Tensor, xywh: Tensor, groups: Tensor, start: int, thresh: float, kind: str, beta: float) -> None:
+    """Boxes are sorted by group, so of this block only the last group can reach into later blocks."""
+    end = min(start + BLOCK, len(alive))
+    reach = int(torch.searchsorted(groups, groups[end - 1], right=True))
+    if reach <= end:
+        return
+    same = (groups[start:end] == groups[end - 1]) & alive[start:end]
+    winners = xywh[start:end][same]
+    group = groups[start:end][same]
+    for later in range(end, reach, BLOCK):
+        part = slice(later, min(later + BLOCK, reach))
+        alive[part] &= ~_clashes(winners, group, xywh[part], groups[part], thresh, kind, beta).any(0)

@@ -1,0 +1,55 @@
+"""The small text files around a model: .names (a class per line) and .data (key = value), as Darknet reads them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from darknet_py.cfg import parse_text
+from darknet_py.errors import DarknetError
+
+
+def read_text(path: str | os.PathLike[str], what: str) -> str:
+    """A text file's contents without a byte-order mark.
+
+    Raises:
+        DarknetError: it cannot be read, or is no text.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DarknetError(f"{path}: cannot read this {what}: {error.strerror or error}") from None
+    if b"\0" in data[:4096]:
+        raise DarknetError(f"{path}: this is a binary file, not a {what}")
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
+    """The lines of a list file: stripped, without empty ones."""
+    return [line.strip() for line in read_text(path, what).splitlines() if line.strip()]
+
+
+def read_names(path: str | os.PathLike[str]) -> list[str]:
+    """Class names, one per line; the line's number is the class."""
+    lines = [line.strip() for line in read_text(path, "names file").splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def read_data(path: str | os.PathLike[str]) -> dict[str, str]:
+    """A .data file: `classes`, `train`, `valid`, `names`, `backup` … The first of a repeated key counts.
+
+    Raises:
+        DarknetError: it cannot be read, or a line is no `key=value`.
+    """
+    section = parse_text("[data]\n" + read_text(path, "data file"), os.fspath(path)).sections
+    if len(section) > 1:
+        raise DarknetError(f"{path}: a data file has no sections; is this a cfg?")
+    return {option.key: option.value or "" for option in reversed(section[0].options)}
+
+
+def find_beside(name: str, data: str | os.PathLike[str]) -> Path:
+    """A file that a .data file names: from the current folder as in Darknet, or from the .data file's folder or those around it."""
+    around = [Path(), *Path(data).resolve().parents[:4]]
+    return next((path for base in around if (path := base / name).exists()), Path(name))

@@ -1,0 +1,66 @@
+"""Decoding and suppression give the C program's detections, on the kit's recipe networks and for every head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kit import KIT, cases, needs_kit, read_json, recipe_inputs, recipe_network
+
+from darknet_py.boxes import nms
+from darknet_py.images import to_picture
+from darknet_py.network import Network
+
+TOLERANCE = 1.2e-4  # relative to the value, or to 1: the forward pass agrees to 6e-5, and sizes may be squares
+
+
+def rows_of(network: Network, raws: list[torch.Tensor], run: dict[str, Any], picture: tuple[int, int]) -> np.ndarray:
+    """[class, prob, x, y, w, h] of every (box, class) that is left, in the kit's order."""
+    found = []
+    for layer, raw in zip(network.head_layers(), raws, strict=True):
+        candidates = layer.decode(raw, run["thresh"], network.size)
+        xywh = to_picture(candidates.xywh, picture, network.size, bool(run["letter"]) and layer.corrected)
+        if not run["relative"] or not layer.corrected:  # Darknet gives [detection]'s boxes in pixels, asked or not
+            xywh = xywh * torch.tensor([*picture, *picture])
+        row, label = (candidates.probs > 0).nonzero(as_tuple=True)
+        found.append(torch.cat((label[:, None], candidates.probs[row, label][:, None], xywh[row]), 1))
+    rows = torch.cat(found)
+    if run["nms"]:
+        rows = rows[nms(rows[:, 2:], rows[:, 1], rows[:, 0].long(), run["nms"])]
+    rows = rows[rows.isfinite().all(1)].numpy()
+    return rows[np.lexsort((rows[:, 2], rows[:, 0], -rows[:, 1]))]
+
+
+@needs_kit
+@pytest.mark.parametrize("name", cases("decode", "*.json"))
+def test_detections_of_random_networks(name: str, tmp_path: Path) -> None:
+    golden, case = read_json("decode", name), read_json("forward", name)
+    network = recipe_network(KIT / "forward" / f"{name}.cfg", case, tmp_path)
+    images = torch.from_numpy(recipe_inputs(case)[0]).view(1, case["channels"], case["height"], case["width"])
+    raws = network(images)
+    picture = (golden["image_w"], golden["image_h"])
+    for run in golden["runs"]:
+        ours = rows_of(network, raws, run, picture)
+        assert abs(len(ours) - run["n_rows"]) <= run["n_rows"] // 1000, (run["thresh"], run["nms"])
+        expected = np.array(run["top150"])
+        for row in expected[:140]:  # the last may be cut off among equals
+            same = ours[(ours[:, 0] == row[0]) & (np.abs(ours[:, 1] - row[1]) <= TOLERANCE * max(1, row[1]))]
+            difference = np.abs(same[:, 2:] - row[2:]) / np.maximum(1, np.abs(row[2:]))
+            assert len(same), row
+            assert difference.max(1).min() <= TOLERANCE, (run["thresh"], run["nms"], row)
+
+
+@needs_kit
+def test_boxes_go_back_to_the_picture() -> None:
+    kit = np.load(KIT / "misc" / "correct_boxes.npz")
+    for key in kit.files:
+        if key == "boxes":
+            continue
+        w, h, net_w, net_h, relative, letter = (int("".join(filter(str.isdigit, part))) for part in key.split("_"))
+        ours = to_picture(kit["boxes"], (w, h), (net_w, net_h), bool(letter))
+        if not relative:
+            ours = ours * np.float32([w, h, w, h])
+        np.testing.assert_allclose(ours, kit[key], rtol=2e-6, atol=2e-6 * max(w, h), err_msg=key)
