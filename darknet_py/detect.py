@@ -72,10 +72,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    return start(parser().parse_args(arguments))
+
+
+def start(given: argparse.Namespace, save_as: str | None = None) -> int:
+    """Runs the command with parsed arguments; `save_as`: one file for all annotated pictures, as Darknet's predictions.jpg."""
     sources = expand(given.sources)
-    detector = make_detector(given)
-    return Run(detector, given, lines=any(isinstance(one, VideoSource) for one in sources)).over(sources)
+    lines = any(isinstance(one, VideoSource) for one in sources)
+    return Run(make_detector(given), given, lines=lines, save_as=save_as).over(sources)
 
 
 def pick_device(name: str) -> torch.device:
@@ -113,14 +117,15 @@ def make_detector(given: argparse.Namespace) -> Detector:
 class Run:
     """One call of the command: sources in, files and lines out."""
 
-    def __init__(self, detector: Detector, given: argparse.Namespace, *, lines: bool) -> None:
-        self.detector, self.given = detector, given
+    def __init__(self, detector: Detector, given: argparse.Namespace, *, lines: bool, save_as: str | None = None) -> None:
+        self.detector, self.given, self.save_as = detector, given, save_as
         wants_folder = not given.no_pictures or given.txt or given.crops
-        self.folder = Path(given.out) if given.out else fresh_folder(Path("runs"), "detect") if wants_folder else Path()
+        needs_fresh = wants_folder and not given.out and not save_as
+        self.folder = fresh_folder(Path("runs"), "detect") if needs_fresh else Path(given.out or ".")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.results = Results(
             self.folder, pictures=not given.no_pictures, labels=given.txt, crops=given.crops,
-            json_file=given.json, coco=given.coco, lines=lines,
+            json_file=given.json, coco=given.coco, lines=lines, save_as=save_as,
         )  # fmt: skip
         self.unreadable = 0
         self.wants_folder = wants_folder
@@ -139,7 +144,7 @@ class Run:
             if self.given.show:
                 cv2.destroyAllWindows()
         if self.wants_folder and not self.given.quiet:
-            print(f"results in {self.folder}")
+            print(f"results in {self.folder / (self.save_as or '')}")
         return UNREADABLE if self.unreadable else 0
 
     def _images(self, paths: list[str]) -> None:

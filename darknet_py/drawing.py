@@ -60,7 +60,7 @@ def _corners(canvas: Picture, one: Detection, factor: int) -> tuple[int, int, in
 
 def _box(canvas: Picture, one: Detection, factor: int) -> None:
     left, top, right, bottom = _corners(canvas, one, factor)
-    cv2.rectangle(canvas, (left, top), (right, bottom), colour(one.class_id), round(_unit(canvas)) + 1, cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour(one.class_id), max(2, round(1.6 * _unit(canvas))), cv2.LINE_AA)
 
 
 def _label(canvas: Picture, one: Detection, factor: int) -> None:
@@ -69,7 +69,7 @@ def _label(canvas: Picture, one: Detection, factor: int) -> None:
     height, width = canvas.shape[:2]
     text = f"{one.name} {one.confidence:.2f}"
     unit = _unit(canvas)
-    scale, thickness = 0.3 + 0.17 * unit, max(1, round(unit * 0.7))
+    scale, thickness = max(0.42, 0.34 * unit), max(1, round(0.7 * unit))
     (text_width, text_height), below = cv2.getTextSize(text, FONT, scale, thickness)
     if text_width > width:  # a long name on a narrow picture
         scale *= width / text_width

@@ -148,20 +148,26 @@ class Results:
     Args:
         folder: of annotated pictures, `labels/` and `crops/`. pictures, labels, crops: which of them.
         json_file, coco: the files of `--json` and `--coco`. lines: JSON lines in place of one list.
+        save_as: every annotated picture is written to this name, over the one before (Darknet's `predictions.jpg`).
     """
 
     def __init__(
-        self, folder: Path, *, pictures: bool, labels: bool, crops: bool, json_file: str | None, coco: str | None, lines: bool
-    ) -> None:
+        self, folder: Path, *, pictures: bool, labels: bool, crops: bool,
+        json_file: str | None, coco: str | None, lines: bool,
+        save_as: str | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.pictures, self.labels, self.crops = folder, pictures, labels, crops
         self.json = JsonFile(json_file, lines) if json_file else None
         self.coco_path = Path(coco) if coco else None
         self.coco: list[dict[str, Any]] = []
+        self.save_as = save_as
         self.count = 0
         self._taken: set[str] = set()
 
     def name_for(self, path: str) -> str:
         """A file name in the folder, the source's own; numbered where two sources share it."""
+        if self.save_as:
+            return self.save_as
         original = Path(path)
         name, number = original.name, 1
         while name in self._taken:
@@ -173,7 +179,7 @@ class Results:
     def add_picture(self, path: str, picture: Picture, found: Detections) -> Picture | None:
         """Files of one picture; returns it annotated, where that is written."""
         name = self.name_for(path)
-        self._add(found, path, Path(name).stem, picture)
+        self._add(found, path, Path(path if self.save_as else name).stem, picture)
         if not self.pictures:
             return None
         annotated = draw(picture, found)

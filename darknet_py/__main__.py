@@ -1,0 +1,189 @@
+"""`python -m darknet_py …`: the list of commands, and Darknet's own command line, word for word.
+
+    python -m darknet_py detector test cfg/coco.data cfg/yolov3.cfg yolov3.weights dog.jpg -thresh 0.25 -ext_output
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from darknet_py.command import run_command
+from darknet_py.errors import DarknetError
+
+COMMANDS = {
+    "detect": "find objects in pictures, videos and streams",
+    "classify": "name what pictures show",
+    "generate": "let a character network write text",
+    "summary": "print a cfg's layer table",
+    "download": "fetch official weights",
+    "benchmark": "measure speed, side by side",
+}
+
+WORDS = {
+    "detector test": "DATA CFG WEIGHTS [IMAGE]",
+    "detector demo": "DATA CFG WEIGHTS [VIDEO]",
+    "detect": "CFG WEIGHTS [IMAGE]",
+    "classifier predict": "DATA CFG WEIGHTS [IMAGE]",
+    "yolo test": "CFG WEIGHTS [IMAGE]",
+    "yolo demo": "CFG WEIGHTS [VIDEO]",
+    "rnn generate": "CFG WEIGHTS",
+}
+
+# Darknet's options: whether a value follows. Those that say nothing here are known and have no effect.
+FLAGS = dict.fromkeys(("-dont_show", "-ext_output", "-letter_box", "-save_labels", "-show", "-benchmark", "-nogpu", "-dontdraw_bbox"), False)
+FLAGS |= dict.fromkeys(
+    ("-thresh", "-nms", "-hier", "-out", "-out_filename", "-json_file_output", "-c", "-i", "-gpus", "-t", "-len", "-temp", "-srand", "-seed",
+     "-tokens", "-s", "-prefix", "-avgframes", "-mjpeg_port", "-json_port", "-width", "-height", "-iou_thresh", "-points"), True,
+)  # fmt: skip
+
+VOC_NAMES = "cfg/voc.names"
+
+
+class Words(NamedTuple):
+    """A Darknet command line: the words in order, and the options."""
+
+    plain: list[str]
+    options: dict[str, str]
+
+    def word(self, index: int, otherwise: str) -> str:
+        return self.plain[index] if len(self.plain) > index else otherwise
+
+    def passed(self, **names: str) -> list[str]:
+        """`thresh="-thresh"` → ["--thresh", value] where the user wrote `-thresh value`."""
+        return [part for ours, theirs in names.items() if theirs in self.options for part in (f"--{ours}", self.options[theirs])]
+
+
+def split(arguments: Sequence[str]) -> Words:
+    """Darknet takes its options out of the line wherever they stand."""
+    plain: list[str] = []
+    options: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-") or argument == "-":
+            plain.append(argument)
+        elif argument not in FLAGS:
+            closest = difflib.get_close_matches(argument, FLAGS, n=1)
+            raise DarknetError(f"option {argument} is not known" + (f"; did you mean {closest[0]}?" if closest else ""))
+        elif FLAGS[argument]:
+            value = next(rest, None)
+            if value is None:
+                raise DarknetError(f"option {argument} needs a value")
+            options[argument] = value
+        else:
+            options[argument] = ""
+    return Words(plain, options)
+
+
+def _detect(words: Words, model: list[str], sources: list[str], **defaults: str) -> int:
+    from darknet_py import detect
+
+    arguments = [*model, *words.passed(thresh="-thresh", nms="-nms", json="-out", out="-prefix")]
+    if "-json_file_output" in words.options:
+        arguments += ["--json", words.options["-json_file_output"]]
+    for ours, theirs in (("--letterbox", "-letter_box"), ("--ext-output", "-ext_output"), ("--txt", "-save_labels"), ("--show", "-show")):
+        arguments += [ours] if theirs in words.options else []
+    if "-nogpu" in words.options:
+        arguments += ["--device", "cpu"]
+    elif "-i" in words.options:
+        arguments += ["--device", f"cuda:{words.options['-i']}" if words.options["-i"].isdigit() else "cpu"]
+    for key, value in defaults.items():
+        if f"-{key}" not in words.options:
+            arguments += [f"--{key}", value]
+    given = detect.parser().parse_args([*arguments, "--", *sources])
+    return detect.start(given, save_as=words.options.get("-out_filename", "predictions.jpg"))
+
+
+def _detector_test(words: Words) -> int:
+    data, cfg, weights = words.plain[:3]
+    return _detect(words, ["--data", data, "--cfg", cfg, "--weights", weights], [words.word(3, "-")])
+
+
+def _demo(words: Words, model: list[str], source: str, **defaults: str) -> int:
+    words.options.setdefault("-out_filename", "")
+    return _detect(words, model + ([] if words.options["-out_filename"] else ["--no-pictures"]), [source], **defaults)
+
+
+def _detector_demo(words: Words) -> int:
+    data, cfg, weights = words.plain[:3]
+    return _demo(words, ["--data", data, "--cfg", cfg, "--weights", weights], words.word(3, words.options.get("-c", "0")))
+
+
+def _detect_words(words: Words) -> int:
+    cfg, weights = words.plain[:2]
+    data = ["--data", "cfg/coco.data"] if Path("cfg/coco.data").is_file() else []
+    return _detect(words, [*data, "--cfg", cfg, "--weights", weights], [words.word(2, "-")], thresh="0.24")
+
+
+def _yolo_model(words: Words) -> list[str]:
+    cfg, weights = words.plain[:2]
+    names = ["--names", VOC_NAMES] if Path(VOC_NAMES).is_file() else []
+    return [*names, "--cfg", cfg, "--weights", weights]
+
+
+def _yolo_test(words: Words) -> int:
+    return _detect(words, _yolo_model(words), [words.word(2, "-")], thresh="0.2", nms="0.4")
+
+
+def _yolo_demo(words: Words) -> int:
+    return _demo(words, _yolo_model(words), words.word(2, words.options.get("-c", "0")), thresh="0.2", nms="0.4")
+
+
+def _classifier_predict(words: Words) -> int:
+    from darknet_py import classify
+
+    data, cfg, weights = words.plain[:3]
+    return classify.main(["--data", data, "--cfg", cfg, "--weights", weights, *words.passed(top="-t"), "--", words.word(3, "-")])
+
+
+def _rnn_generate(words: Words) -> int:
+    from darknet_py import generate
+
+    cfg, weights = words.plain[:2]
+    options = words.passed(seed="-seed", length="-len", temperature="-temp", tokens="-tokens") + words.passed(**{"random-seed": "-srand"})
+    return generate.main(["--cfg", cfg, "--weights", weights, *options])
+
+
+ACTIONS: dict[str, Callable[[Words], int]] = {
+    "detector test": _detector_test,
+    "detector demo": _detector_demo,
+    "detect": _detect_words,
+    "classifier predict": _classifier_predict,
+    "yolo test": _yolo_test,
+    "yolo demo": _yolo_demo,
+    "rnn generate": _rnn_generate,
+}
+
+
+def usage() -> str:
+    ours = "\n".join(f"  python -m darknet_py.{name:10} {text}" for name, text in COMMANDS.items())
+    theirs = "\n".join(f"  python -m darknet_py {words} {rest}" for words, rest in WORDS.items())
+    return f"Darknet's .cfg models in PyTorch.\n\ncommands (each with --help):\n{ours}\n\nDarknet's own words:\n{theirs}\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0
+    two = " ".join(given[:2])
+    name = two if two in ACTIONS else given[0]
+    is_ours = name in COMMANDS and (name not in ACTIONS or any(part.startswith("--") for part in given))
+    if is_ours:
+        return int(importlib.import_module(f"darknet_py.{name}").main(given[1:]))
+    if name not in ACTIONS:
+        known = [*COMMANDS, *ACTIONS]
+        closest = difflib.get_close_matches(two, known, n=1) or difflib.get_close_matches(given[0], known, n=1)
+        raise DarknetError(f"'{two}' is not a command" + (f"; did you mean '{closest[0]}'?" if closest else "; see python -m darknet_py --help"))
+    words = split(given[len(name.split()) :])
+    if len(words.plain) < WORDS[name].split("[")[0].count(" ") + (not WORDS[name].endswith("]")):
+        raise DarknetError(f"usage: python -m darknet_py {name} {WORDS[name]}")
+    return ACTIONS[name](words)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
