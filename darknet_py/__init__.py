@@ -1,10 +1,10 @@
 """darknet_py: Darknet's .cfg models in PyTorch, with the C program's own numbers.
 
-    import darknet_py
-    network = darknet_py.load("cfg/yolov3.cfg", "yolov3.weights")
-    detector = darknet_py.Detector(network, names="cfg/coco.names")
-    for detection in detector("dog.jpg")[0]:
-        print(detection.name, detection.confidence, detection.box)
+import darknet_py
+network = darknet_py.load("cfg/yolov3.cfg", "yolov3.weights")
+detector = darknet_py.Detector(network, names="cfg/coco.names")
+for detection in detector("dog.jpg")[0]:
+    print(detection.name, detection.confidence, detection.box)
 """
 
 from darknet_py.cfg import Cfg, parse_cfg

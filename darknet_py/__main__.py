@@ -1,6 +1,6 @@
 """`python -m darknet_py …`: the list of commands, and Darknet's own command line, word for word.
 
-    python -m darknet_py detector test cfg/coco.data cfg/yolov3.cfg yolov3.weights dog.jpg -thresh 0.25 -ext_output
+python -m darknet_py detector test cfg/coco.data cfg/yolov3.cfg yolov3.weights dog.jpg -thresh 0.25 -ext_output
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ WORDS = {
 }
 
 # Darknet's options: whether a value follows. Those that say nothing here are known and have no effect.
-FLAGS = dict.fromkeys(("-dont_show", "-ext_output", "-letter_box", "-save_labels", "-show", "-benchmark", "-nogpu", "-dontdraw_bbox"), False)
+FLAGS = dict.fromkeys(
+    ("-dont_show", "-ext_output", "-letter_box", "-save_labels", "-show", "-benchmark", "-nogpu", "-dontdraw_bbox"), False
+)
 FLAGS |= dict.fromkeys(
     ("-thresh", "-nms", "-hier", "-out", "-out_filename", "-json_file_output", "-c", "-i", "-gpus", "-t", "-len", "-temp", "-srand", "-seed",
      "-tokens", "-s", "-prefix", "-avgframes", "-mjpeg_port", "-json_port", "-width", "-height", "-iou_thresh", "-points"), True,
@@ -85,7 +87,12 @@ def _detect(words: Words, model: list[str], sources: list[str], **defaults: str)
     arguments = [*model, *words.passed(thresh="-thresh", nms="-nms", json="-out", out="-prefix")]
     if "-json_file_output" in words.options:
         arguments += ["--json", words.options["-json_file_output"]]
-    for ours, theirs in (("--letterbox", "-letter_box"), ("--ext-output", "-ext_output"), ("--txt", "-save_labels"), ("--show", "-show")):
+    for ours, theirs in (
+        ("--letterbox", "-letter_box"),
+        ("--ext-output", "-ext_output"),
+        ("--txt", "-save_labels"),
+        ("--show", "-show"),
+    ):
         arguments += [ours] if theirs in words.options else []
     if "-nogpu" in words.options:
         arguments += ["--device", "cpu"]
@@ -144,7 +151,9 @@ def _rnn_generate(words: Words) -> int:
     from darknet_py import generate
 
     cfg, weights = words.plain[:2]
-    options = words.passed(seed="-seed", length="-len", temperature="-temp", tokens="-tokens") + words.passed(**{"random-seed": "-srand"})
+    options = words.passed(seed="-seed", length="-len", temperature="-temp", tokens="-tokens") + words.passed(
+        **{"random-seed": "-srand"}
+    )
     return generate.main(["--cfg", cfg, "--weights", weights, *options])
 
 
@@ -178,7 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in ACTIONS:
         known = [*COMMANDS, *ACTIONS]
         closest = difflib.get_close_matches(two, known, n=1) or difflib.get_close_matches(given[0], known, n=1)
-        raise DarknetError(f"'{two}' is not a command" + (f"; did you mean '{closest[0]}'?" if closest else "; see python -m darknet_py --help"))
+        raise DarknetError(
+            f"'{two}' is not a command" + (f"; did you mean '{closest[0]}'?" if closest else "; see python -m darknet_py --help")
+        )
     words = split(given[len(name.split()) :])
     if len(words.plain) < WORDS[name].split("[")[0].count(" ") + (not WORDS[name].endswith("]")):
         raise DarknetError(f"usage: python -m darknet_py {name} {WORDS[name]}")

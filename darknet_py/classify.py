@@ -1,6 +1,6 @@
 """Names what a picture shows, with a classifier network (Darknet: classifier.c:predict_classifier).
 
-    python -m darknet_py.classify --cfg cfg/darknet19.cfg --weights darknet19.weights --names imagenet.shortnames.list dog.jpg
+python -m darknet_py.classify --cfg cfg/darknet19.cfg --weights darknet19.weights --names imagenet.shortnames.list dog.jpg
 """
 
 from __future__ import annotations
@@ -49,9 +49,17 @@ class Classifier:
         if not network.input_shape.c:
             raise DarknetError(f"{network.cfg.path}: this network reads no pictures")
         classes = self.classes = network.classes
-        given = [str(k) for k in range(classes)] if names is None else read_names(names) if isinstance(names, (str, os.PathLike)) else list(names)
+        given = (
+            [str(k) for k in range(classes)]
+            if names is None
+            else read_names(names)
+            if isinstance(names, (str, os.PathLike))
+            else list(names)
+        )
         if len(given) < classes:
-            raise DarknetError(f"{names}: {len(given)} names, but {network.cfg.path} has {classes} classes; names of another model?")
+            raise DarknetError(
+                f"{names}: {len(given)} names, but {network.cfg.path} has {classes} classes; names of another model?"
+            )
         self.names = given[:classes]
         self.network = (network if network.fused else network.fuse()).eval()
         self.tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax) and layer.tree is not None), None)
@@ -76,7 +84,9 @@ def parser() -> argparse.ArgumentParser:
         description="Names what pictures show, with a classifier network.",
         epilog="example: python -m darknet_py.classify --cfg cfg/darknet19.cfg --weights weights/darknet19.weights dog.jpg --top 5",
     )
-    result.add_argument("sources", nargs="+", metavar="SOURCE", help="picture, folder, glob, list file (.txt), - (paths on standard input)")
+    result.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="picture, folder, glob, list file (.txt), - (paths on standard input)"
+    )
     result.add_argument("--cfg", required=True, help="the network's .cfg")
     result.add_argument("--weights", required=True, help="its .weights or .safetensors")
     result.add_argument("--names", help="class names, one per line")

@@ -1,6 +1,6 @@
 """Finds objects in pictures, folders, videos, cameras and streams.
 
-    python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights yolov3.weights --names cfg/coco.names dog.jpg pictures/ road.mp4
+python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights yolov3.weights --names cfg/coco.names dog.jpg pictures/ road.mp4
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights weights/yolov3.weights --names cfg/coco.names dog.jpg",
     )
     result.add_argument("sources", nargs="+", metavar="SOURCE",
-                        help="picture, folder, glob, list file (.txt), - (paths on standard input), video, camera number, rtsp:// or http:// address")  # fmt: skip
+                        help="picture, folder, glob, list (.txt), - (paths on standard input), video, camera number, rtsp:// or http:// address")  # fmt: skip
     model = result.add_argument_group("model")
     model.add_argument("--cfg", required=True, help="the network's .cfg")
     model.add_argument("--weights", required=True, help="its .weights or .safetensors")
@@ -49,14 +49,18 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--strict", action="store_true", help="warnings about the cfg are errors")
     how = result.add_argument_group("detection")
     how.add_argument("--thresh", type=fraction, default=0.25, help="least confidence, 0..1 (default: %(default)s)")
-    how.add_argument("--nms", type=fraction, default=0.45, help="overlap from which the less sure box goes; 0: none goes (default: %(default)s)")
+    how.add_argument(
+        "--nms", type=fraction, default=0.45, help="overlap from which the less sure box goes; 0: none goes (default: %(default)s)"
+    )
     how.add_argument("--nms-kind", choices=NMS_KINDS, help="measure of overlap (default: as the cfg says)")
     how.add_argument("--agnostic", action="store_true", help="boxes of different classes suppress each other too")
     how.add_argument("--letterbox", action=argparse.BooleanOptionalAction,
                      help="keep the pictures' proportions, or stretch them (default: as the cfg's letter_box says; Darknet stretches)")  # fmt: skip
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
     how.add_argument("--batch", type=int, default=8, help="pictures that pass the network at once (default: %(default)s)")
-    how.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the network's numbers (default: %(default)s, Darknet's)")
+    how.add_argument(
+        "--precision", choices=tuple(PRECISIONS), default="fp32", help="of the network's numbers (default: %(default)s, Darknet's)"
+    )
     how.add_argument("--half", action="store_const", dest="precision", const="fp16", help="the same as --precision fp16")
     out = result.add_argument_group("results")
     out.add_argument("--out", help="folder for annotated pictures and videos (default: a fresh runs/detect-N)")
@@ -227,7 +231,9 @@ class Run:
             cv2.imshow(WINDOW, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             return cv2.waitKey(0 if wait else 1) & 0xFF not in (27, ord("q"))
         except cv2.error:
-            raise DarknetError("--show: no window can be opened here (no screen, or an OpenCV without windows: install opencv-python)") from None
+            raise DarknetError(
+                "--show: no window can be opened here (no screen, or an OpenCV without windows: install opencv-python)"
+            ) from None
 
 
 def batches(items: Iterable[object], count: int) -> Iterator[list]:  # type: ignore[type-arg]

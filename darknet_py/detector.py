@@ -1,8 +1,8 @@
 """Around a network: pictures in, detections out; device, precision and batches are its business (Darknet: detector.c:test_detector).
 
-    detector = Detector(load("cfg/yolov3.cfg", "yolov3.weights"), names="cfg/coco.names")
-    for detection in detector("dog.jpg", thresh=0.25)[0]:
-        print(detection.name, detection.confidence, detection.box)
+detector = Detector(load("cfg/yolov3.cfg", "yolov3.weights"), names="cfg/coco.names")
+for detection in detector("dog.jpg", thresh=0.25)[0]:
+    print(detection.name, detection.confidence, detection.box)
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Detections(Sequence[Detection]):
     def xyxy(self) -> NDArray[np.float32]:
         """(m, 4) left, top, right, bottom, pixels."""
         centre, half = self.xywh[:, :2], self.xywh[:, 2:] / 2
-        return np.concatenate((centre - half, centre + half), 1) * np.float32([*self.size, *self.size])
+        size = np.array([*self.size, *self.size], np.float32)
+        return np.concatenate((centre - half, centre + half), 1, dtype=np.float32) * size
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -109,7 +110,9 @@ class Detector:
     ) -> None:
         cfg = network.cfg.path
         if not network.heads:
-            raise DarknetError(f"{cfg}: this network has no detection head ([yolo], [Gaussian_yolo], [region], [detection]); is it a classifier?")
+            raise DarknetError(
+                f"{cfg}: this network has no detection head ([yolo], [Gaussian_yolo], [region], [detection]); is it a classifier?"
+            )
         if nms_kind not in (None, *NMS_KINDS):
             raise DarknetError(f"nms_kind '{nms_kind}' is not known; write one of {', '.join(NMS_KINDS)}")
         if precision not in PRECISIONS:
@@ -177,9 +180,7 @@ class Detector:
         """The boxes of all heads, before suppression; relative to the network's input."""
         size = self.network.size
         layers = self.network.head_layers()
-        every = [
-            layer.decode(raw, thresh, size, class_map=self.class_map) for layer, raw in zip(layers, heads, strict=True)
-        ]
+        every = [layer.decode(raw, thresh, size, class_map=self.class_map) for layer, raw in zip(layers, heads, strict=True)]
         return every[0] if len(every) == 1 else Candidates(*map(torch.cat, zip(*every, strict=True)))
 
     def postprocess(self, heads: Sequence[Tensor], sizes: Sequence[tuple[int, int]], thresh: float, nms: float) -> list[Detections]:
@@ -200,7 +201,9 @@ class Detector:
             image, xywh, score, label = image[kept], xywh[kept], score[kept], label[kept]
         return self._per_picture(image, xywh, score, label, sizes)
 
-    def _per_picture(self, image: Tensor, xywh: Tensor, score: Tensor, label: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def _per_picture(
+        self, image: Tensor, xywh: Tensor, score: Tensor, label: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
         order = score.argsort(descending=True, stable=True)
         images, boxes, scores, labels = (t[order].cpu().numpy() for t in (image, xywh, score, label))
         shown = self._shown[labels]

@@ -1,6 +1,6 @@
 """Lets a character network write text (Darknet: rnn.c:test_char_rnn).
 
-    python -m darknet_py.generate --cfg rnn.cfg --weights rnn.weights --seed "To be, " --length 500
+python -m darknet_py.generate --cfg rnn.cfg --weights rnn.weights --seed "To be, " --length 500
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ LEAST = 0.0001  # probabilities below count as 0
 
 
 @torch.inference_mode()
-def generate(network: Network, seed: Sequence[int], length: int, temperature: float = 0.7, random_seed: int | None = None) -> Iterator[int]:
+def generate(
+    network: Network, seed: Sequence[int], length: int, temperature: float = 0.7, random_seed: int | None = None
+) -> Iterator[int]:
     """`length` symbols that follow `seed`, each drawn by the probabilities that the network gives after the ones before.
 
     Symbols are numbers below the network's inputs: bytes for character networks.
@@ -32,7 +34,9 @@ def generate(network: Network, seed: Sequence[int], length: int, temperature: fl
     """
     inputs = network.input_shape.count
     if network.classes != inputs or network.input_shape.c:
-        raise DarknetError(f"{network.cfg.path}: reads {inputs} values and gives {network.classes}; a text network has as many of both")
+        raise DarknetError(
+            f"{network.cfg.path}: reads {inputs} values and gives {network.classes}; a text network has as many of both"
+        )
     if wrong := [symbol for symbol in seed if not 0 <= symbol < inputs]:
         raise DarknetError(f"symbol {wrong[0]} of the seed: this network knows 0 to {inputs - 1}")
     for layer in network.layers:
@@ -62,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--weights", required=True, help="its .weights")
     result.add_argument("--seed", default="\n\n", help="text to begin with")
     result.add_argument("--length", type=int, default=1000, help="symbols to write (default: %(default)s)")
-    result.add_argument("--temperature", type=float, default=0.7, help="under 1: likelier text, over 1: wilder text (default: %(default)s)")
+    result.add_argument(
+        "--temperature", type=float, default=0.7, help="under 1: likelier text, over 1: wilder text (default: %(default)s)"
+    )
     result.add_argument("--random-seed", type=int, help="the same number gives the same text")
     result.add_argument("--tokens", help="file with a word per symbol, for networks that do not read bytes")
     return result

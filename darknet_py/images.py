@@ -19,7 +19,9 @@ from darknet_py.errors import ImageError
 Picture: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float32]
 
-SUFFIXES = frozenset(".jpg .jpeg .jpe .jp2 .png .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm .avif".split())
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"]
+)
 GREY = 0.5  # what letterboxing fills with
 
 
@@ -45,7 +47,9 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Picture:
     except cv2.error:
         image = None
     if image is None:
-        raise ImageError(f"{path}: cannot read this picture: {'the file is empty' if not data.size else 'not a picture, or a damaged one'}")
+        raise ImageError(
+            f"{path}: cannot read this picture: {'the file is empty' if not data.size else 'not a picture, or a damaged one'}"
+        )
     return _rgb(image, channels)
 
 

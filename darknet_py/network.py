@@ -1,8 +1,8 @@
 """From sections to a network: layers built in order, their sources resolved, run as one nn.Module.
 
-    network = load("cfg/yolov3.cfg", "yolov3.weights")
-    heads = network(images)                         # raw inputs of the heads, layers 82, 94, 106
-    maps = network.features(images, [61, 81])       # what Darknet leaves in those layers' l.output
+network = load("cfg/yolov3.cfg", "yolov3.weights")
+heads = network(images)                         # raw inputs of the heads, layers 82, 94, 106
+maps = network.features(images, [61, 81])       # what Darknet leaves in those layers' l.output
 """
 
 from __future__ import annotations
@@ -219,7 +219,9 @@ def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
 def _input_shape(cfg: Cfg, net: NetOptions) -> Shape:
     section = cfg.sections[0]
     if net.input_count < 1:
-        cfg.fail(section, None, "the input has no size; write width, height and channels (or inputs, for networks without an image)")
+        cfg.fail(
+            section, None, "the input has no size; write width, height and channels (or inputs, for networks without an image)"
+        )
     if net.input_count > LARGEST_INT:
         cfg.fail(section, section.get("width"), f"the input would be {net.input_count:,} values; 2,147,483,647 is the limit")
     if net.height and net.width and net.channels:
@@ -233,7 +235,9 @@ def _build(cfg: Cfg, section: Section, index: int, net: NetOptions, earlier: lis
         if section.name in NAMES:
             cfg.fail(section, None, "a second [net]; a cfg has one, at the top")
         closest = difflib.get_close_matches(section.name, KINDS, n=1)
-        cfg.fail(section, None, "unknown section" + (f"; did you mean [{closest[0]}]?" if closest else f"; known are {', '.join(KINDS)}"))
+        cfg.fail(
+            section, None, "unknown section" + (f"; did you mean [{closest[0]}]?" if closest else f"; known are {', '.join(KINDS)}")
+        )
     place = Place(cfg, section, index, net, earlier, shape)
     options: Any = read_options(kind.Options, cfg, section)
     layer = kind(options, place)

@@ -98,7 +98,7 @@ class JsonFile:
     def __init__(self, path: str | os.PathLike[str], lines: bool) -> None:
         self.path = Path(path)
         self.items: list[dict[str, Any]] = []
-        self.file: IO[str] | None = open(self.path, "w", encoding="utf-8") if lines else None
+        self.file: IO[str] | None = self.path.open("w", encoding="utf-8") if lines else None
 
     def add(self, item: dict[str, Any]) -> None:
         if self.file is None:
@@ -184,7 +184,9 @@ class Results:
             return None
         annotated = draw(picture, found)
         target = self.folder / name
-        write_picture(target if target.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".webp") else target.with_suffix(".png"), annotated)
+        write_picture(
+            target if target.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".webp") else target.with_suffix(".png"), annotated
+        )
         return annotated
 
     def add_frame(self, name: str, picture: Picture, found: Detections) -> Picture:

@@ -17,7 +17,9 @@ from darknet_py.errors import DarknetError, ImageError
 from darknet_py.images import SUFFIXES, Picture
 from darknet_py.names import read_lines
 
-VIDEO_SUFFIXES = frozenset(".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .ts .mts .3gp .gif".split())
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".gif"]
+)
 LIST_SUFFIXES = frozenset((".txt", ".list"))
 ADDRESSES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://")
 LONGEST_WAIT = 30.0  # seconds between two attempts to reach a stream again

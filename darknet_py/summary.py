@@ -1,8 +1,8 @@
 """The layer table: what Darknet prints when it loads a cfg, as text or JSON.
 
-    python -m darknet_py.summary cfg/yolov3.cfg
-    python -m darknet_py.summary cfg/yolov3.cfg --json
-    python -m darknet_py.summary --options convolutional
+python -m darknet_py.summary cfg/yolov3.cfg
+python -m darknet_py.summary cfg/yolov3.cfg --json
+python -m darknet_py.summary --options convolutional
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ def receptive_fields(network: Network) -> list[tuple[int, int]]:
         if layer.kind in ("upsample", "reorg3d"):
             scale = (scale[0] // stride, scale[1] // stride)
         elif layer.kind == "route":
-            field, scale = (
-                tuple(max(values[index][axis] for index in layer.source_indices) for axis in (0, 1)) for values in (fields, scales)
-            )
+            field, scale = (_largest([values[index] for index in layer.source_indices]) for values in (fields, scales))
         else:
             growth = max(0, size + (dilation - 1) * 2 - 1)
             field = (field[0] + growth * scale[0], field[1] + growth * scale[1])
@@ -84,6 +82,10 @@ def receptive_fields(network: Network) -> list[tuple[int, int]]:
         fields.append(field)
         scales.append(scale)
     return fields
+
+
+def _largest(pairs: list[tuple[int, int]]) -> tuple[int, int]:
+    return max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
 
 
 def table(network: Network, *, receptive_field: bool = False) -> str:
@@ -101,7 +103,10 @@ def table(network: Network, *, receptive_field: bool = False) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     left = {1, 3, 7}
     lines = [
-        "  ".join(cell.ljust(width) if column in left else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     return "\n".join([*(line.rstrip() for line in lines), _totals(network)])
@@ -156,7 +161,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--json", action="store_true", help="the table as JSON, every value of it")
     result.add_argument("--receptive-field", action="store_true", help="a column with each layer's receptive field, pixels")
     result.add_argument("--strict", action="store_true", help="warnings (unknown or repeated options) are errors")
-    result.add_argument("--options", metavar="SECTION", help="print the options of a section with Darknet's defaults, e.g. convolutional")
+    result.add_argument(
+        "--options", metavar="SECTION", help="print the options of a section with Darknet's defaults, e.g. convolutional"
+    )
     add_size(result)
     return result
 

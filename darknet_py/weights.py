@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Iterator
-from pathlib import Path
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,7 +45,7 @@ class Header(NamedTuple):
 class Loaded(NamedTuple):
     """What became of one layer: `values` of `needed` floats came from the file; `state` is loaded, fresh, or dontload."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index is not missed
     kind: str
     values: int
     needed: int
@@ -103,7 +103,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
         return _load_safetensors(network, path, cutoff)
     header = read_header(path)
     wanted = network.layers[: len(network.layers) if cutoff is None else cutoff]
-    _check_size(network, wanted, path, header, cutoff)
+    _check_size(network, list(wanted), path, header, cutoff)
     with open(path, "rb", buffering=0) as file, torch.no_grad():
         file.seek(header.size)
         for layer in wanted:
@@ -114,9 +114,10 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     return _report(network, {layer.index for layer in wanted})
 
 
-def _check_size(network: Network, wanted: list[Layer] | object, path: str | os.PathLike[str], header: Header, cutoff: int | None) -> None:
+def _check_size(
+    network: Network, layers: Sequence[Layer], path: str | os.PathLike[str], header: Header, cutoff: int | None
+) -> None:
     """Before anything is read: the file holds exactly what the layers need."""
-    layers: list[Layer] = list(wanted)  # type: ignore[call-overload]
     have = os.path.getsize(path)
     needed = header.size + FLOAT * sum(one.tensor.numel() for layer in layers for one in layer.loaded())
     if have == needed:
@@ -144,7 +145,7 @@ def _short(network: Network, layer: Layer, one: Stored, position: int, have: int
     return f"{text}. Wrong cfg (other classes or filters?), or a cut-off download?"
 
 
-def _long(network: Network, layers: list[Layer], have: int, needed: int, cutoff: int | None) -> str:
+def _long(network: Network, layers: Sequence[Layer], have: int, needed: int, cutoff: int | None) -> str:
     text = f"{have - needed} bytes are left over after layer {layers[-1].index if layers else -1}"
     if cutoff is not None:
         return f"{text}. Another cfg, or cutoff={cutoff} is too small?"
@@ -164,14 +165,14 @@ def _read_tensor(file: io.FileIO, one: Stored, header: Header, path: str | os.Pa
 
 def _read_into(file: io.FileIO, values: Tensor, path: str | os.PathLike[str]) -> None:
     array = values.numpy().reshape(-1)
-    view = memoryview(array).cast("B")
+    view = array.view(np.uint8).data
     done = 0
     while done < len(view):
         count = file.readinto(view[done:])
         if not count:
             raise WeightsError(f"{path}: the file became shorter while it was read")
         done += count
-    if np.little_endian is False:  # pragma: no cover
+    if sys.byteorder == "big":
         array.byteswap(inplace=True)
 
 
@@ -260,7 +261,9 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
             if missing or extra:
                 what = f"'{missing[0]}' is missing" if missing else f"'{extra[0]}' has no place in it"
                 more = len(missing) + len(extra) - 1
-                raise WeightsError(f"{path}: does not fit {network.cfg.path}: {what}" + (f" (and {more} more)" if more else "") + "; wrong cfg?")
+                raise WeightsError(
+                    f"{path}: does not fit {network.cfg.path}: {what}" + (f" (and {more} more)" if more else "") + "; wrong cfg?"
+                )
             for name, target in targets.items():
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != tuple(target.shape):
@@ -297,7 +300,3 @@ def _runs(report: list[Loaded]) -> Iterator[tuple[Loaded, Loaded]]:
 def weights_size(network: Network) -> int:
     """Bytes of the network's .weights file as this program writes it."""
     return 20 + FLOAT * sum(one.tensor.numel() for one in _stored(network))
-
-
-def file_name(path: str | os.PathLike[str]) -> str:
-    return Path(path).name

@@ -27,7 +27,11 @@ def test_the_measures_of_two_boxes(measure: str) -> None:
 
 def nms_cases() -> list[str]:
     path = KIT / "misc" / "nms.npz"
-    return [key for key in np.load(path).files if key.endswith(("0.3", "0.45", "0.6")) and "obj" not in key] if path.is_file() else ["(no kit)"]
+    return (
+        [key for key in np.load(path).files if key.endswith(("0.3", "0.45", "0.6")) and "obj" not in key]
+        if path.is_file()
+        else ["(no kit)"]
+    )
 
 
 @needs_kit

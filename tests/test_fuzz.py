@@ -5,13 +5,8 @@ Every run draws the same cases. For a longer search, of new ones, DARKNET_PY_FUZ
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import json
 import os
-import struct
-import subprocess
-import sys
 import textwrap
 import warnings
 from collections.abc import Callable
@@ -23,13 +18,12 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from darknet_py.cfg import Cfg, Option, Section, parse_cfg, parse_text
-from darknet_py.errors import CfgError, CfgWarning, WeightsError
+from darknet_py.cfg import Cfg, parse_cfg, parse_text
+from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.activation import ACTIVATIONS
 from darknet_py.network import Network
-from darknet_py.options import LARGEST_INT, cfg_name, meaning_of, option, read_options
-from darknet_py.weights import load_weights, save_weights
+from darknet_py.options import LARGEST_INT, cfg_name, meaning_of
 
 OWN_CFGS = sorted((Path(__file__).resolve().parents[1] / "cfg").glob("*.cfg"))
 LONGER = int(os.environ.get("DARKNET_PY_FUZZ", "1"))
@@ -58,7 +52,9 @@ def build(cfg: Callable[[], Cfg]) -> Network | None:
 
 # ---------------------------------------------------------------------------------------------------- bytes and text
 
-ALPHABET = st.sampled_from([*"[]=#;,.-+ \t\r\n0123456789einvxyzé\0\ufeff", "[net]\n", "[convolutional]\n", "width=", "filters=", "layers=-1\n"])
+ALPHABET = st.sampled_from(
+    [*"[]=#;,.-+ \t\r\n0123456789einvxyzé\0\ufeff", "[net]\n", "[convolutional]\n", "width=", "filters=", "layers=-1\n"]
+)
 
 
 @examples(300)
@@ -78,9 +74,14 @@ def test_any_text_is_a_cfg_or_refused(text: str) -> None:
 # -------------------------------------------------------------------------------------------------- layers at random
 
 INTEGERS = st.one_of(
-    st.integers(-4, 9), st.integers(-4, 9), st.sampled_from([0, 1, 31, 32, 416, 65535, 65536, LARGEST_INT, -LARGEST_INT]), st.integers()
+    st.integers(-4, 9),
+    st.integers(-4, 9),
+    st.sampled_from([0, 1, 31, 32, 416, 65535, 65536, LARGEST_INT, -LARGEST_INT]),
+    st.integers(),
 ).map(str)
-NUMBERS = st.one_of(INTEGERS, st.floats().map(repr), st.sampled_from([".7", "1e-3", "1e39", "0x10", "2abc", "3#x", "-", "+.", "1e999"]))
+NUMBERS = st.one_of(
+    INTEGERS, st.floats().map(repr), st.sampled_from([".7", "1e-3", "1e39", "0x10", "2abc", "3#x", "-", "+.", "1e999"])
+)
 LISTS = st.lists(NUMBERS, max_size=6).map(",".join)
 
 
@@ -117,7 +118,11 @@ def small(network: Network) -> bool:
     """Whether a forward pass takes no time."""
     shapes = [network.input_shape, *(layer.shape for layer in network.layers)]
     reach = [getattr(layer.options, name, 0) or 0 for layer in network.layers for name in ("padding", "size", "stride", "extra")]
-    return max(shape.count for shape in shapes) < 20_000 and max(reach) < 40 and sum(one.numel() for one in network.parameters()) < 200_000
+    return (
+        max(shape.count for shape in shapes) < 20_000
+        and max(reach) < 40
+        and sum(one.numel() for one in network.parameters()) < 200_000
+    )
 
 
 @examples(400)
@@ -132,7 +137,9 @@ def test_what_is_built_runs_and_gives_the_shapes_of_the_layer_table(text: str) -
     outputs = network.initialise(1).eval().features(images, range(len(network.layers)))
     for layer in network.layers:
         shape = tuple(outputs[layer.index].shape[1:])
-        assert outputs[layer.index][0].numel() == layer.shape.count, f"layer {layer.index} ({layer.kind}) gives {shape}, not {layer.shape}"
+        assert outputs[layer.index][0].numel() == layer.shape.count, (
+            f"layer {layer.index} ({layer.kind}) gives {shape}, not {layer.shape}"
+        )
 
 
 # -------------------------------------------------------------------------------------------- mutations of good cfgs

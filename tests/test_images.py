@@ -82,7 +82,9 @@ def test_arrays_and_tensors_are_pictures() -> None:
     assert images.as_picture(np.zeros((4, 6, 4), np.uint8), 3).shape == (4, 6, 3)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((4, 6, 3), np.int32), np.zeros(5), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 6, 2), np.uint8)])
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((4, 6, 3), np.int32), np.zeros(5), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 6, 2), np.uint8)]
+)
 def test_what_is_no_picture(wrong: np.ndarray) -> None:
     with pytest.raises(ImageError):
         images.as_picture(wrong, 3)

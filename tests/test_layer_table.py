@@ -79,7 +79,7 @@ def test_every_layer_is_as_darknet_parsed_it(name: str) -> None:
             if key == "fields":
                 value = [list(one) for one in value]
             if key == "anchors":  # the C program fills up a list that is too short for num, and cuts one that is too long
-                ours[key] = (list(ours[key]) + [0.5])[: len(value)]
+                ours[key] = [*ours[key], 0.5][: len(value)]
             if key not in ours or not equal(key, ours[key], value):
                 wrong.append((ours["index"], ours["type"], key, ours.get(key), value))
     assert not wrong, "\n".join(map(str, wrong[:12]))

@@ -98,7 +98,9 @@ def test_a_lower_precision_finds_the_same_sure_objects(precision: str) -> None:
     golden = read_json("real/expected", "yolo-fastest-1.1-xl")["images"]["dog.jpg"]["resize"]["thresh_0.25"]["detections"]
     detector = detector_of("yolo-fastest-1.1-xl", precision=precision)
     found = detector(KIT / "real" / "images_stb_png" / "dog.png")[0]
-    assert {int(row[0]) for row in golden if row[1] > 0.5} == {int(c) for c, p in zip(found.class_ids, found.confidences, strict=True) if p > 0.5}
+    assert {int(row[0]) for row in golden if row[1] > 0.5} == {
+        int(c) for c, p in zip(found.class_ids, found.confidences, strict=True) if p > 0.5
+    }
 
 
 @needs_kit

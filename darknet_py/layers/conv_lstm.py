@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.crnn import ConvolutionOptions
 from darknet_py.layers.layer import Place, Shape
 from darknet_py.layers.rnn import Recurrent
@@ -19,6 +20,18 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
     """`u` convolutions read the input, `w` the last output, `v` (peephole) the cell before (`vo`: the new one). With
     bottleneck=1 the one convolution `wf` reads last output and input together, and the `u` read what it gives. `lstm_activation`
     and `bottleneck` are as in Darknet's GPU code: its CPU code always takes tanh and does not know bottlenecks."""
+
+    vf: Convolutional
+    vi: Convolutional
+    vo: Convolutional
+    wf: Convolutional
+    wi: Convolutional
+    wg: Convolutional
+    wo: Convolutional
+    uf: Convolutional
+    ui: Convolutional
+    ug: Convolutional
+    uo: Convolutional
 
     @dataclass(frozen=True, kw_only=True)
     class Options(ConvolutionOptions):
@@ -36,7 +49,11 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
         shape = place.image()
         self.shape = options.convolution(place, shape, options.output, options.activation).shape
         twice = Shape.image(2 * self.shape.c, *self.shape[1:3])
-        inputs = {"v": self.shape, "w": twice if options.bottleneck else self.shape, "u": self.shape if options.bottleneck else shape}
+        inputs = {
+            "v": self.shape,
+            "w": twice if options.bottleneck else self.shape,
+            "u": self.shape if options.bottleneck else shape,
+        }
         if options.bottleneck and shape != self.shape:
             place.fail("bottleneck", f"input and output must be alike; they are {shape} and {self.shape}")
         peephole = ("vf", "vi", "vo") if options.peephole else ()

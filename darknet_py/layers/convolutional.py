@@ -38,7 +38,9 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         xnor: int = option(0, "1: as binary=1, and the inputs count as their sign; groups=1 then")
         bin_output: int = option(0, "with xnor: the activation is left out where only xnor convolutions read this layer")
         flipped: int = option(0, "1: the .weights file holds this layer's weights transposed", use="load")
-        share_index: int | None = option(None, "use the weights of this layer (relative if negative); the file then holds none here")
+        share_index: int | None = option(
+            None, "use the weights of this layer (relative if negative); the file then holds none here"
+        )
         antialiasing: int = option(0, "1, 2: convolve with stride 1, then blur with the stride (1: 3x3 binomial, 2: 2x2 mean)")
         assisted_excitation: float = option(0.0, "adds attention from the truth boxes, fading with the iterations", use="training")
         sway: int = option(0, "1: weights turned in training by +-angle (GPU)", use="training")

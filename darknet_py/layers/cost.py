@@ -17,7 +17,9 @@ COST_TYPES = ("sse", "masked", "smooth", "seg", "L1", "wgan")
 class Cost(Layer, kinds=("cost",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        type: str = option("sse", "squared error, masked where the truth is -1234, or Huber", choices=COST_TYPES, otherwise="sse", use="training")
+        type: str = option(
+            "sse", "squared error, masked where the truth is -1234, or Huber", choices=COST_TYPES, otherwise="sse", use="training"
+        )
         scale: float = option(1.0, "multiplies the gradient", use="training")
         ratio: float = option(0.0, "only this part of the largest gradients counts (GPU), 0..1", use="training")
         noobj: float = option(1.0, "gradient's scale where there is no object (pjreddie)", use="training")

@@ -39,7 +39,16 @@ class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
         entries = x.unflatten(1, (len(self.anchors), -1))
         active = entries.sigmoid()
         x_, y = self._stretch(active[:, :, 0:1]), self._stretch(active[:, :, 2:3])
-        columns = (x_, active[:, :, 1:2], y, active[:, :, 3:4], entries[:, :, 4:5], active[:, :, 5:6], entries[:, :, 6:7], active[:, :, 7:])
+        columns = (
+            x_,
+            active[:, :, 1:2],
+            y,
+            active[:, :, 3:4],
+            entries[:, :, 4:5],
+            active[:, :, 5:6],
+            entries[:, :, 6:7],
+            active[:, :, 7:],
+        )
         return torch.cat(columns, 2).flatten(1, 2)
 
     def _stretch(self, xy: Tensor) -> Tensor:

@@ -8,12 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.layers.connected import Connected
 from darknet_py.layers.layer import LayerOptions, Place, Shape
 from darknet_py.layers.rnn import Recurrent, connected
 from darknet_py.options import option
 
 
 class Gru(Recurrent, kinds=("gru",)):
+    input_z: Connected
+    input_r: Connected
+    input_h: Connected
+    state_z: Connected
+    state_r: Connected
+    state_h: Connected
     parts = ("input_z", "input_r", "input_h", "state_z", "state_r", "state_h")
 
     @dataclass(frozen=True, kw_only=True)

@@ -85,9 +85,7 @@ class YoloOptions(LayerOptions):
     obj_normalizer: float = option(1.0, "multiplies the gradient of the objectness", use="training")
     cls_normalizer: float = option(1.0, "multiplies the gradient of classes", use="training")
     delta_normalizer: float = option(1.0, "multiplies all gradients (GPU)", use="training")
-    iou_loss: str = option(
-        "mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
-    )
+    iou_loss: str = option("mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training")
     iou_thresh_kind: str = option(
         "iou", "measure for iou_thresh", choices=("iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
     )
@@ -104,7 +102,9 @@ def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple
     """(masked anchors, 2) widths and heights; Darknet keeps `num` pairs, and takes 0.5 where the list is too short."""
     needed = max(num, *mask, 0) + 1 if mask and max(mask) >= num else num
     if needed > num:
-        place.warn("mask", f"there is no anchor {needed - 1}, as num={num}; Darknet reads past the end of its list; write num={needed}")
+        place.warn(
+            "mask", f"there is no anchor {needed - 1}, as num={num}; Darknet reads past the end of its list; write num={needed}"
+        )
     if needed > MOST_ANCHORS:
         place.fail("mask" if mask else "num", f"{needed} anchors are too many; {MOST_ANCHORS} is the limit")
     values = list(anchors[: 2 * needed])
@@ -118,4 +118,3 @@ def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple
 def cells(raw: Tensor, anchors: int) -> Tensor:
     """(n, anchors*entries, h, w) → a view (n, h, w, anchors, entries): Darknet's order of boxes."""
     return raw.unflatten(1, (anchors, -1)).permute(0, 3, 4, 1, 2)
-

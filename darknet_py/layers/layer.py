@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class Shape(NamedTuple):
     c: int
     h: int
     w: int
-    count: int
+    count: int  # type: ignore[assignment]  # tuple.count is not missed
 
     @classmethod
     def image(cls, c: int, h: int, w: int) -> Shape:
@@ -120,6 +120,10 @@ class Layer(nn.Module):
     options: Any
     shape: Shape
 
+    def part(self, name: str) -> Layer:
+        """A layer inside this one, one of `parts`."""
+        return cast(Layer, getattr(self, name))
+
     def __init_subclass__(cls, kinds: tuple[str, ...] = (), **rest: Any) -> None:
         super().__init_subclass__(**rest)
         for kind in kinds:
@@ -151,7 +155,7 @@ class Layer(nn.Module):
             if tensor is not None:
                 yield Stored(name, tensor)
         for part in self.parts:
-            for one in getattr(self, part).stored():
+            for one in self.part(part).stored():
                 yield one._replace(name=f"{part.removesuffix('_layer')}.{one.name}")
 
     def loaded(self) -> Iterator[Stored]:
@@ -162,17 +166,17 @@ class Layer(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Fresh weights, distributed as Darknet's."""
         for part in self.parts:
-            getattr(self, part).initialise(generator)
+            self.part(part).initialise(generator)
 
     def fuse(self) -> None:
         """Folds what inference can do beforehand (batch norm) into the weights, in place."""
         for part in self.parts:
-            getattr(self, part).fuse()
+            self.part(part).fuse()
 
     @property
     def bflops(self) -> float:
         """Billions of operations per image, as Darknet counts them."""
-        return sum(getattr(self, part).bflops for part in self.parts)
+        return float(sum(self.part(part).bflops for part in self.parts))
 
     def describe(self) -> dict[str, Any]:
         """What the layer table says beside shapes and counts; the names are the cfg's. `--json` prints all of it."""
@@ -200,4 +204,6 @@ def positive(place: Place, key: str | None, shape: tuple[int, int], what: str) -
     """An error where an output would have no pixels."""
     if min(shape) < 1:
         given: Option | None = place.section.get(key) if key else None
-        place.fail(given.key if given else None, f"the output would be {shape[1]} x{shape[0]}: {what} does not fit the input {place.input}")
+        place.fail(
+            given.key if given else None, f"the output would be {shape[1]} x{shape[0]}: {what} does not fit the input {place.input}"
+        )

@@ -7,12 +7,21 @@ from typing import Any
 
 from torch import Tensor
 
+from darknet_py.layers.connected import Connected
 from darknet_py.layers.layer import LayerOptions, Place, Shape
 from darknet_py.layers.rnn import Recurrent, connected
 from darknet_py.options import option
 
 
 class Lstm(Recurrent, kinds=("lstm",)):
+    wf: Connected
+    wi: Connected
+    wg: Connected
+    wo: Connected
+    uf: Connected
+    ui: Connected
+    ug: Connected
+    uo: Connected
     parts = ("wf", "wi", "wg", "wo", "uf", "ui", "ug", "uo")
 
     @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ class NetOptions:
     max_chart_loss: float = option(20.0, "upper end of the loss chart", use="none")
     use_cuda_graph: int = option(0, "1: CUDA graphs", use="none")
     optimized_memory: int = option(0, "how far GPU memory is saved", use="none")
-    workspace_size_limit_MB: float = option(1024.0, "limit of cuDNN's workspace, MB", use="none")
+    workspace_size_limit_MB: float = option(1024.0, "limit of cuDNN's workspace, MB", use="none")  # noqa: N815
 
     @property
     def input_count(self) -> int:

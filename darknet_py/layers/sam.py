@@ -32,7 +32,10 @@ class Sam(Layer, kinds=("sam",)):
         place.earlier[self.index - 1].read_by_name = True
         self.shape = place.earlier[self.source_indices[1]].shape
         if place.image() != self.shape:
-            place.fail("from", f"layer {self.source_indices[1]} gives {self.shape}, the layer before gives {place.input}; they must be equal")
+            place.fail(
+                "from",
+                f"layer {self.source_indices[1]} gives {self.shape}, the layer before gives {place.input}; they must be equal",
+            )
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         return activate(x * other, self.options.activation, own=True)

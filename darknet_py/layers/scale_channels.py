@@ -42,4 +42,9 @@ class ScaleChannels(Layer, kinds=("scale_channels",)):
         return activate(x * scale, self.options.activation, own=True)
 
     def describe(self) -> dict[str, Any]:
-        return {"inputs_count": self.shape.count, "inputs": list(self.references()), "activation": self.options.activation, "scale_wh": self.options.scale_wh}
+        return {
+            "inputs_count": self.shape.count,
+            "inputs": list(self.references()),
+            "activation": self.options.activation,
+            "scale_wh": self.options.scale_wh,
+        }

@@ -60,9 +60,15 @@ class Shortcut(Layer, kinds=("shortcut",)):
         self.plain = False
         strides = other.w // mine.w, mine.w // max(other.w, 1)
         if not other.c or strides != (other.h // mine.h, mine.h // max(other.h, 1)):
-            place.fail("from", f"layer {index} gives {other}, the layer before gives {mine}; width and height must be equal, or multiples alike")
+            place.fail(
+                "from",
+                f"layer {index} gives {other}, the layer before gives {mine}; width and height must be equal, or multiples alike",
+            )
         if len(self.source_indices) > 2 or self.options.weights_type != "none":
-            place.fail("from", f"layer {index} gives {other}, the layer before gives {mine}; several or weighted sources must be of one size")
+            place.fail(
+                "from",
+                f"layer {index} gives {other}, the layer before gives {mine}; several or weighted sources must be of one size",
+            )
 
     stored_names = ("weights",)
 

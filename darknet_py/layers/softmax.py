@@ -95,7 +95,8 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
     path = place.cfg.find_file(name)
     if path is None:
         place.fail("tree", "there is no such file, here or beside the cfg")
-    names, parents = [], []
+    names: list[str] = []
+    parents: list[int] = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         words = line.split()
         if not words:
