@@ -28,6 +28,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+from darknet_py.command import INTERRUPTED, MISTAKE, run_command
 from darknet_py.errors import DarknetError
 
 CHUNK = 1 << 16  # bytes read at once
@@ -560,10 +561,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_summary(path, find(name)))
         except DarknetError as error:
             print(f"error: {error}", file=sys.stderr)
-            status = 2
+            status = MISTAKE
         except KeyboardInterrupt:
             print(_interrupted(name, given.out), file=sys.stderr)
-            return 130
+            return INTERRUPTED
     return status
 
 
@@ -581,4 +582,4 @@ def _interrupted(name: str, folder: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -18,6 +18,7 @@ from darknet_py.cfg import parse_cfg
 from darknet_py.command import add_size, run_command
 from darknet_py.errors import DarknetError
 from darknet_py.layers import KINDS, Layer, NetOptions, Shape
+from darknet_py.layers.layer import LayerOptions
 from darknet_py.network import Network
 from darknet_py.options import cfg_name, meaning_of
 
@@ -150,6 +151,37 @@ def option_table(section: str) -> str:
 
 _USES = {"forward": "", "load": "", "training": " [training]", "none": " [no effect here]", "refused": " [not built]"}
 
+PAGE = """# Options
+
+Every option that Darknet reads, section by section, with Darknet's default. Written by `python -m darknet_py.summary --options`.
+
+- *(no mark)*: honoured in inference, decoding or loading.
+- **training**: bears on training alone; read, checked and kept, not yet acted upon.
+- **no effect here**: Darknet reads it, but it changes no number (memory, streams, display).
+- **not built**: any value but the default is an error.
+
+An option that is not listed is unknown to Darknet too, and gives a warning with its file and line.
+"""
+
+
+def options_page() -> str:
+    """The reference of all sections, Markdown."""
+    common = {name for name, *_ in option_lines(LayerOptions)}
+    parts = [PAGE, _markdown("[net] and [network]", list(option_lines(NetOptions)))]
+    parts.append(_markdown("Every layer", list(option_lines(LayerOptions))))
+    for kind in dict.fromkeys(KINDS.values()):
+        names = " and ".join(f"[{name}]" for name, one in KINDS.items() if one is kind)
+        parts.append(_markdown(names, [row for row in option_lines(kind.Options) if row[0] not in common]))
+    return "\n".join(parts)
+
+
+def _markdown(title: str, rows: list[tuple[str, str, str, str, str]]) -> str:
+    if not rows:
+        return f"## {title}\n\nNo options of its own.\n"
+    marks = {"training": "**training** ", "none": "**no effect here** ", "refused": "**not built** "}
+    lines = [f"| {name} | {kind} | {default} | {marks.get(use, '')}{text} |".replace("  ", " ") for name, kind, default, use, text in rows]
+    return "\n".join([f"## {title}\n", "| option | type | default | meaning |", "|---|---|---|---|", *lines, ""])
+
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
@@ -162,7 +194,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--receptive-field", action="store_true", help="a column with each layer's receptive field, pixels")
     result.add_argument("--strict", action="store_true", help="warnings (unknown or repeated options) are errors")
     result.add_argument(
-        "--options", metavar="SECTION", help="print the options of a section with Darknet's defaults, e.g. convolutional"
+        "--options",
+        metavar="SECTION",
+        nargs="?",
+        const="",
+        help="print the options of a section with Darknet's defaults, e.g. convolutional; without a name, those of all as Markdown",
     )
     add_size(result)
     return result
@@ -170,8 +206,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
-    if given.options:
-        print(option_table(given.options.strip("[]")))
+    if given.options is not None:
+        print(option_table(given.options.strip("[]")) if given.options else options_page(), end="\n" if given.options else "")
         return 0
     if not given.cfg:
         parser().error("name a cfg, e.g. cfg/yolov3.cfg")

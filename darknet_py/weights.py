@@ -225,7 +225,8 @@ def save_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
 
 def _stored(network: Network, cutoff: int | None = None) -> Iterator[Stored]:
     for layer in network.layers[:cutoff]:
-        yield from layer.loaded()
+        if not layer.options.dontsave:
+            yield from layer.loaded()
 
 
 def _named(network: Network, cutoff: int | None) -> dict[str, Tensor]:

@@ -43,8 +43,12 @@ def build(cfg: Callable[[], Cfg]) -> Network | None:
         try:
             network = Network(cfg())
         except CfgError as error:
-            assert "fuzz.cfg:" in str(error)
-            return None
+            refusal = str(error)
+        else:
+            refusal = ""
+    if refusal:
+        assert "fuzz.cfg:" in refusal
+        return None
     assert sum(one.tensor.numel() for layer in network.layers for one in layer.stored()) <= LARGEST_INT
     assert sum(one.numel() for one in network.buffers()) < 10_000_000, "memory that is filled while the network is built"
     return network

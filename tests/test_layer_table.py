@@ -12,6 +12,8 @@ from darknet_py.cfg import parse_cfg
 from darknet_py.network import Network
 from darknet_py.summary import describe
 
+CFGS = Path(__file__).resolve().parents[1] / "cfg"
+OWN = sorted(path.stem for path in CFGS.glob("*.cfg"))
 IOU_LOSS = {"iou": 0, "giou": 1, "mse": 2, "diou": 3, "ciou": 4}
 WORDS: dict[str, dict[str, int]] = {
     "iou_loss": IOU_LOSS,
@@ -56,9 +58,8 @@ def equal(key: str, ours: Any, theirs: Any) -> bool:
     return abs(ours - theirs) <= 1e-6 * max(1.0, abs(theirs))  # floats were printed from float32
 
 
-@needs_kit
-@pytest.mark.parametrize("name", cases("layers", "*.json"))
-def test_every_layer_is_as_darknet_parsed_it(name: str) -> None:
+def table_case(name: str) -> int:
+    """How many values of the table were compared; fails where one differs."""
     expected = read_json("layers", name)
     path = official(name)
     assert path is not None, "the kit has a table, but no cfg of that name"
@@ -67,11 +68,15 @@ def test_every_layer_is_as_darknet_parsed_it(name: str) -> None:
         expected = expected["patched_parse"]
     if "layers" not in expected:
         assert expected["status"] == "abort_assert"  # the C program stops; pjreddie's runs it, and so do we
-        return
+        return 0
+    return assert_equal_tables(table, expected)
+
+
+def assert_equal_tables(table: dict[str, Any], expected: dict[str, Any]) -> int:
     assert len(table["layers"]) == expected["n_layers"]
     assert table["total_float32"] == expected["total_float32"]
     assert table["file_bytes"] == expected["file_bytes"]
-    wrong = []
+    wrong, compared = [], 0
     for ours, theirs in zip(table["layers"], expected["layers"], strict=True):
         for key, value in theirs.items():
             if key in NOT_COMPARED or key in NOT_READ.get(ours["type"], ()):
@@ -80,6 +85,23 @@ def test_every_layer_is_as_darknet_parsed_it(name: str) -> None:
                 value = [list(one) for one in value]
             if key == "anchors":  # the C program fills up a list that is too short for num, and cuts one that is too long
                 ours[key] = [*ours[key], 0.5][: len(value)]
+            compared += 1
             if key not in ours or not equal(key, ours[key], value):
                 wrong.append((ours["index"], ours["type"], key, ours.get(key), value))
     assert not wrong, "\n".join(map(str, wrong[:12]))
+    return compared
+
+
+@needs_kit
+@pytest.mark.parametrize("name", cases("layers", "*.json"))
+def test_every_layer_is_as_darknet_parsed_it(name: str) -> None:
+    table_case(name)
+
+
+@needs_kit
+@pytest.mark.parametrize("name", OWN)
+def test_our_own_cfgs_have_the_official_tables(name: str) -> None:
+    """`cfg/` is written by hand; layer by layer it is the official file (yolov1: pjreddie's, whose table is yolov1/yolo's)."""
+    ours = describe(Network(parse_cfg(CFGS / f"{name}.cfg", strict=True)))
+    expected = read_json("layers", {"yolov1": "yolov1/yolo"}.get(name, name))
+    assert_equal_tables(ours, expected)

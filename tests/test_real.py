@@ -42,12 +42,11 @@ def missing(these: np.ndarray, among: np.ndarray, thresh: float, tolerance: floa
     return lost
 
 
-@needs_kit
-@pytest.mark.parametrize("letterbox", [False, True], ids=["resize", "letter_box"])
-@pytest.mark.parametrize("name", cases("real/expected", "*.json"))
-def test_detections_from_the_programs_pixels(name: str, letterbox: bool) -> None:
+def real_case(name: str, letterbox: bool) -> tuple[int, float]:
+    """How many detections were compared, and the largest difference of a probability or coordinate."""
     golden = read_json("real/expected", name)
     detector = detector_of(name, letterbox=letterbox)
+    count, worst = 0, 0.0
     for picture, sides in golden["images"].items():
         expected = sides["letter_box" if letterbox else "resize"]
         image = read_image(KIT / "real" / "images_stb_png" / f"{Path(picture).stem}.png")
@@ -62,6 +61,17 @@ def test_detections_from_the_programs_pixels(name: str, letterbox: bool) -> None
                 where = (picture, key, kind)
                 assert not missing(theirs, ours, thresh, TOLERANCE), where
                 assert not missing(ours, theirs, thresh, TOLERANCE), where
+                count += len(theirs)
+                sure = theirs[theirs[:, 1] > thresh + NEAR]
+                worst = max([worst, *(float(np.abs(ours[ours[:, 0] == row[0]] - row).max(1).min()) for row in sure)])
+    return count, worst
+
+
+@needs_kit
+@pytest.mark.parametrize("letterbox", [False, True], ids=["resize", "letter_box"])
+@pytest.mark.parametrize("name", cases("real/expected", "*.json"))
+def test_detections_from_the_programs_pixels(name: str, letterbox: bool) -> None:
+    real_case(name, letterbox)
 
 
 @needs_kit

@@ -42,18 +42,21 @@ class Crnn(Recurrent, kinds=("crnn",)):
     class Options(ConvolutionOptions):
         output: int = option(1, "channels of the output", least=1)
         hidden: int = option(1, "channels of the state", least=1)
+        output_filters: int | None = option(None, "the same as output (pjreddie)", least=1)
+        hidden_filters: int | None = option(None, "the same as hidden (pjreddie)", least=1)
         activation: str = activation_option("logistic")
         shortcut: int = option(0, "1: the old state is added to the new one")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         shape = place.image()
-        self.input_layer = options.convolution(place, shape, options.hidden, options.activation)
+        self.filters, hidden = options.output_filters or options.output, options.hidden_filters or options.hidden
+        self.input_layer = options.convolution(place, shape, hidden, options.activation)
         self.hidden = self.input_layer.shape
-        self.self_layer = options.convolution(place, self.hidden, options.hidden, options.activation)
+        self.self_layer = options.convolution(place, self.hidden, hidden, options.activation)
         if self.self_layer.shape != self.hidden:
             place.fail("size", f"the state changes its size, {self.hidden} → {self.self_layer.shape}; use stride=1 and pad=1")
-        self.output_layer = options.convolution(place, self.hidden, options.output, options.activation)
+        self.output_layer = options.convolution(place, self.hidden, self.filters, options.activation)
         self.shape = self.output_layer.shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,10 +68,10 @@ class Crnn(Recurrent, kinds=("crnn",)):
         return self.output_layer(state)
 
     def describe(self) -> dict[str, Any]:
-        return {"hidden": self.hidden.count, "hidden_filters": self.options.hidden, "activation": self.options.activation}
+        return {"hidden": self.hidden.count, "hidden_filters": self.hidden.c, "activation": self.options.activation}
 
     def filters_text(self) -> str:
-        return str(self.options.output)
+        return str(self.filters)
 
     def size_text(self) -> str:
         return self.output_layer.size_text()

@@ -73,6 +73,7 @@ class NetOptions:
     num_sigmas_reject_badlabels: float = option(0.0, "labels are left out beyond this many standard deviations", use="training")
     equidistant_point: int = option(0, "update from which all heads weigh alike", use="training")
     weights_reject_freq: int = option(0, "filters that resemble others start anew, every so many updates", use="training")
+    clip: float = option(0.0, "limits the gradients of all layers; 0: no limit (pjreddie)", use="training")
     try_fix_nan: int = option(0, "1: weights that are not finite are reset", use="training")
     loss_scale: float = option(1.0, "of mixed precision", use="training")
     track: int = option(0, "1: training on sequences of pictures", use="training")

@@ -15,7 +15,7 @@ class Normalization(Layer, kinds=("normalization", "lrn")):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         alpha: float = option(0.0001, "weight of the sum of squares (not divided by size)")
-        beta: float = option(0.75, "exponent")
+        beta: float = option(0.75, "exponent of the sum")
         kappa: float = option(1.0, "added to the weighted sum")
         size: int = option(5, "channels in the sum: (size-1)/2 before, size/2 after", least=1)
 

@@ -1,0 +1,83 @@
+"""Writes docs/PARITY.md: every comparison with the C program that the kit allows, with the worst difference measured.
+
+    python tests/parity.py > docs/PARITY.md
+
+Needs the conformance kit (beside the project under ../shared, or where DARKNET_PY_SHARED points). A comparison beyond its tolerance
+is written as FAILED, with the reason.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
+
+import test_decode
+import test_forward
+import test_layer_table
+import test_real
+from kit import cases
+
+HEAD = f"""# Parity with the C program
+
+Every comparison that the conformance kit allows, as measured on {torch.__version__.split("+")[0]} (CPU, float32). Written by
+`python tests/parity.py > docs/PARITY.md`; the same comparisons run as tests, with the tolerance that stands here.
+
+The kit is output of AlexeyAB/darknet 59596d7 and pjreddie/darknet f6afaab, CPU builds.
+"""
+
+
+def section(title: str, about: str, columns: str, names: list[str], measure: Callable[[str], str]) -> None:
+    print(f"\n## {title}\n\n{about}\n\n| {columns} |\n|{'---|' * (columns.count('|') + 1)}")
+    for name in names:
+        try:
+            result = measure(name)
+        except AssertionError as error:
+            result = f"FAILED: {str(error).splitlines()[0][:150]}"
+        print(f"| {name} | {result} |", flush=True)
+
+
+@torch.no_grad()
+def main() -> None:
+    warnings.simplefilter("ignore")
+    folder = Path(tempfile.mkdtemp())
+    print(HEAD)
+
+    def table(name: str) -> str:
+        count = test_layer_table.table_case(name)
+        return f"{count:,} values equal" if count else "the C program stops (see forward_pjreddie); ours builds"
+
+    section("Layer table", "Every value that the program parsed or derived for every layer: shapes, sizes, sources, BFLOPs, parameters, "
+            "options.", "cfg | result", cases("layers", "*.json"), table)  # fmt: skip
+    for kind, about in (
+        ("forward", "Recipe weights, random input. Largest difference of a head's values, relative to its largest value; every other layer "
+         f"agrees by its digest. Tolerance {test_forward.TOLERANCE:g}, cspx-p7-mish {test_forward.LOOSER['cspx-p7-mish']:g} (activations grow to "
+         "about 100): the kit's own advice. The xnor networks were run through the library with `gpu_index` left at 0, which inverts packed "
+         "bits for a GPU that is not there; they are compared with that inversion applied to our weights."),
+        ("forward_pjreddie", "The same, run by pjreddie's program; its CPU batch norm divides by sqrt(variance) + 1e-6, which is applied by "
+         "adjusting the variance."),
+    ):  # fmt: skip
+        section(f"Forward pass ({kind})", about, "cfg | worst difference", cases(kind, "*.npz"),
+                lambda name, kind=kind: f"{test_forward.forward_case(kind, name, folder):.1e}")  # fmt: skip
+    section("Decoding and suppression", "Detections of those networks, eight settings each (threshold, suppression, letterbox, pixels). "
+            f"Largest difference of a coordinate, relative to it or to the picture; tolerance {test_decode.TOLERANCE:g}.",
+            "cfg | worst difference", cases("decode", "*.json"), lambda name: f"{test_decode.decode_case(name, folder):.1e}")  # fmt: skip
+
+    def real(name: str) -> str:
+        results = [test_real.real_case(name, letterbox) for letterbox in (False, True)]
+        return f"{sum(count for count, _ in results):,} | {max(worst for _, worst in results):.1e}"
+
+    section("Real models on real pictures", "Seven pictures as the program decoded them, stretched and letterboxed, thresholds .25 and .005, "
+            "default suppression and the cfg's own: all the same boxes, classes and probabilities. Largest difference of a probability or a "
+            f"relative coordinate; tolerance {test_real.TOLERANCE:g}.",
+            "model | detections | worst difference", cases("real/expected", "*.json"), real)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

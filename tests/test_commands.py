@@ -1,0 +1,273 @@
+"""The commands, run as a user runs them: real models and pictures, wrong files, exit statuses, complete files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from kit import KIT, REALDATA, needs_kit, needs_realdata, read_json
+
+from darknet_py import __main__ as words
+from darknet_py.command import run_command
+from darknet_py.summary import main as summary
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = KIT / "real" / "yolo-fastest-1.1"
+NET = ["--cfg", str(MODEL / "yolo-fastest-1.1.cfg"), "--weights", str(MODEL / "yolo-fastest-1.1.weights")]
+NAMES = ["--names", str(MODEL / "coco.names")]
+PICTURES = KIT / "real" / "images"
+
+
+def run(*arguments: str | Path, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, timeout=300)
+
+
+@needs_kit
+def test_detect_writes_all_it_is_asked_for(tmp_path: Path) -> None:
+    done = run("darknet_py.detect", *NET, *NAMES, PICTURES, "--json", "r.json", "--coco", "c.json", "--txt", "--crops", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dog.jpg: Predicted in" in done.stdout
+    result = json.loads((tmp_path / "r.json").read_text())
+    golden = read_json("real/expected", "yolo-fastest-1.1")["images"]
+    assert [Path(one["filename"]).name for one in result] == sorted(golden)
+    dog = next(one for one in result if one["filename"].endswith("dog.jpg"))
+    assert dog["frame_id"] == 1
+    assert dog["objects"][0]["name"] == "car"
+    assert set(dog["objects"][0]["relative_coordinates"]) == {"center_x", "center_y", "width", "height"}
+    folder = tmp_path / "runs" / "detect-1"
+    assert {path.name for path in folder.glob("*.jpg")} == set(golden)
+    assert cv2.imread(str(folder / "dog.jpg")).shape == (576, 768, 3)
+    assert len((folder / "labels" / "dog.txt").read_text().splitlines()) == len(dog["objects"])
+    assert list((folder / "crops" / "car").glob("dog_*.jpg"))
+    coco = json.loads((tmp_path / "c.json").read_text())
+    assert {row["category_id"] for row in coco if row["image_id"] == 1} >= {3, 18}  # COCO's car and dog
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+@needs_kit
+def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path) -> None:
+    """The main job, end to end: the program's own pixels in, its detections out."""
+    pictures = KIT / "real" / "images_stb_png"
+    for model in sorted(path.name for path in (KIT / "real").iterdir() if (path / "..").exists() and list(path.glob("*.cfg"))):
+        folder = KIT / "real" / model
+        files = [next(folder.glob(f"*.{kind}")) for kind in ("cfg", "weights", "names")]
+        done = run("darknet_py.detect", "--cfg", files[0], "--weights", files[1], "--names", files[2], pictures,
+                   "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json", cwd=tmp_path)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        for one in json.loads((tmp_path / "r.json").read_text()):
+            name = Path(one["filename"]).stem + ".jpg"
+            expected = read_json("real/expected", model)["images"][name]["resize"]["thresh_0.25"]["detections"]
+            ours = [[o["class_id"], o["confidence"], *o["relative_coordinates"].values()] for o in one["objects"]]
+            assert len(ours) == len(expected), (model, name)
+            np.testing.assert_allclose(sorted(ours), sorted(expected), atol=2e-5, err_msg=f"{model} {name}")
+
+
+@needs_kit
+def test_an_unreadable_picture_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "torn.jpg").write_bytes((PICTURES / "dog.jpg").read_bytes()[:50])
+    done = run("darknet_py.detect", *NET, "torn.jpg", "gone.jpg", PICTURES / "dog.jpg", "--json", "r.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: torn.jpg: cannot read this picture" in done.stderr
+    assert "error: gone.jpg: cannot read this picture: No such file" in done.stderr
+    assert [one["objects"][0]["name"] for one in json.loads((tmp_path / "r.json").read_text())] == ["2"]  # no names: numbers
+    assert "Traceback" not in done.stderr
+
+
+@needs_kit
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cfg", "gone.cfg", "--weights", "w", "x.jpg"], "gone.cfg: cannot read this cfg"),
+        (["--cfg", NET[1], "--weights", NET[1], "x.jpg"], "not a .weights file"),
+        ([*NET, "--names", str(KIT / "data" / "voc.names"), "x.jpg"], "20 names, but"),
+        ([*NET, "--device", "cuda:77", "x.jpg"], "device 'cuda:77': not here"),
+        ([*NET, "nothing/*.jpg"], "no file matches"),
+        ([*NET, "--data", "gone.data", "x.jpg"], "gone.data: cannot read"),
+        ([*NET, "--batch", "0", "x.jpg"], "a batch of 0 pictures"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_status_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from darknet_py.detect import main
+
+    monkeypatch.chdir(tmp_path)
+    assert run_command(lambda: main(arguments)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@needs_kit
+def test_paths_on_standard_input_and_lists(tmp_path: Path) -> None:
+    dog = str(PICTURES / "dog.jpg")
+    done = run("darknet_py.detect", *NET, "-", "--no-pictures", cwd=tmp_path, stdin=f"{dog}\n\n{dog}\n")
+    assert done.stdout.count("dog.jpg: Predicted") == 2
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + dog.encode() + b"\r\n\r\n")
+    done = run("darknet_py.detect", *NET, "list.txt", "--no-pictures", cwd=tmp_path)
+    assert done.stdout.count("dog.jpg: Predicted") == 1
+
+
+@needs_kit
+def test_two_pictures_of_one_name_both_get_a_file(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "dog.jpg").write_bytes((PICTURES / "eagle.jpg").read_bytes())
+    run("darknet_py.detect", *NET, PICTURES / "dog.jpg", "other/dog.jpg", "--out", "out", cwd=tmp_path)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"dog.jpg", "dog_2.jpg"}
+
+
+@needs_kit
+@needs_realdata
+def test_a_video_becomes_a_video_and_json_lines(tmp_path: Path) -> None:
+    done = run("darknet_py.detect", *NET, *NAMES, REALDATA / "video" / "road.mp4", "--json", "v.jsonl", "--out", "out", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    assert [line["frame_id"] for line in lines] == list(range(1, 39))
+    video = cv2.VideoCapture(str(tmp_path / "out" / "road.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 38
+
+
+@needs_kit
+@needs_realdata
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "darknet_py.detect", *NET, str(REALDATA / "coco"), str(REALDATA / "coco" / "images")]
+    command = [*command[:-2], str(next(path for path in (REALDATA / "coco").rglob("*.jpg")).parent), "--json", "r.json", "--out", "out", "--batch", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/*.jpg")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert b"Traceback" not in error
+    written = json.loads((tmp_path / "r.json").read_text())
+    assert written
+    for path in (tmp_path / "out").glob("*.jpg"):
+        assert cv2.imread(str(path)) is not None
+    assert not list(tmp_path.rglob(".*part*"))
+
+
+@needs_kit
+def test_darknets_own_words(tmp_path: Path) -> None:
+    (tmp_path / "coco.data").write_text(f"classes = 80\nnames = {MODEL / 'coco.names'}\n")
+    dog = PICTURES / "dog.jpg"
+    done = run("darknet_py", "detector", "test", "coco.data", NET[1], NET[3], dog, "-thresh", ".25", "-ext_output", "-dont_show",
+               "-out", "r.json", "-letter_box", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "predictions.jpg").is_file()
+    assert "(left_x:" in done.stdout
+    objects = json.loads((tmp_path / "r.json").read_text())[0]["objects"]
+    expected = read_json("real/expected", "yolo-fastest-1.1")["images"]["dog.jpg"]["letter_box"]["thresh_0.25"]
+    sure = {int(row[0]) for row in expected.get("detections_cfg_nms_kind") or expected["detections"] if row[1] > 0.35}
+    assert sure <= {one["class_id"] for one in objects}
+    done = run("darknet_py", "detect", NET[1], NET[3], dog, "-thresh", "0.9", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("darknet_py", "detector", "test", "coco.data", NET[1], NET[3], "-thresh", "0.9", cwd=tmp_path, stdin=f"{dog}\n")
+    assert "dog.jpg: Predicted" in done.stdout
+
+
+@needs_kit
+@needs_realdata
+def test_detector_demo_reads_a_video(tmp_path: Path) -> None:
+    (tmp_path / "coco.data").write_text(f"names={MODEL / 'coco.names'}\n")
+    video = REALDATA / "video" / "road.mp4"
+    done = run("darknet_py", "detector", "demo", "coco.data", NET[1], NET[3], video, "-dont_show", "-out_filename", "res.mp4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "res.mp4").stat().st_size > 10_000
+
+
+@needs_realdata
+def test_classifier_predict_gives_the_c_programs_probabilities(tmp_path: Path) -> None:
+    from darknet_py import load
+    from darknet_py.classify import Classifier
+
+    folder = REALDATA / "weights"
+    names = folder / "names" / "imagenet.shortnames.list"
+    tiny = folder / "darknet-tiny_imagenet"
+    golden = json.loads((REALDATA / "expected" / "classifier_darknet-tiny_imagenet.json").read_text())
+    classifier = Classifier(load(tiny / "tiny.cfg", tiny / "tiny.weights"), names)
+    for picture, expected in golden["images"].items():
+        guesses = classifier(KIT / "real" / "images_stb_png" / f"{Path(picture).stem}.png", top=10)
+        assert [guess.class_id for guess in guesses] == [row[0] for row in expected["top"]], picture
+        np.testing.assert_allclose([guess.probability for guess in guesses], [row[2] for row in expected["top"]], atol=1e-5)
+    (tmp_path / "imagenet.data").write_text(f"classes=1000\nlabels={names}\ntop=3\n")
+    done = run("darknet_py", "classifier", "predict", "imagenet.data", tiny / "tiny.cfg", tiny / "tiny.weights", PICTURES / "dog.jpg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stdout.splitlines()[1].startswith("dogsled: 0.4")
+
+
+def test_rnn_generate_writes_text(tmp_path: Path) -> None:
+    from darknet_py import Network, parse_cfg
+
+    cfg = tmp_path / "rnn.cfg"
+    cfg.write_text("[net]\ninputs=256\n[rnn]\nhidden=8\noutput=8\nactivation=leaky\n[connected]\noutput=256\nactivation=leaky\n[softmax]\n[cost]\n")
+    network = Network(parse_cfg(cfg)).initialise(0)
+    network.save_weights(tmp_path / "rnn.weights")
+    arguments = ("darknet_py", "rnn", "generate", "rnn.cfg", "rnn.weights", "-len", "50", "-srand", "7", "-seed", "ab")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    texts = [subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env=environment, capture_output=True).stdout for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert texts[0].startswith(b"ab")
+    assert len(texts[0]) == 2 + 50 + 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["detector", "tets"], "did you mean 'detector test'"),
+        (["detector", "test", "a.data"], "usage: python -m darknet_py detector test DATA CFG WEIGHTS [IMAGE]"),
+        (["detector", "test", "a", "b", "c", "-tresh", "1"], "did you mean -thresh?"),
+        (["detector", "test", "a", "b", "c", "-thresh"], "needs a value"),
+        (["nonsense"], "is not a command"),
+    ],
+)
+def test_wrong_words_are_corrected(line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(lambda: words.main(line)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_list_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert words.main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"darknet_py.{name}" in printed for name in words.COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["detect", "classify", "generate", "summary", "download", "benchmark"])
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        words.main([command, "--help"])
+    assert stop.value.code == 0
+    assert "example" in capsys.readouterr().out
+
+
+def test_the_layer_table_of_yolov3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert summary([str(ROOT / "cfg" / "yolov3.cfg"), "--receptive-field"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == "0 convolutional 32 3 x 3/ 1 416 x 416 x 3 -> 416 x 416 x 32 0.299 992 3 x 3".split()
+    assert "Total BFLOPS 65.879, heads: 82, 94, 106" in lines[-1]
+    assert summary([str(ROOT / "cfg" / "yolov3.cfg"), "--json", "--size", "608x320"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["layers"][82]["out"] == [255, 10, 19]
+    assert table["layers"][86]["inputs"] == [85, 61]
+
+
+def test_wrong_cfgs_at_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "my.cfg").write_text("[net]\nwidht=416\nwidth=32\nheight=32\nchannels=3\n[maxpool]\n")
+    done = run("darknet_py.summary", "my.cfg", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == "warning: my.cfg:2: [net] widht=416: unknown option, Darknet ignores it; did you mean 'width'?\n"
+    done = run("darknet_py.summary", "my.cfg", "--strict", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: my.cfg:2: [net] widht=416: unknown option, Darknet ignores it; did you mean 'width'?\n"
