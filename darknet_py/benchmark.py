@@ -1,6 +1,6 @@
 """Measures speed, side by side in one process, and prints ratios: absolute times of a shared machine mean little.
 
-    python -m darknet_py.benchmark --cfg cfg/yolov3-tiny.cfg
+python -m darknet_py.benchmark --cfg cfg/yolov3-tiny.cfg
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ def measure_around(cfg: str, size: tuple[int, int] | None, seconds: float) -> No
         f"after: {candidates} candidates, {found} detections": lambda: detector.postprocess(heads, sizes, 0.25, 0.45),
         "(cv2.resize and division, not Darknet's numbers)": lambda: cv2.resize(picture, network.size).astype(np.float32) / 255,
     }
-    report(f"around the network, one core, a {PICTURE[1]}x{PICTURE[0]} picture at {network.size[0]}x{network.size[1]}", interleaved(actions, seconds))
+    report(
+        f"around the network, one core, a {PICTURE[1]}x{PICTURE[0]} picture at {network.size[0]}x{network.size[1]}",
+        interleaved(actions, seconds),
+    )
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 

@@ -179,7 +179,10 @@ def _markdown(title: str, rows: list[tuple[str, str, str, str, str]]) -> str:
     if not rows:
         return f"## {title}\n\nNo options of its own.\n"
     marks = {"training": "**training** ", "none": "**no effect here** ", "refused": "**not built** "}
-    lines = [f"| {name} | {kind} | {default} | {marks.get(use, '')}{text} |".replace("  ", " ") for name, kind, default, use, text in rows]
+    lines = [
+        f"| {name} | {kind} | {default} | {marks.get(use, '')}{text} |".replace("  ", " ")
+        for name, kind, default, use, text in rows
+    ]
     return "\n".join([f"## {title}\n", "| option | type | default | meaning |", "|---|---|---|---|", *lines, ""])
 
 

@@ -34,7 +34,9 @@ def run(*arguments: str | Path, cwd: Path, stdin: str = "") -> subprocess.Comple
 
 @needs_kit
 def test_detect_writes_all_it_is_asked_for(tmp_path: Path) -> None:
-    done = run("darknet_py.detect", *NET, *NAMES, PICTURES, "--json", "r.json", "--coco", "c.json", "--txt", "--crops", cwd=tmp_path)
+    done = run(
+        "darknet_py.detect", *NET, *NAMES, PICTURES, "--json", "r.json", "--coco", "c.json", "--txt", "--crops", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "dog.jpg: Predicted in" in done.stdout
     result = json.loads((tmp_path / "r.json").read_text())
@@ -129,7 +131,18 @@ def test_two_pictures_of_one_name_both_get_a_file(tmp_path: Path) -> None:
 @needs_kit
 @needs_realdata
 def test_a_video_becomes_a_video_and_json_lines(tmp_path: Path) -> None:
-    done = run("darknet_py.detect", *NET, *NAMES, REALDATA / "video" / "road.mp4", "--json", "v.jsonl", "--out", "out", "--quiet", cwd=tmp_path)
+    done = run(
+        "darknet_py.detect",
+        *NET,
+        *NAMES,
+        REALDATA / "video" / "road.mp4",
+        "--json",
+        "v.jsonl",
+        "--out",
+        "out",
+        "--quiet",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
     assert [line["frame_id"] for line in lines] == list(range(1, 39))
@@ -142,8 +155,19 @@ def test_a_video_becomes_a_video_and_json_lines(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "darknet_py.detect", *NET, str(REALDATA / "coco"), str(REALDATA / "coco" / "images")]
-    command = [*command[:-2], str(next(path for path in (REALDATA / "coco").rglob("*.jpg")).parent), "--json", "r.json", "--out", "out", "--batch", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [
+        *command[:-2],
+        str(next(path for path in (REALDATA / "coco").rglob("*.jpg")).parent),
+        "--json",
+        "r.json",
+        "--out",
+        "out",
+        "--batch",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/*.jpg")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -182,7 +206,9 @@ def test_darknets_own_words(tmp_path: Path) -> None:
 def test_detector_demo_reads_a_video(tmp_path: Path) -> None:
     (tmp_path / "coco.data").write_text(f"names={MODEL / 'coco.names'}\n")
     video = REALDATA / "video" / "road.mp4"
-    done = run("darknet_py", "detector", "demo", "coco.data", NET[1], NET[3], video, "-dont_show", "-out_filename", "res.mp4", cwd=tmp_path)
+    done = run(
+        "darknet_py", "detector", "demo", "coco.data", NET[1], NET[3], video, "-dont_show", "-out_filename", "res.mp4", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "res.mp4").stat().st_size > 10_000
 
@@ -202,7 +228,16 @@ def test_classifier_predict_gives_the_c_programs_probabilities(tmp_path: Path) -
         assert [guess.class_id for guess in guesses] == [row[0] for row in expected["top"]], picture
         np.testing.assert_allclose([guess.probability for guess in guesses], [row[2] for row in expected["top"]], atol=1e-5)
     (tmp_path / "imagenet.data").write_text(f"classes=1000\nlabels={names}\ntop=3\n")
-    done = run("darknet_py", "classifier", "predict", "imagenet.data", tiny / "tiny.cfg", tiny / "tiny.weights", PICTURES / "dog.jpg", cwd=tmp_path)
+    done = run(
+        "darknet_py",
+        "classifier",
+        "predict",
+        "imagenet.data",
+        tiny / "tiny.cfg",
+        tiny / "tiny.weights",
+        PICTURES / "dog.jpg",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 4
     assert done.stdout.splitlines()[1].startswith("dogsled: 0.4")
@@ -212,12 +247,17 @@ def test_rnn_generate_writes_text(tmp_path: Path) -> None:
     from darknet_py import Network, parse_cfg
 
     cfg = tmp_path / "rnn.cfg"
-    cfg.write_text("[net]\ninputs=256\n[rnn]\nhidden=8\noutput=8\nactivation=leaky\n[connected]\noutput=256\nactivation=leaky\n[softmax]\n[cost]\n")
+    cfg.write_text(
+        "[net]\ninputs=256\n[rnn]\nhidden=8\noutput=8\nactivation=leaky\n[connected]\noutput=256\nactivation=leaky\n[softmax]\n[cost]\n"
+    )
     network = Network(parse_cfg(cfg)).initialise(0)
     network.save_weights(tmp_path / "rnn.weights")
     arguments = ("darknet_py", "rnn", "generate", "rnn.cfg", "rnn.weights", "-len", "50", "-srand", "7", "-seed", "ab")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    texts = [subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env=environment, capture_output=True).stdout for _ in range(2)]
+    texts = [
+        subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env=environment, capture_output=True).stdout
+        for _ in range(2)
+    ]
     assert texts[0] == texts[1]
     assert texts[0].startswith(b"ab")
     assert len(texts[0]) == 2 + 50 + 1

@@ -70,9 +70,7 @@ READ = {
     "sequential_subdivisions sgdr_cycle sgdr_mult show_receptive_field step steps subdivisions time_steps track try_fix_nan "
     "unsupervised use_cuda_graph weights_reject_freq width workspace_size_limit_MB",
 }
-EVERY_LAYER = (
-    "burnin_update clip dont_update dontload dontloadscales dontsave learning_rate numload onlyforward smooth stopbackward train_only_bn"
-)
+EVERY_LAYER = "burnin_update clip dont_update dontload dontloadscales dontsave learning_rate numload onlyforward smooth stopbackward train_only_bn"
 ALL_KINDS: dict[str, type] = {"net": NetOptions} | {name: kind.Options for name, kind in KINDS.items()}
 
 

@@ -1,0 +1,128 @@
+"""The detector's own promises: names, precision, batches, letterboxes, classes that are not shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from darknet_py import DarknetError, Detector, ImageError, Network, load
+from darknet_py.cfg import parse_text
+from darknet_py.detector import Detection, Detections
+from darknet_py.drawing import draw
+
+TEXT = """[net]
+width=64
+height=32
+channels=3
+[convolutional]
+size=8
+stride=8
+filters=21
+activation=linear
+[yolo]
+mask=0,1,2
+anchors=8,8, 16,16, 30,30
+num=3
+classes=2
+"""
+
+
+def network(text: str = TEXT) -> Network:
+    made = Network(parse_text(text)).initialise(0).eval().requires_grad_(False)
+    if made.heads:
+        made.layers[0].biases[[4, 11, 18]] = 1.0  # objects everywhere
+    return made
+
+
+def test_names_must_be_as_many_as_classes(tmp_path: Path) -> None:
+    (tmp_path / "x.names").write_text("cat\ndog\nowl\n")
+    with pytest.raises(DarknetError, match=r"x\.names: 3 names, but <text> has 2 classes"):
+        Detector(network(), tmp_path / "x.names")
+
+
+def test_a_classifier_is_no_detector() -> None:
+    with pytest.raises(DarknetError, match="no detection head"):
+        Detector(network("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n"))
+
+
+@pytest.mark.parametrize("option", [{"precision": "int4"}, {"nms_kind": "soft"}, {"batch": 0}])
+def test_wrong_options_are_named(option: dict[str, object]) -> None:
+    with pytest.raises(DarknetError, match=str(next(iter(option.values())))):
+        Detector(network(), **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("letterbox", [False, True])
+def test_a_list_gives_what_each_picture_gives(letterbox: bool) -> None:
+    detector = Detector(network(), ["cat", "dog"], letterbox=letterbox, batch=2)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((40, 30), (20, 90), (32, 64))]
+    together = detector(pictures, 0.3)
+    for picture, found in zip(pictures, together, strict=True):
+        alone = detector(picture, 0.3)[0]
+        assert len(found) == len(alone) > 0
+        np.testing.assert_allclose(found.xywh, alone.xywh, atol=1e-5)
+        assert found.size == (picture.shape[1], picture.shape[0])
+
+
+def test_classes_that_are_not_to_be_shown() -> None:
+    picture = np.zeros((32, 64, 3), np.uint8)
+    every = Detector(network(), ["cat", "dog"])(picture, 0.1)[0]
+    some = Detector(network(), ["cat", "dont_show"])(picture, 0.1)[0]
+    assert {one.name for one in every} == {"cat", "dog"}
+    assert {one.name for one in some} == {"cat"}
+
+
+def test_agnostic_suppression_leaves_one_class_per_place() -> None:
+    picture = np.zeros((32, 64, 3), np.uint8)
+    assert len(Detector(network(), agnostic=True)(picture, 0.1)[0]) < len(Detector(network())(picture, 0.1)[0])
+
+
+def test_nothing_found_is_an_empty_answer() -> None:
+    found = Detector(network())(np.zeros((32, 64, 3), np.uint8), 0.999)[0]
+    assert len(found) == 0
+    assert list(found) == []
+    assert found.xyxy.shape == (0, 4)
+
+
+def test_a_detection_knows_its_pixels() -> None:
+    found = Detections(np.array([1]), np.float32([0.5]), np.float32([[0.5, 0.5, 0.5, 0.25]]), (200, 100), ["cat", "dog"])
+    assert found[0] == Detection(1, "dog", 0.5, (50.0, 37.5, 150.0, 62.5), (0.5, 0.5, 0.5, 0.25))
+    assert found[:1] == [found[0]]
+
+
+def test_tensors_and_grey_arrays_are_pictures_too() -> None:
+    detector = Detector(network())
+    array = np.random.default_rng(1).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    a = detector(array, 0.3)[0]
+    b = detector(torch.from_numpy(array).permute(2, 0, 1) / 255, 0.3)[0]
+    np.testing.assert_allclose(a.xywh, b.xywh, atol=1e-5)
+    assert detector(array[..., 0], 0.3)[0].size == (64, 32)
+    with pytest.raises(ImageError):
+        detector("gone.jpg")
+
+
+def test_a_fused_network_says_that_it_cannot_be_saved(tmp_path: Path) -> None:
+    made = network()
+    Detector(made)
+    with pytest.raises(DarknetError, match="fused for inference"):
+        made.save_weights(tmp_path / "x.weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_without_weights_gives_fresh_ones(tmp_path: Path) -> None:
+    (tmp_path / "x.cfg").write_text(TEXT)
+    assert float(load(tmp_path / "x.cfg").layers[0].weights.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("size", [(12, 9), (64, 48), (768, 576), (4000, 3000), (40, 900)])
+def test_labels_stay_inside_the_picture_whatever_its_size(size: tuple[int, int]) -> None:
+    picture = np.full((size[1], size[0], 3), 128, np.uint8)
+    edge = [(-5.0, -5.0, size[0] / 2, size[1] / 2), (size[0] * 0.6, size[1] * 0.9, size[0] + 9.0, size[1] + 9.0)]
+    drawn = draw(picture, [Detection(k, "a rather long name", 0.5, box, (0, 0, 0, 0)) for k, box in enumerate(edge)])
+    assert max(drawn.shape[:2]) >= 320
+    assert drawn.shape[0] * size[0] == drawn.shape[1] * size[1]
+    assert (drawn != 128).any()
+    assert (picture == 128).all()

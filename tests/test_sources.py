@@ -1,0 +1,131 @@
+"""What a user may name as a source, and streams that stall, end and come back."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from darknet_py import sources
+from darknet_py.errors import DarknetError, ImageError
+from darknet_py.sources import ImageSource, LiveVideo, VideoSource, expand
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("b.JPG", "a.png", "note.md", "film.mp4", "sp ace.jpeg"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_gives_its_pictures_and_videos_in_order(folder: Path) -> None:
+    found = expand([str(folder)])
+    assert [Path(one.path if isinstance(one, ImageSource) else one.address).name for one in found] == [
+        "a.png",
+        "b.JPG",
+        "film.mp4",
+        "sp ace.jpeg",
+    ]
+
+
+def test_globs_lists_numbers_and_addresses(folder: Path) -> None:
+    assert expand(["*.png"]) == [ImageSource("a.png")]
+    (folder / "list.txt").write_bytes(b"\xef\xbb\xbfa.png\r\n\r\n  sp ace.jpeg \r\n")
+    assert expand(["list.txt"]) == [ImageSource("a.png"), ImageSource("sp ace.jpeg")]
+    assert expand(["0", "rtsp://host/x", "film.mp4"]) == [
+        VideoSource("0", True),
+        VideoSource("rtsp://host/x", True),
+        VideoSource("film.mp4", False),
+    ]
+
+
+def test_a_list_elsewhere_names_pictures_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "list.txt").write_text("a.png\n")
+    monkeypatch.chdir(folder / "empty")
+    assert expand([str(folder / "list.txt")]) == [ImageSource(str(folder / "a.png"))]
+
+
+def test_standard_input_gives_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("x.jpg\n\n y.jpg \n"))
+    assert expand(["-"]) == [ImageSource("x.jpg"), ImageSource("y.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("empty", "no pictures in this folder"), ("*.xyz", "no file matches"), ("gone.txt", "cannot read")]
+)
+def test_nothing_there(folder: Path, name: str, message: str) -> None:
+    with pytest.raises(DarknetError, match=message):
+        expand([name])
+
+
+def test_files_that_are_no_videos(folder: Path) -> None:
+    with pytest.raises(ImageError, match="not a video"):
+        sources.Video("film.mp4")
+    with pytest.raises(ImageError, match="no such file"):
+        sources.Video("gone.mp4")
+
+
+class FakeStream:
+    """A camera that gives numbered frames at once, fails after `lasts` of them, and can be opened again."""
+
+    opened = 0
+
+    def __init__(self, lasts: int, works: Any = lambda opened: True) -> None:
+        self.lasts, self.works, self.frame = lasts, works, 0
+
+    def __call__(self, address: Any) -> FakeStream:
+        FakeStream.opened += 1
+        self.frame = 0
+        self.good = self.works(FakeStream.opened)
+        return self
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return bool(self.good)
+
+    def get(self, _: int) -> float:
+        return 30.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(0.002)
+        self.frame += 1
+        return (True, np.full((2, 2, 3), self.frame % 250, np.uint8)) if self.frame <= self.lasts else (False, None)
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_slow_reader_gets_the_newest_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=10_000))
+    video = LiveVideo("rtsp://x")
+    frames = iter(video)
+    first = int(next(frames)[0, 0, 0])
+    time.sleep(0.2)
+    second = int(next(frames)[0, 0, 0])
+    video.close()
+    assert second - first > 20
+    assert video.dropped > 20
+
+
+def test_a_lost_stream_is_sought_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeStream.opened = 0
+    monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=3, works=lambda opened: opened != 2))
+    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: time.sleep(0.001) or False)
+    video = LiveVideo("rtsp://x", attempts=3)
+    frames = [frame for frame, _ in zip(video, range(4), strict=False)]
+    video.close()
+    assert len(frames) == 4
+    assert FakeStream.opened >= 3
+
+
+def test_a_stream_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=1, works=lambda opened: False))
+    with pytest.raises(ImageError, match="camera 0: cannot be opened"):
+        LiveVideo("0")
