@@ -58,7 +58,7 @@ def _trained(cfg: str, size: tuple[int, int] | None) -> Network:
     network = Network(parse_cfg(cfg), size=size).initialise(0).eval().requires_grad_(False)
     for layer in network.layers:
         if getattr(layer, "rolling_variance", None) is not None:
-            layer.rolling_variance.fill_(1.0 / 3)  # type: ignore[union-attr, operator]
+            layer.rolling_variance.fill_(1.0 / 3)  # type: ignore[operator]
     return network
 
 
@@ -81,9 +81,9 @@ def measure_network(cfg: str, size: tuple[int, int] | None, device: str, batch: 
     fused = _trained(cfg, size).to(device).fuse()
     add("fused", fused, images)
     last = images.to(memory_format=torch.channels_last)
-    add("fused, channels last (the detector's)", _trained(cfg, size).to(device).fuse().to(memory_format=torch.channels_last), last)
+    add("fused, channels last (the detector's)", _trained(cfg, size).to(device).fuse().channels_last(), last)
     for name in ("bf16",) if device == "cpu" else ("bf16", "fp16"):
-        low = _trained(cfg, size).to(device).fuse().to(PRECISIONS[name]).to(memory_format=torch.channels_last)
+        low = _trained(cfg, size).to(device).fuse().to(PRECISIONS[name]).channels_last()
         add(f"fused, channels last, {name}", low, last.to(PRECISIONS[name]))
     report(f"forward pass of {cfg}, {width}x{height}, batch {batch}, {device}", interleaved(actions, seconds))
 

@@ -134,3 +134,73 @@ def _suppress_later(alive: Tensor, xywh: Tensor, groups: Tensor, start: int, thr
     for later in range(end, reach, BLOCK):
         part = slice(later, min(later + BLOCK, reach))
         alive[part] &= ~_clashes(winners, group, xywh[part], groups[part], thresh, kind, beta).any(0)
+
+
+def rmse(a: Tensor, b: Tensor) -> Tensor:
+    """Root of the summed squared differences of the four numbers of a box (box.c:box_rmse)."""
+    return ((a - b) ** 2).sum(-1).sqrt()
+
+
+MEASURES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
+
+
+def iou_gradient(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
+    """Darknet's direction of improvement of a box, (…, 4) for centre x, y, width, height (box.c:dx_box_iou).
+
+    It is the gradient of IoU, GIoU, DIoU or CIoU in peculiar forms: width and height count twice, the distance terms have no
+    exponent and partly other signs, and where the boxes do not overlap the IoU's part is left out.
+    """
+    p, t = corners(pred), corners(truth)
+    p = torch.cat((torch.minimum(p[..., :2], p[..., 2:]), torch.maximum(p[..., :2], p[..., 2:])), -1)
+    size, truth_size = p[..., 2:] - p[..., :2], t[..., 2:] - t[..., :2]
+    overlap = torch.minimum(p[..., 2:], t[..., 2:]) - torch.maximum(p[..., :2], t[..., :2])
+    inter = overlap.prod(-1, keepdim=True)
+    union = size.prod(-1, keepdim=True) + truth_size.prod(-1, keepdim=True) - inter
+    apart = (overlap <= 0).any(-1, keepdim=True)
+    # by left, top (low) and right, bottom (high): of the area, the intersection, the union; an edge moves by the other side's length
+    other, other_overlap = size.flip(-1), overlap.flip(-1)
+    inter_low = torch.where(p[..., :2] > t[..., :2], -other_overlap, 0.0)
+    inter_high = torch.where(p[..., 2:] < t[..., 2:], other_overlap, 0.0)
+    union_low, union_high = -other - inter_low, other - inter_high
+    positive = union > 0
+    low = torch.where(positive, (union * inter_low - inter * union_low) / union**2, 0.0)
+    high = torch.where(positive, (union * inter_high - inter * union_high) / union**2, 0.0)
+    if kind == "giou":
+        low, high = _giou_gradient(p, t, union, union_low, union_high, apart, low, high)
+    result = torch.cat((low + high, high - low), -1)
+    if kind in ("diou", "ciou"):
+        result = _distance_gradient(pred, truth, p, t, result, apart, inter / union, kind)
+    return result
+
+
+def _giou_gradient(
+    p: Tensor, t: Tensor, union: Tensor, union_low: Tensor, union_high: Tensor, apart: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
+    sides = torch.maximum(p[..., 2:], t[..., 2:]) - torch.minimum(p[..., :2], t[..., :2])
+    hull = sides.prod(-1, keepdim=True)
+    hull_low = torch.where(p[..., :2] < t[..., :2], -sides.flip(-1), 0.0)
+    hull_high = torch.where(p[..., 2:] > t[..., 2:], sides.flip(-1), 0.0)
+    term_low = (hull * union_low - union * hull_low) / hull**2
+    term_high = (hull * union_high - union * hull_high) / hull**2
+    keep = torch.where(apart, 0.0, 1.0)
+    there = (hull > 0) | apart
+    return torch.where(there, low * keep + term_low, low), torch.where(there, high * keep + term_high, high)
+
+
+def _distance_gradient(pred: Tensor, truth: Tensor, p: Tensor, t: Tensor, gradient: Tensor, apart: Tensor, overlap: Tensor, kind: str) -> Tensor:
+    distance = ((pred[..., :2] - truth[..., :2]) ** 2).sum(-1, keepdim=True)
+    sides = _hull(pred, truth)
+    diagonal = (sides**2).sum(-1, keepdim=True)
+    beyond_low, beyond_high = (p[..., :2] < t[..., :2]).float(), (p[..., 2:] > t[..., 2:]).float()
+    by_centre, by_size = beyond_high - beyond_low, 0.5 * (beyond_high + beyond_low)
+    centre = (2 * (truth[..., :2] - pred[..., :2]) * diagonal - 2 * sides * by_centre * distance) / diagonal**2
+    size = 2 * sides * by_size * distance / diagonal**2
+    if kind == "ciou":
+        angle = torch.atan(truth[..., 2] / truth[..., 3]) - torch.atan(pred[..., 2] / pred[..., 3])
+        v = 4 / math.pi**2 * angle**2
+        alpha = v / (1 - overlap[..., 0] + v + 1e-6)
+        by_proportion = 8 / math.pi**2 * angle * alpha
+        size = size + torch.stack((by_proportion * pred[..., 3], -by_proportion * pred[..., 2]), -1)
+    term = torch.cat((centre, size), -1)
+    there = (diagonal > 0) | apart
+    return torch.where(there, torch.where(apart, 0.0, gradient) + term, gradient)

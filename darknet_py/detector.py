@@ -131,7 +131,7 @@ class Detector:
         self.dtype = PRECISIONS[precision]
         if not network.fused:
             network.fuse()
-        self.network = network.eval().to(self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.eval().to(self.dtype).channels_last()
         self._shown = np.array([not name.startswith(HIDDEN) for name in self.names])
 
     def __call__(self, images: Any, thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
 from darknet_py.layers.net import NAMES
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.options import LARGEST_INT, read_options
+
+Read: TypeAlias = Callable[[Layer, int, Tensor], Tensor]
+"""(reader, index of the layer it reads, that layer's output) → what the reader gets."""
 
 
 class Network(nn.Module):
@@ -84,10 +87,13 @@ class Network(nn.Module):
         self._plans[key] = steps
         return steps
 
-    def _run(self, images: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+    def run(self, images: Tensor, wanted: list[int], read: Read | None = None) -> dict[int, Tensor]:
+        """The outputs of these layers, and no others that they do not need; `read` may replace what a layer reads of another."""
         outputs = {-1: images}
         for index, sources, done in self._plan(wanted):
-            outputs[index] = self.layers[index](*[outputs[source] for source in sources])
+            layer = self.layers[index]
+            inputs = [outputs[source] if read is None else read(layer, source, outputs[source]) for source in sources]
+            outputs[index] = layer(*inputs)
             for source in done:
                 del outputs[source]
         return outputs
@@ -98,7 +104,7 @@ class Network(nn.Module):
         Args:
             images: (n, channels, height, width) float, 0..1, RGB; for networks without an image, (n, inputs).
         """
-        outputs = self._run(images, self._outputs)
+        outputs = self.run(images, self._outputs)
         return [outputs[index] for index in self._outputs]
 
     def features(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
@@ -113,7 +119,7 @@ class Network(nn.Module):
         for index in wanted:
             if not 0 <= index < len(self.layers):
                 raise IndexError(f"there is no layer {index}; the network has {len(self.layers)}, counted from 0")
-        outputs = self._run(images, wanted) if wanted else {}
+        outputs = self.run(images, wanted) if wanted else {}
         return {index: outputs[index] for index in wanted}
 
     def initialise(self, seed: int | None = None) -> Network:
@@ -133,6 +139,11 @@ class Network(nn.Module):
         for layer in self.layers:
             layer.fuse()
         self.fused = True
+        return self
+
+    def channels_last(self) -> Network:
+        """Lays the weights out as the fast convolutions want them, channels innermost; the numbers stay the same."""
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     def reset_state(self) -> None:

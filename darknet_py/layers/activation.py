@@ -55,6 +55,42 @@ def _normalize_channels_softmax_maxval(x: Tensor) -> Tensor:
     return _normalize_channels_softmax(x - x.amax(1, keepdim=True))
 
 
+class _GeluByOutput(torch.autograd.Function):
+    """Darknet takes gelu's derivative at the output, not at the input (activations.h:gelu_gradient)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        output = _gelu(x)
+        ctx.save_for_backward(output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        inner = 0.0356774 * y**3 + 0.797885 * y
+        slope = 0.5 * torch.tanh(inner) + (0.0535161 * y**3 + 0.398942 * y) * torch.cosh(inner) ** -2 + 0.5
+        return gradients[0] * slope
+
+
+class _ChannelsByOutput(torch.autograd.Function):
+    """Darknet's gradient of the normalize_channels family: delta times the sum over channels of output times delta; for the plain one
+    only where the output is not 0 (activations.c:gradient_array_normalize_channels). No derivative, but what its models learned with."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
+        output = ACTIVATIONS[name](x)
+        ctx.save_for_backward(output)
+        ctx.only_positive = name == "normalize_channels"
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (output,) = ctx.saved_tensors
+        delta = -gradients[0]
+        scaled = delta * (output * delta).sum(1, keepdim=True)
+        return -(torch.where(output > 0, scaled, delta) if ctx.only_positive else scaled), None
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
     "leaky": lambda x: F.leaky_relu(x, 0.1),
@@ -98,14 +134,22 @@ def activation_option(default: str) -> Any:
     return option(default, "the activation function", choices=tuple(ACTIVATIONS), otherwise="relu")
 
 
-def activate(x: Tensor, name: str, *, own: bool = False) -> Tensor:
-    """Applies an activation. `own`: nobody else reads `x`, it may be overwritten."""
+def activate(x: Tensor, name: str, *, own: bool = False, exact: bool = True) -> Tensor:
+    """Applies an activation. `own`: nobody else reads `x`, it may be overwritten. `exact`: its gradient is the true derivative; if not, it
+    is Darknet's."""
     if own and name in IN_PLACE and not torch.is_grad_enabled():
         return IN_PLACE[name](x)
+    if not exact and torch.is_grad_enabled():
+        if name == "gelu":
+            return _GeluByOutput.apply(x)
+        if name.startswith("normalize_channels"):
+            return _ChannelsByOutput.apply(x, name)
     return ACTIVATIONS[name](x)
 
 
 class Activation(Layer, kinds=("activation",)):
+    overwrites = 0
+
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         activation: str = activation_option("linear")
@@ -115,4 +159,4 @@ class Activation(Layer, kinds=("activation",)):
         self.shape = place.input
 
     def forward(self, x: Tensor) -> Tensor:
-        return activate(x, self.options.activation)
+        return activate(x, self.options.activation, exact=self.exact)

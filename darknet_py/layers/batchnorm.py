@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ class Normalised(Layer):
     scales: Any
     rolling_mean: Any
     rolling_variance: Any
+    momentum: ClassVar[float] = 0.1  # part of the rolling statistics that each mini-batch of training renews
 
     def make_normalisation(self, channels: int, batch_normalize: bool) -> None:
         self.biases = self.empty(channels)
@@ -39,10 +40,22 @@ class Normalised(Layer):
                 self.rolling_variance.zero_()
 
     def normalise(self, x: Tensor) -> Tensor:
-        """x (n, channels, …): with its rolling statistics, scaled and shifted; without them, shifted alone."""
+        """x (n, channels, …): with its rolling statistics (in training the mini-batch's), scaled and shifted; without them, shifted alone."""
         if self.scales is None:
             return x + self.biases.view(1, -1, *[1] * (x.ndim - 2))
+        if self.training:
+            return self._normalise_by_batch(x)
         return F.batch_norm(x, self.rolling_mean, self.rolling_variance, self.scales, self.biases, False, 0.0, EPSILON)
+
+    def _normalise_by_batch(self, x: Tensor) -> Tensor:
+        if self.exact:
+            return F.batch_norm(x, self.rolling_mean, self.rolling_variance, self.scales, self.biases, True, self.momentum, EPSILON)
+        normal, mean, variance = _DarknetNorm.apply(x)
+        with torch.no_grad():
+            self.rolling_mean.lerp_(mean.to(self.rolling_mean.dtype), self.momentum)
+            self.rolling_variance.lerp_(variance.to(self.rolling_variance.dtype), self.momentum)
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        return normal * self.scales.view(shape) + self.biases.view(shape)
 
     def fold_normalisation(self, weights: Tensor, channel_dim: int = 0) -> None:
         """Multiplies the normalisation into `weights` (in place, in double as network.c:fuse_conv_batchnorm does) and drops it."""
@@ -67,6 +80,7 @@ class Normalised(Layer):
 class BatchNorm(Normalised, kinds=("batchnorm",)):
     """Darknet's [batchnorm] reads no option of its own, and its file order is that of a convolution without weights."""
 
+    overwrites = 0
     stored_names = ("biases", *BATCH_NORM_NAMES)
 
     @dataclass(frozen=True, kw_only=True)
@@ -83,6 +97,36 @@ class BatchNorm(Normalised, kinds=("batchnorm",)):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.normalise(x)
+
+
+class _DarknetNorm(torch.autograd.Function):
+    """x → (x - mean) / sqrt(variance + 1e-5), the mean, the variance. As in Darknet the variance divides by N-1, and the gradient's three
+    terms take 1/(sqrt(variance) + 1e-5), variance + 1e-5 and N: nearly, not quite, the derivative (batchnorm_layer.c)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dims = [0, *range(2, x.ndim)]
+        variance, mean = torch.var_mean(
+            x.float() if x.dtype in (torch.float16, torch.bfloat16) else x, dims, correction=1 if x.numel() > x.shape[1] else 0
+        )
+        ctx.save_for_backward(x, mean, variance)
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        normal = (x - mean.view(shape)) * (variance + EPSILON).rsqrt().view(shape)
+        ctx.mark_non_differentiable(mean, variance)
+        return normal.to(x.dtype), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        x, mean, variance = ctx.saved_tensors
+        gradient = gradients[0]
+        dims, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
+        count = x.numel() // x.shape[1]
+        centred = x - mean.view(shape)
+        by_mean = -gradient.sum(dims) / (variance + EPSILON).sqrt() / count
+        by_variance = -(gradient * centred).sum(dims) * (variance + EPSILON) ** -1.5 / count
+        direct = (variance.sqrt() + EPSILON).reciprocal()
+        result = gradient * direct.view(shape) + centred * by_variance.view(shape) + by_mean.view(shape)
+        return result.to(x.dtype)
 
 
 def uniform_(tensor: Tensor, scale: float, generator: torch.Generator) -> None:

@@ -17,6 +17,7 @@ from darknet_py.options import option
 
 
 class Connected(Normalised, kinds=("connected", "conn")):
+    momentum = 0.05
     stored_names = ("biases", "weights", *BATCH_NORM_NAMES)
 
     @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Connected(Normalised, kinds=("connected", "conn")):
         """(n, …) → (n, output, 1, 1)"""
         x = x.flatten(1)
         x = F.linear(x, self.weights, self.biases) if self.scales is None else self.normalise(F.linear(x, self.weights))
-        return activate(x, self.options.activation, own=True).view(-1, self.options.output, 1, 1)
+        return activate(x, self.options.activation, own=True, exact=self.exact).view(-1, self.options.output, 1, 1)
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.layers.head import FLT_MAX
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.options import option
 
@@ -19,7 +20,7 @@ class Contrastive(Layer, kinds=("contrastive",)):
         yolo_layer: int = option(0, "the [yolo] layer whose boxes the embeddings belong to; 0: whole pictures", use="training")
         temperature: float = option(1.0, "cosine similarities are divided by it", use="training")
         cls_normalizer: float = option(1.0, "multiplies the gradient", use="training")
-        max_delta: float = option(3.40282347e38, "limits the gradient", use="training")
+        max_delta: float = option(FLT_MAX, "limits the gradient", use="training")
         contrastive_neg_max: int = option(3, "so many negatives for each positive", use="training")
 
     def __init__(self, options: Options, place: Place) -> None:

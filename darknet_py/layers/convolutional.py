@@ -139,7 +139,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         else:
             x = self.normalise(F.conv2d(x, weights, None, self.stride, padding, self.dilation, self.groups))
         if not (self.options.bin_output and self.xnor) or self.read_by_name:
-            x = activate(x, self.options.activation, own=True)
+            x = activate(x, self.options.activation, own=True, exact=self.exact)
         return self.blur(x) if self.blur is not None else x
 
     def _binarised(self) -> Tensor:

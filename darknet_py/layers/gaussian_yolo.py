@@ -19,7 +19,8 @@ POINTS = {"center": 0.0, "left_top": 0.5, "right_bottom": -0.5}  # the box's cen
 
 
 class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
-    anchors: Tensor
+    anchors: Tensor  # (masked, 2) widths and heights, pixels of the network's input
+    all_anchors: Tensor  # (num, 2), those of the other heads too: a truth trains the best of all
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
@@ -31,6 +32,8 @@ class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
         self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False)
+        everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
+        self.register_buffer("all_anchors", everyone, persistent=False)
         count = len(self.anchors)
         self.set_input(place, count * (options.classes + 9), "classes", f"{count} masks x ({options.classes}+9)")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.options import option
 
-FLT_MAX = 3.40282347e38
+FLT_MAX = 3.4028234663852886e38
 MOST_ANCHORS = 100_000
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 

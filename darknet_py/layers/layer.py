@@ -120,6 +120,13 @@ class Layer(nn.Module):
     stored_names: ClassVar[tuple[str, ...]] = ()
     parts: tuple[str, ...] = ()  # attributes that are layers inside this one, in the order of the .weights file
 
+    overwrites: ClassVar[int | None] = (
+        None  # position of the source whose delta Darknet overwrites in back-propagation, not adds to
+    )
+    exact: bool = (
+        False  # training takes the true derivatives where Darknet's differ (batch norm, some activations, weighted shortcuts …)
+    )
+
     options: Any
     shape: Shape
 

@@ -49,7 +49,7 @@ class Local(Layer, kinds=("local",)):
     def forward(self, x: Tensor) -> Tensor:
         windows = F.unfold(x, self.options.size, 1, self.padding, self.options.stride)  # (n, c*size*size, pixels)
         x = torch.einsum("pok,nkp->nop", self.weights, windows).flatten(1) + self.biases
-        return activate(x.view(-1, *self.shape[:3]), self.options.activation, own=True)
+        return activate(x.view(-1, *self.shape[:3]), self.options.activation, own=True, exact=self.exact)
 
     def describe(self) -> dict[str, Any]:
         names = ("filters", "size", "stride", "pad", "activation")

@@ -117,6 +117,8 @@ class LocalAvgpool(Pool, kinds=("local_avgpool", "local_avg")):
     def forward(self, x: Tensor) -> Tensor:
         margins = self.margins(x)
         inside = F.pad(torch.ones_like(x[:1, :1]), margins)
-        area = self.size**2
-        total = F.avg_pool2d(F.pad(x, margins), self.size, self.stride) * area
-        return total / (F.avg_pool2d(inside, self.size, self.stride) * area)
+        mean = F.avg_pool2d(F.pad(x, margins), self.size, self.stride)
+        result = mean / F.avg_pool2d(inside, self.size, self.stride)
+        if self.exact or not torch.is_grad_enabled():
+            return result
+        return mean + (result - mean).detach()  # Darknet's gradient divides by the whole window, at the edges too

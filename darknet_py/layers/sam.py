@@ -13,6 +13,8 @@ from darknet_py.options import option
 
 
 class Sam(Layer, kinds=("sam",)):
+    overwrites = 1
+
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         from_: int | None = option(None, "the layer to multiply with; negative: counted back from here")
@@ -38,7 +40,7 @@ class Sam(Layer, kinds=("sam",)):
             )
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
-        return activate(x * other, self.options.activation, own=True)
+        return activate(x * other, self.options.activation, own=True, exact=self.exact)
 
     def describe(self) -> dict[str, Any]:
         return {"inputs": list(self.references()), "activation": self.options.activation}

@@ -39,7 +39,7 @@ class ScaleChannels(Layer, kinds=("scale_channels",)):
                                f"{needed[2]} x{needed[1]} x{needed[0]}; it gives {scale}")  # fmt: skip
 
     def forward(self, scale: Tensor, x: Tensor) -> Tensor:
-        return activate(x * scale, self.options.activation, own=True)
+        return activate(x * scale, self.options.activation, own=True, exact=self.exact)
 
     def describe(self) -> dict[str, Any]:
         return {

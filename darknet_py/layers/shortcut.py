@@ -78,20 +78,22 @@ class Shortcut(Layer, kinds=("shortcut",)):
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         if self.weights is not None:
-            return activate(self._weighted(x, others), self.options.activation, own=True)
+            return activate(self._weighted(x, others), self.options.activation, own=True, exact=self.exact)
         for other in others:
             x = x + _channels(other, x.shape[1]) if self.plain else self._scattered(x, other)
-        return activate(x, self.options.activation, own=True)
+        return activate(x, self.options.activation, own=True, exact=self.exact)
 
     def _weighted(self, x: Tensor, others: tuple[Tensor, ...]) -> Tensor:
         assert self.weights is not None
-        weights = self.weights.view(len(self.source_indices), -1)
+        given = weights = self.weights.view(len(self.source_indices), -1)
         if self.options.weights_normalization in ("relu", "avg_relu"):
             weights = F.relu(weights)
             weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
         elif self.options.weights_normalization == "softmax":
             weights = (weights - weights.amax(0, keepdim=True)).exp()
             weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
+        if not self.exact:  # Darknet's gradient passes the normalisation by
+            weights = given + (weights - given).detach()
         scale = weights.unsqueeze(-1).unsqueeze(-1)  # (sources, 1 or channels, 1, 1)
         total = x * scale[0]
         for k, other in enumerate(others, 1):

@@ -30,7 +30,14 @@ class Softmax(Layer, kinds=("softmax", "soft")):
         self.tree = read_tree(place, options.tree, place.input.count) if options.tree else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, …) → (n, count)"""
+        """(n, …) → (n, count). In training the gradient passes as it comes: the loss's delta is that of the logits already."""
+        probabilities = self._probabilities(x)
+        if not (self.training and torch.is_grad_enabled()):
+            return probabilities
+        logits = x.flatten(1)
+        return logits + (probabilities - logits).detach()
+
+    def _probabilities(self, x: Tensor) -> Tensor:
         if self.tree is not None:
             return self.tree.softmax(x.flatten(1) / self.options.temperature)
         if self.options.spatial:

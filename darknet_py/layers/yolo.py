@@ -17,7 +17,8 @@ from darknet_py.options import option
 
 
 class Yolo(Head, kinds=("yolo",)):
-    anchors: Tensor
+    anchors: Tensor  # (masked, 2) widths and heights, pixels of the network's input
+    all_anchors: Tensor  # (num, 2), those of the other heads too: a truth trains the best of all
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
@@ -36,6 +37,8 @@ class Yolo(Head, kinds=("yolo",)):
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
         self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False)
+        everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
+        self.register_buffer("all_anchors", everyone, persistent=False)
         count = len(self.anchors)
         self.set_input(place, count * (options.classes + 5), "classes", f"{count} masks x ({options.classes}+5)")
 

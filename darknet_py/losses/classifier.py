@@ -1,0 +1,42 @@
+"""The losses of [softmax], [cost] and [contrastive] (Darknet: softmax_layer.c, cost_layer.c)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.errors import DarknetError
+from darknet_py.losses.loss import Context, Loss, full
+
+MASKED = -1234.0  # a truth that says nothing
+
+
+def softmax_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
+    """Cross-entropy: raw (n, …) logits, truths (n, classes). The delta is truth - probability, whatever the temperature."""
+    with torch.no_grad():
+        probability = layer.forward(full(raw))
+        truth = truths.view_as(probability)
+        cost = -torch.where(truth != 0, probability.log(), 0.0).sum()
+        return Loss((truth - probability).view_as(raw), cost)
+
+
+def cost_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
+    """Squared error, with masked truths, or smooth (Huber): raw (n, …), truths (n, count)."""
+    with torch.no_grad():
+        values = full(raw).flatten(1)
+        difference = truths.view_as(values) - values
+        kind = layer.options.type
+        if kind == "masked":
+            difference = torch.where(truths.view_as(values) == MASKED, 0.0, difference)
+        size = difference.abs()
+        if kind == "smooth":
+            cost, delta = torch.where(size < 1, size**2, 2 * size - 1).sum(), difference.clamp(-1, 1)
+        else:
+            cost, delta = (difference**2).sum(), difference
+        return Loss((layer.options.scale * delta).view_as(raw), cost)
+
+
+def contrastive_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
+    raise DarknetError(f"layer {layer.index}: training with [contrastive] is not built")

@@ -1,0 +1,135 @@
+"""One training step as Darknet takes it: forward with the layers in training, deltas of every loss layer, gradients, the update.
+
+trainer = Trainer(network)
+for mini_batch in mini_batches:                   # `subdivisions` of them
+    trainer.accumulate(images, truths)
+trainer.update()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.errors import DarknetError
+from darknet_py.layers import Layer
+from darknet_py.losses import LOSSES, Context, Loss, inject
+from darknet_py.network import Network
+from darknet_py.training.schedule import learning_rate
+
+DECAYED = ("weights",)  # biases and scales are not decayed
+
+
+@dataclass
+class Step:
+    """What a mini-batch gave. cost: the network's, the mean over its loss layers (network.c:get_network_cost). losses: by layer."""
+
+    cost: float
+    losses: dict[int, Loss] = field(default_factory=dict)
+    raws: dict[int, Tensor] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains a network by its own [net]: SGD with Darknet's momentum, decay and division by the batch.
+
+    Attributes:
+        iteration: updates so far. seen: images so far; Darknet counts a mini-batch's images before its forward pass.
+        batch: images of one update.
+    """
+
+    def __init__(self, network: Network, *, exact: bool = False) -> None:
+        """`exact`: the true derivatives in place of Darknet's own where they differ (see Layer.exact)."""
+        self.network, self.net = network, network.net
+        self.loss_layers = [layer for layer in network.layers if layer.kind in LOSSES]
+        if not self.loss_layers:
+            raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ([yolo], [softmax], [cost] …)")
+        self.mini_batch = max(self.net.batch // self.net.subdivisions, 1)
+        self.batch = self.mini_batch * self.net.subdivisions * self.net.time_steps
+        self.seen = network.seen
+        self.iteration = self.seen // (self.mini_batch * self.net.subdivisions)
+        self.frozen = max((layer.index for layer in network.layers if layer.options.stopbackward), default=-1)
+        # Darknet's back-propagation overwrites some layers' deltas: what later readers of such a layer had added is lost
+        self.overwritten: dict[int, int] = {}
+        for layer in network.layers:
+            if layer.overwrites is not None and not exact:
+                self.overwritten.setdefault(layer.source_indices[layer.overwrites], layer.index)
+        network.train()
+        for module in network.modules():
+            if isinstance(module, Layer):
+                module.exact = exact
+        self.optimizer = self._optimizer()
+
+    def _trained(self) -> Iterator[tuple[Layer, str, nn.Parameter]]:
+        seen: set[int] = set()
+        for layer in self.network.layers:
+            for one in layer.stored():
+                tensor = one.tensor
+                if not isinstance(tensor, nn.Parameter):
+                    continue
+                tensor.requires_grad_(layer.index >= self.frozen)
+                if tensor.requires_grad and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield layer, one.name.rsplit(".", 1)[-1], tensor
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        groups: dict[tuple[float, bool], list[Tensor]] = {}
+        for layer, name, parameter in self._trained():
+            groups.setdefault((layer.options.learning_rate, name in DECAYED), []).append(parameter)
+        settings = [
+            {"params": parameters, "scale": scale, "weight_decay": self.net.decay if decayed else 0.0}
+            for (scale, decayed), parameters in groups.items()
+        ]
+        if self.net.adam:
+            return torch.optim.Adam(settings, lr=0.0, betas=(self.net.B1, self.net.B2), eps=self.net.eps)
+        return torch.optim.SGD(settings, lr=0.0, momentum=self.net.momentum)
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """The input of every loss layer, by the layer's number; gradients stop at layers that the cfg freezes."""
+        wanted = {layer.index: layer.source_indices[0] for layer in self.loss_layers}
+        outputs = self.network.run(images, list(wanted.values()), read=self._read)
+        return {index: self._read(self.network.layers[index], source, outputs[source]) for index, source in wanted.items()}
+
+    def _read(self, reader: Layer, source: int, output: Tensor) -> Tensor:
+        if source < 0:
+            return output
+        layer = self.network.layers[source]
+        stopped = source == self.frozen or layer.options.onlyforward or reader.index > self.overwritten.get(source, reader.index)
+        return output.detach() if stopped else output
+
+    def accumulate(self, images: Tensor, truths: Tensor) -> Step:
+        """A mini-batch: its gradients are added to those of the ones before."""
+        self.seen += len(images) // self.net.time_steps
+        height, width = (images.shape[2], images.shape[3]) if images.ndim == 4 else (0, 0)
+        context = Context((width, height), self.seen)
+        with torch.enable_grad():
+            raws = self.forward(images)
+            losses = {layer.index: LOSSES[layer.kind](layer, raws[layer.index], truths, context) for layer in self.loss_layers}
+            total = torch.stack([inject(raws[index], loss.delta) for index, loss in losses.items()]).sum()
+            if total.requires_grad:
+                total.backward()
+        cost = float(torch.stack([loss.cost for loss in losses.values()]).mean())
+        return Step(cost, losses, {index: raw.detach() for index, raw in raws.items()})
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the update that comes next."""
+        return learning_rate(self.net, self.seen // (self.mini_batch * self.net.subdivisions))
+
+    def update(self) -> float:
+        """Changes the weights by the accumulated gradients; returns the rate."""
+        rate = self.rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+            for parameter in group["params"]:
+                if parameter.grad is None:  # nothing reached it; decay and momentum act all the same
+                    parameter.grad = torch.zeros_like(parameter)
+                elif not self.net.adam:
+                    parameter.grad /= self.batch
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.iteration += 1
+        self.network.seen = self.seen
+        return rate
