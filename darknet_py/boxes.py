@@ -187,7 +187,9 @@ def _giou_gradient(
     return torch.where(there, low * keep + term_low, low), torch.where(there, high * keep + term_high, high)
 
 
-def _distance_gradient(pred: Tensor, truth: Tensor, p: Tensor, t: Tensor, gradient: Tensor, apart: Tensor, overlap: Tensor, kind: str) -> Tensor:
+def _distance_gradient(
+    pred: Tensor, truth: Tensor, p: Tensor, t: Tensor, gradient: Tensor, apart: Tensor, overlap: Tensor, kind: str
+) -> Tensor:
     distance = ((pred[..., :2] - truth[..., :2]) ** 2).sum(-1, keepdim=True)
     sides = _hull(pred, truth)
     diagonal = (sides**2).sum(-1, keepdim=True)

@@ -20,6 +20,7 @@ from typing import NoReturn
 from darknet_py.errors import CfgError, CfgWarning
 
 LARGEST_FILE = 16 << 20  # bytes; the largest official cfg has 60 kB, so a larger file is not a cfg
+LONGEST_SHOWN = 80  # characters of a value or name in a message
 _SPACE = str.maketrans("", "", " \t\r\n\v\f")
 
 
@@ -42,10 +43,15 @@ class Section:
     name: str
     line: int
     options: list[Option] = field(default_factory=list)
+    first: dict[str, Option] = field(default_factory=dict)
+
+    def add(self, option: Option) -> None:
+        self.options.append(option)
+        self.first.setdefault(option.key, option)
 
     def get(self, key: str) -> Option | None:
         """The option that counts: the first of that name, as in Darknet; None where there is none."""
-        return next((option for option in self.options if option.key == key), None)
+        return self.first.get(key)
 
 
 @dataclass
@@ -63,9 +69,9 @@ class Cfg:
             line = option.line if isinstance(option, Option) else section.line if section else 1
         where = f"{self.path}:{line}:"
         if section is not None:
-            where += f" [{section.name}]"
+            where += f" [{shortened(section.name)}]"
         if option is not None:
-            where += f" {option}"
+            where += f" {shortened(str(option))}"
         return f"{where}: {text}" if section is not None or option is not None else f"{where} {text}"
 
     def fail(self, section: Section | None, option: Option | str | None, text: str, line: int | None = None) -> NoReturn:
@@ -81,7 +87,12 @@ class Cfg:
         """A file that an option names. Darknet opens it from the current folder; the cfg's own folder and those around it are
         tried too, as cfgs say `tree=data/9k.tree` and lie in `cfg/`."""
         around = [Path(), *Path(self.path).resolve().parents[:4]]
-        return next((path for base in around if (path := base / name).is_file()), None)
+        return next((path for base in around if os.path.isfile(path := base / name)), None)
+
+
+def shortened(text: str) -> str:
+    """For messages: a long text cut to its beginning."""
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
@@ -96,11 +107,16 @@ def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
     """
     path = os.fspath(source)
     try:
-        if os.path.getsize(path) > LARGEST_FILE:
-            raise CfgError(f"{path}: {os.path.getsize(path)} bytes are too many for a .cfg; is it a .weights file?")
-        data = Path(path).read_bytes()
+        size = os.path.getsize(path)
+        data = Path(path).read_bytes() if size <= LARGEST_FILE else b""
     except OSError as error:
         raise CfgError(f"{path}: cannot read this cfg: {error.strerror or error}") from None
+    except ValueError:
+        raise CfgError(f"{path!r}: this is no file name") from None
+    if size > LARGEST_FILE:
+        raise CfgError(f"{path}: {size} bytes are too many for a .cfg; is it a .weights file?")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise CfgError(f"{path}: this text is UTF-16; save it as UTF-8")
     if b"\0" in data:
         raise CfgError(f"{path}: this is a binary file, not a .cfg; are cfg and weights exchanged?")
     return parse_text(data.decode("utf-8-sig", errors="replace"), path, strict=strict)
@@ -132,8 +148,9 @@ def _meaningful(lines: list[str]) -> Iterator[tuple[int, str]]:
 def _section(cfg: Cfg, stripped: str, line: int) -> Section:
     match = re.fullmatch(r"\[([^\[\]]+)\]", stripped)
     if match is None:
-        shown = stripped if len(stripped) <= 60 else stripped[:57] + "..."
-        cfg.fail(None, Option(shown, None, line), "a section is a name in brackets, alone on its line; write e.g. [convolutional]")
+        cfg.fail(
+            None, Option(stripped, None, line), "a section is a name in brackets, alone on its line; write e.g. [convolutional]"
+        )
     return Section(match[1], line)
 
 
@@ -148,4 +165,4 @@ def _add_option(cfg: Cfg, section: Section, stripped: str, line: int) -> None:
     first = section.get(key)
     if first is not None:
         cfg.warn(section, option, f"given a second time; the first counts ({first} at line {first.line}); remove one")
-    section.options.append(option)
+    section.add(option)

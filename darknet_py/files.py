@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary name keeps the ending, as writers of pictures and videos choose the format by it.
     """
     place = Path(path)
+    if not place.name:
+        raise OSError(errno.EINVAL, "this is no file name")
     temporary = place.with_name(f".{place.stem}.{os.getpid()}.part{place.suffix}")
     try:
         yield temporary

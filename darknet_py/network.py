@@ -55,15 +55,15 @@ class Network(nn.Module):
         self.fused = False
         self.input_shape = _input_shape(cfg, self.net)
         layers: list[Layer] = []
+        total = 0
         for index, section in enumerate(cfg.sections[1:]):
-            layers.append(_build(cfg, section, index, self.net, layers, layers[-1].shape if layers else self.input_shape))
+            layer = _build(cfg, section, index, self.net, layers, layers[-1].shape if layers else self.input_shape, total)
+            total += sum(one.tensor.numel() for one in layer.stored())
+            layers.append(layer)
         if not layers:
             cfg.fail(cfg.sections[0], None, "no layer follows")
         self.layers: Sequence[Layer] = cast(Sequence[Layer], nn.ModuleList(layers))
         self.heads = [layer.index for layer in layers if layer.head]
-        total = sum(one.tensor.numel() for layer in layers for one in layer.stored())
-        if total > LARGEST_INT:
-            cfg.fail(cfg.sections[0], None, f"the weights would be {total:,} values; 2,147,483,647 is the limit")
         self._outputs = [layers[index].source_indices[0] for index in self.heads] or [len(layers) - 1]
         self._plans: dict[tuple[int, ...], list[tuple[int, tuple[int, ...], tuple[int, ...]]]] = {}
         self._plan(self._outputs)
@@ -233,24 +233,37 @@ def _input_shape(cfg: Cfg, net: NetOptions) -> Shape:
         cfg.fail(
             section, None, "the input has no size; write width, height and channels (or inputs, for networks without an image)"
         )
-    if net.input_count > LARGEST_INT:
-        cfg.fail(section, section.get("width"), f"the input would be {net.input_count:,} values; 2,147,483,647 is the limit")
+    count = max(net.input_count, net.width * net.height * net.channels)
+    if count > LARGEST_INT:
+        cfg.fail(section, section.get("width"), f"the input would be {count:,} values; 2,147,483,647 is the limit")
     if net.height and net.width and net.channels:
         return Shape.image(net.channels, net.height, net.width)
     return Shape.flat(net.input_count)
 
 
-def _build(cfg: Cfg, section: Section, index: int, net: NetOptions, earlier: list[Layer], shape: Shape) -> Layer:
+def _build(cfg: Cfg, section: Section, index: int, net: NetOptions, earlier: list[Layer], shape: Shape, taken: int) -> Layer:
     kind = KINDS.get(section.name)
     if kind is None:
         if section.name in NAMES:
             cfg.fail(section, None, "a second [net]; a cfg has one, at the top")
         closest = difflib.get_close_matches(section.name, KINDS, n=1)
         cfg.fail(
-            section, None, "unknown section" + (f"; did you mean [{closest[0]}]?" if closest else f"; known are {', '.join(KINDS)}")
+            section,
+            None,
+            "unknown section"
+            + (
+                f"; did you mean [{closest[0]}]?"
+                if closest
+                else f"; known are {', '.join(sorted(kind.kind for kind in set(KINDS.values())))}"
+            ),
         )
-    place = Place(cfg, section, index, net, earlier, shape)
+    place = Place(cfg, section, index, net, earlier, shape, taken)
     options: Any = read_options(kind.Options, cfg, section)
-    layer = kind(options, place)
+    try:
+        layer = kind(options, place)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        place.fail(None, "there is not enough memory for this layer's weights")
     layer.check_count(place, None, "the output", layer.shape.count)
     return layer

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from darknet_py.cfg import Cfg, Option, Section
+from darknet_py.cfg import Cfg, Option, Section, shortened
 
 Use = Literal["forward", "load", "training", "none", "refused"]
 """What an option bears on: the numbers of a forward pass (or of decoding), how weights are loaded, training alone (not yet
 built), no number at all (memory, streams, display: Darknet reads it, we have nothing to do), or a forward pass that is not
 built (any value but the default is an error)."""
 
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LARGEST_INT = 2**31 - 1
+LARGEST_FLOAT = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
             closest = difflib.get_close_matches(given.key, fields, n=1)
             advice = f"; did you mean '{closest[0]}'?" if closest else "; remove it"
             cfg.warn(section, given, f"unknown option, Darknet ignores it{advice}")
-        elif given.value is not None and field.name not in values:  # the first counts; cfg.py has warned
+        elif given.value is not None and section.get(given.key) is given:  # the first counts; cfg.py has warned
             value = _value(cfg, section, given, types[field.name], meaning_of(field))
             if meaning_of(field).use == "refused" and value != field.default:
-                cfg.fail(section, given, f"{meaning_of(field).text}: not built; remove it, or write {field.default}")
+                cfg.fail(section, given, f"not built ({meaning_of(field).text}); remove it, or write {field.default}")
             values[field.name] = value
     return kind(**values)
 
@@ -109,14 +109,18 @@ def _base(kind: Any) -> Any:
 def _number(cfg: Cfg, section: Section, given: Option, text: str, kind: type, meaning: Meaning) -> int | float:
     """atoi or atof: the leading number counts, what follows is dropped (silently if it is a comment)."""
     match = (_INTEGER if kind is int else _NUMBER).match(text)
+    wanted = "an integer" if kind is int and _NUMBER.match(text) else "a number"
+    if match is None and not text:
+        cfg.fail(section, given, "an element is missing (two commas in a row, or one at the end)")
     if match is None:
-        cfg.fail(section, given, f"'{text}' is not a number; write {'an integer' if kind is int else 'a number'}")
-    value = kind(match[0])
+        cfg.fail(section, given, f"'{shortened(text)}' is not {wanted}")
+    digits = match[0].lstrip("+-0")
+    value = LARGEST_INT + 1 if kind is int and len(digits) > 10 else kind(match[0])
     rest = text[match.end() :]
     if rest and rest[0] not in "#;" and not (kind is int and re.fullmatch(r"\.0*([#;].*)?", rest)):
-        cfg.warn(section, given, f"Darknet reads only the leading {match[0]} of '{text}'")
-    if (kind is int and abs(value) > LARGEST_INT) or not math.isfinite(value):
-        cfg.fail(section, given, f"{match[0]} is out of range for {'a 32-bit integer' if kind is int else 'a float'}")
+        cfg.warn(section, given, f"Darknet reads only the leading {shortened(match[0])} of '{shortened(text)}'")
+    if abs(value) > (LARGEST_INT if kind is int else LARGEST_FLOAT):
+        cfg.fail(section, given, f"{shortened(match[0])} is out of range for {'a 32-bit integer' if kind is int else 'a float'}")
     if meaning.least is not None and value < meaning.least:
         cfg.fail(section, given, f"{match[0]} is too small; write {meaning.least:g} or more")
     if meaning.most is not None and value > meaning.most:
@@ -137,6 +141,15 @@ def _word(cfg: Cfg, section: Section, given: Option, meaning: Meaning) -> str:
     value = given.value or ""
     if not meaning.choices or value in meaning.choices:
         return value
+    word = value.split("#")[0].split(";")[0]
+    if word in meaning.choices:
+        otherwise = f", and goes on with '{meaning.otherwise}'" if meaning.otherwise else ""
+        text = f"Darknet takes the comment as part of the word{otherwise}; move it to a line of its own"
+        if meaning.otherwise is None:
+            cfg.fail(section, given, text)
+        cfg.warn(section, given, text)
+        return meaning.otherwise
+    value = shortened(value)
     closest = difflib.get_close_matches(value, meaning.choices, n=1)
     advice = f"did you mean '{closest[0]}'?" if closest else f"write one of {', '.join(meaning.choices)}"
     if meaning.otherwise is None:

@@ -7,6 +7,7 @@ float32 values, layer after layer (parser.c:load_weights_upto). What each layer 
 from __future__ import annotations
 
 import io
+import json
 import os
 import struct
 import sys
@@ -70,7 +71,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         raise WeightsError(f"{path}: not a .weights file: its first bytes {data[:8]!r} are no version number{_guess(data)}")
     if major * 10 + minor >= 2:
         if len(data) < 20:
-            raise WeightsError(f"{path}: {len(data)} bytes; the header of version {major}.{minor} has 20")
+            raise WeightsError(f"{path}: {len(data)} bytes; the header of version {major}.{minor} has 20; a download that failed?")
         return Header(major, minor, revision, struct.unpack("<Q", data[12:20])[0], 20)
     return Header(major, minor, revision, struct.unpack("<I", data[12:16])[0], 16)
 
@@ -97,6 +98,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     Raises:
         WeightsError: the file is shorter or longer than the layers need; the message says where it ends and why that may be.
     """
+    _check_cutoff(path, cutoff)
     if network.fused:
         raise WeightsError(f"{path}: this network is fused; build a new one to load weights into")
     if os.fspath(path).endswith(".safetensors"):
@@ -137,7 +139,9 @@ def _check_size(
 
 
 def _short(network: Network, layer: Layer, one: Stored, position: int, have: int, needed: int) -> str:
-    text = f"the file ends {needed - have} bytes early, inside layer {layer.index} ({layer.kind}, {one.name})"
+    if position == have and layer.index == next(one.index for one in network.layers if any(one.loaded())):
+        return "the file holds a header and nothing else; a cut-off download?"
+    text = f"the file ends {_bytes(needed - have)} early, inside layer {layer.index} ({layer.kind}, {one.name})"
     first = next(layer.loaded())
     if position == have and one.name == first.name:
         return (f"the file ends just before layer {layer.index} ({layer.kind}); "
@@ -146,16 +150,26 @@ def _short(network: Network, layer: Layer, one: Stored, position: int, have: int
 
 
 def _long(network: Network, layers: Sequence[Layer], have: int, needed: int, cutoff: int | None) -> str:
-    text = f"{have - needed} bytes are left over after layer {layers[-1].index if layers else -1}"
+    text = f"{_bytes(have - needed)} {'is' if have - needed == 1 else 'are'} left over after layer {layers[-1].index if layers else -1}"
     if cutoff is not None:
         return f"{text}. Another cfg, or cutoff={cutoff} is too small?"
     return f"{text}. Wrong cfg (other classes or filters, or fewer layers)?"
 
 
+def _bytes(count: int) -> str:
+    return f"{count} byte{'s' * (count != 1)}"
+
+
+def _check_cutoff(path: str | os.PathLike[str], cutoff: int | None) -> None:
+    if cutoff is not None and cutoff < 0:
+        raise WeightsError(f"{path}: cutoff={cutoff} is the number of no layer; write 0 or more")
+
+
 def _read_tensor(file: io.FileIO, one: Stored, header: Header, path: str | os.PathLike[str]) -> None:
     transposed = one.transposed == "always" or (one.transposed == "by header" and header.transposed)
     target = one.tensor.detach()
-    values = torch.empty(target.numel()) if transposed or not target.is_contiguous() or target.device.type != "cpu" else target
+    direct = target.dtype == torch.float32 and target.device.type == "cpu" and target.is_contiguous() and not transposed
+    values = target if direct else torch.empty(target.numel())
     _read_into(file, values, path)
     if transposed:
         target.copy_(values.view(-1, target.shape[0]).t().reshape(target.shape))
@@ -176,13 +190,15 @@ def _read_into(file: io.FileIO, values: Tensor, path: str | os.PathLike[str]) ->
         array.byteswap(inplace=True)
 
 
-def _report(network: Network, loaded: set[int]) -> list[Loaded]:
-    """Fresh weights for what the file does not hold; a line for each layer that has any."""
+def _report(network: Network, loaded: set[int], *, everything: bool = False) -> list[Loaded]:
+    """Fresh weights for what the file does not hold; a line for each layer that has any. `everything`: the file had all that a layer
+    stores, whatever the cfg's dontload says."""
     report = []
     generator = torch.Generator().manual_seed(0)
     for layer in network.layers:
         needed = sum(one.tensor.numel() for one in layer.stored())
-        given = sum(one.tensor.numel() for one in layer.loaded()) if layer.index in loaded else 0
+        held = list(layer.stored() if everything else layer.loaded()) if layer.index in loaded else []
+        given = sum(one.tensor.numel() for one in held)
         if needed and given < needed:
             kept = [one.tensor.clone() for one in layer.loaded()] if given else []
             layer.initialise(generator)
@@ -203,14 +219,17 @@ def save_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     Raises:
         WeightsError: the network is fused, or the file cannot be written.
     """
+    _check_cutoff(path, cutoff)
     if network.fused:
         raise WeightsError(f"{path}: this network is fused for inference, its batch norm is gone; load it again to save it")
     if os.fspath(path).endswith(".safetensors"):
-        return _save_safetensors(network, path, cutoff)
+        return _save_safetensors(network, path, cutoff, network.seen if seen is None else seen)
     seen = network.seen if seen is None else seen
     major, minor, revision = network.version
+    if seen >= 2**32 and major * 10 + minor < 2:  # old headers have no room for it
+        major, minor, revision = 0, 2, 5
     layout = "<3iQ" if major * 10 + minor >= 2 else "<3iI"
-    transposed = Header(*network.version, seen, 0).transposed
+    transposed = Header(major, minor, revision, seen, 0).transposed
     try:
         with replacing(path) as temporary, open(temporary, "wb") as file:
             file.write(struct.pack(layout, major, minor, revision, seen))
@@ -226,7 +245,7 @@ def save_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
 def _stored(network: Network, cutoff: int | None = None) -> Iterator[Stored]:
     for layer in network.layers[:cutoff]:
         if not layer.options.dontsave:
-            yield from layer.loaded()
+            yield from layer.stored()
 
 
 def _named(network: Network, cutoff: int | None) -> dict[str, Tensor]:
@@ -234,21 +253,18 @@ def _named(network: Network, cutoff: int | None) -> dict[str, Tensor]:
     return {f"layers.{layer.index}.{one.name}": one.tensor for layer in network.layers[:cutoff] for one in layer.stored()}
 
 
-def _save_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> None:
+def _save_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None, seen: int) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    metadata = {
-        "format": "darknet_py",
-        "cfg": "\n".join(network.cfg.lines),
-        "seen": str(network.seen),
-        "version": ".".join(map(str, network.version)),
-    }
+    # one entry, as safetensors writes several in any order: the same network gives the same file
+    metadata = {"darknet_py": json.dumps({"cfg": "\n".join(network.cfg.lines), "seen": seen, "version": network.version})}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _named(network, cutoff).items()}
     try:
         with replacing(path) as temporary:
             save_file(tensors, os.fspath(temporary), metadata)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot write this file: {error.strerror or error}") from None
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot write this file: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> list[Loaded]:
@@ -275,10 +291,14 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
         raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a safetensors file: {error}") from None
-    if metadata.get("format") == "darknet_py":
-        major, minor, revision = map(int, metadata["version"].split("."))
-        network.version, network.seen = (major, minor, revision), int(metadata["seen"])
-    return _report(network, {int(name.split(".")[1]) for name in targets})
+    if "darknet_py" in metadata:
+        try:
+            about = json.loads(metadata["darknet_py"])
+            major, minor, revision = map(int, about["version"])
+            network.version, network.seen = (major, minor, revision), int(about["seen"])
+        except (ValueError, KeyError, TypeError):
+            raise WeightsError(f"{path}: its metadata are damaged: no version, or no number of images seen") from None
+    return _report(network, {int(name.split(".")[1]) for name in targets}, everything=True)
 
 
 def describe_loaded(report: list[Loaded]) -> str:

@@ -119,7 +119,9 @@ def test_a_comment_behind_a_number_is_no_part_of_it(line: str) -> None:
 def test_a_comment_behind_a_word_spoils_it() -> None:
     text = CONV + "activation=leaky # not linear\n"
     (message,) = told(text)
-    assert message.startswith("my.cfg:8: [convolutional] activation=leaky#notlinear: 'leaky#notlinear' is not known, ")
+    assert message.startswith(
+        "my.cfg:8: [convolutional] activation=leaky#notlinear: Darknet takes the comment as part of the word, "
+    )
     assert build(text).layers[0].options.activation == "relu"
 
 
@@ -450,8 +452,8 @@ def test_an_official_cfg_is_built_and_warnings_point_at_the_line(name: str) -> N
         assert warning.category is CfgWarning
         match = re.match(rf"{re.escape(str(path))}:(\d+): \[\w+\] (\S+): .", str(warning.message))
         assert match, str(warning.message)
-        line, option = int(match[1]), match[2]
-        assert re.sub(r"\s", "", lines[line - 1]) == option
+        line, option = re.sub(r"\s", "", lines[int(match[1]) - 1]), match[2]
+        assert line == option or (option.endswith("...") and line.startswith(option[:-3]))
 
 
 @pytest.mark.parametrize("path", OWN_CFGS, ids=lambda path: path.stem)

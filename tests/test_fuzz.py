@@ -12,12 +12,13 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
 import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -57,8 +58,10 @@ def build(cfg: Callable[[], Cfg]) -> Network | None:
     if refusal:
         assert "fuzz.cfg:" in refusal
         return None
-    assert sum(one.tensor.numel() for layer in network.layers for one in layer.stored()) <= LARGEST_INT
-    assert sum(one.numel() for one in network.buffers()) < 10_000_000, "memory that is filled while the network is built"
+    stored = {id(one.tensor): one.tensor.numel() for layer in network.layers for one in layer.stored()}  # not yet written to
+    assert sum(stored.values()) <= LARGEST_INT
+    filled = sum(one.numel() for one in network.buffers() if id(one) not in stored)
+    assert filled < 10_000_000, "memory that is filled while the network is built"
     return network
 
 
@@ -111,28 +114,27 @@ def test_sections_and_options_are_read_as_they_were_written(
             assert "".join(read.lines[option.line - 1].split()) == f"{option.key}={option.value}"
 
 
+TEXTS = st.one_of(st.text("0123456789+-.eE,#;ab", min_size=1, max_size=8), st.floats(width=32).map(repr), st.integers().map(str))
+
+
+def check_number(line: str, expected: float) -> None:
+    """The option of a layer alone is what C reads; a 0 may be refused, as C gives it for what is no number."""
+    section, key = ("convolutional", "stream") if line.startswith("stream") else ("dropout", "probability")
+    network = build(lambda: parse_text(f"[net]\nwidth=1\nheight=1\nchannels=1\n[{section}]\n{line}\n", "fuzz.cfg"))
+    if network is None:
+        assert expected == 0 or not abs(expected) <= (LARGEST_INT if key == "stream" else 3.4e38)
+    else:
+        assert getattr(network.layers[0].options, key) == expected
+
+
 @pytest.mark.skipif(os.name != "posix", reason="asks the C library")
-@examples(500)
-@given(
-    value=st.one_of(st.text("0123456789+-.eE,#;ab", min_size=1, max_size=8), st.floats(width=32).map(repr), st.integers().map(str))
-)
-def test_a_number_is_what_the_c_library_reads(value: str) -> None:
-    """atoi for integers, atof for others; where they would find no number, and so 0, it is refused."""
+@examples(400)
+@given(text=TEXTS)
+def test_numbers_are_what_the_c_library_reads(text: str) -> None:
     c = ctypes.CDLL(None)
-    c.atof.restype = ctypes.c_double
-    for section, key, expected in (
-        ("convolutional", "stream", c.atoi(value.encode())),
-        ("dropout", "probability", c.atof(value.encode())),
-    ):
-        network = build(
-            lambda section=section, key=key: parse_text(
-                f"[net]\ninputs=1\nheight=1\nwidth=1\nchannels=1\n[{section}]\n{key}={value}", "fuzz.cfg"
-            )
-        )  # type: ignore[misc]
-        if network is None:
-            assert expected == 0 or abs(expected) > LARGEST_INT or expected != expected or key == "stream"
-        else:
-            assert getattr(network.layers[0].options, key) == expected
+    c.strtol.restype, c.atof.restype = ctypes.c_long, ctypes.c_double
+    check_number(f"stream={text}", c.strtol(text.encode(), None, 10))
+    check_number(f"probability={text}", c.atof(text.encode()))
 
 
 # -------------------------------------------------------------------------------------------------- layers at random
@@ -143,11 +145,9 @@ INTEGERS = st.one_of(
     st.sampled_from([0, 1, 31, 32, 416, 65535, 65536, LARGEST_INT, -LARGEST_INT]),
     st.integers(),
 ).map(str)
-NUMBERS = st.one_of(
-    INTEGERS, st.floats().map(repr), st.sampled_from([".7", "1e-3", "1e39", "0x10", "2abc", "3#x", "-", "+.", "9" * 5000])
-)
+NUMBERS = st.one_of(INTEGERS, st.floats().map(repr), st.sampled_from([".7", "1e-3", "1e39", "0x10", "2abc", "3#x", "-", "+."]))
 LISTS = st.lists(NUMBERS, max_size=6).map(",".join)
-WILD = st.one_of(NUMBERS, LISTS, st.sampled_from([*ACTIVATIONS, "", "no.tree", "x" * 300]))
+WILD = st.one_of(NUMBERS, LISTS, st.sampled_from([*ACTIVATIONS, "", "no.tree"]))
 REFERENCES = st.lists(st.sampled_from(["-1", "-1", "-2", "-2", "-3", "0", "1"]), min_size=1, max_size=3).map(",".join)
 COUNTS = ("filters", "output", "hidden", "out_channels", "atoms")
 
@@ -223,10 +223,11 @@ def run(network: Network) -> None:
         output = outputs[layer.index]
         assert output.shape[0] == 2
         assert output[0].numel() == layer.shape.count, f"layer {layer.index} ({layer.kind}) gives {output.shape}, not {layer.shape}"
-        assert output.ndim != 4 or tuple(output.shape[1:]) == layer.shape[:3]
+        if output.ndim == 4 and layer.shape.c:
+            assert tuple(output.shape[1:]) == layer.shape[:3]
 
 
-@examples(400)
+@examples(250)
 @given(text=cfgs(wild=0))
 def test_what_is_built_runs_and_gives_the_shapes_of_the_layer_table(text: str) -> None:
     network = build(lambda: parse_text(text, "fuzz.cfg"))
@@ -485,6 +486,7 @@ def loads(network: Network, path: Path) -> bool:
     return False
 
 
+@cache
 def stored_network() -> Network:
     return Network(parse_text(STORED)).initialise(1)
 
@@ -496,7 +498,7 @@ HEADERS = st.builds(
 )
 
 
-@examples(300)
+@examples(200)
 @given(data=st.one_of(st.binary(max_size=600), st.builds(lambda *parts: b"".join(parts), HEADERS, st.binary(max_size=600))))
 def test_any_bytes_are_weights_or_refused(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     for ending in ("weights", "safetensors"):
@@ -517,17 +519,24 @@ def test_a_file_that_is_cut_anywhere_is_refused(ending: str, tmp_path: Path) -> 
     assert loads(network, path)
 
 
+@cache
+def safetensors_parts() -> tuple[bytes, bytes]:
+    """The header (JSON, sorted: the library writes it in any order) and the tensors of a good file."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_weights(stored_network(), Path(folder) / "fuzz.safetensors")
+        data = (Path(folder) / "fuzz.safetensors").read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    return json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode(), data[8 + length :]
+
+
 @examples(300)
 @given(data=st.data())
-def test_safetensors_with_a_wrong_byte_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
-    network = stored_network()
-    save_weights(network, path)
-    whole = bytearray(path.read_bytes())
-    length = struct.unpack("<Q", whole[:8])[0]
+def test_safetensors_with_wrong_bytes_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    good, tensors = safetensors_parts()
+    header = bytearray(good)
     for _ in range(data.draw(st.integers(1, 3))):
-        whole[data.draw(st.integers(0, 8 + length - 1))] = data.draw(
-            st.one_of(st.integers(0, 255), st.sampled_from(b'0123456789",:{}[]. '))
-        )
-    path.write_bytes(whole)
-    loads(network, path)
+        at = data.draw(st.integers(0, len(header) - 1))
+        header[at] = data.draw(st.one_of(st.integers(0, 255), st.sampled_from(b'0123456789",:{}[]. ')))
+    path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + tensors)
+    loads(stored_network(), path)

@@ -61,7 +61,10 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
         for part in self.parts:
             convolution = options.convolution(place, inputs[part[0]], options.output, options.activation)
             if convolution.shape != self.shape:
-                place.fail("size", f"the state changes its size, {self.shape} → {convolution.shape}; use stride=1 and pad=1")
+                place.fail(
+                    "stride" if options.stride > 1 else "size",
+                    f"the state changes its size, {self.shape} → {convolution.shape}; use stride=1 and pad=1",
+                )
             setattr(self, part, convolution)
         self.limit = 32 if options.state_constrain is None else options.state_constrain
 

@@ -84,7 +84,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         else:
             self.make_normalisation(options.filters, bool(options.batch_normalize or options.cbn))
             self.weights = self.empty(options.filters, shape.c // self.groups, options.size, options.size)
-        self.blur: Blur | None = Blur(self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
+        self.blur: Blur | None = Blur(place, self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
         self.shape = self.blur.shape if self.blur else self.host_shape
         if sum(map(bool, (options.sway, options.rotate, options.stretch, options.stretch_sway))) > 1:
             place.fail("sway", "only one of sway, rotate, stretch and stretch_sway can be used")
@@ -98,13 +98,16 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
     def _share(self, place: Place, count: int) -> None:
         other = place.earlier[place.layer("share_index", self.options.share_index)]
         if not isinstance(other, Convolutional) or (
-            (other.weights.numel(), other.input.c, other.options.filters, other.options.size)
+            (other.owner.weights.numel(), other.input.c, other.options.filters, other.options.size)
             != (count, place.input.c, self.options.filters, self.options.size)
         ):
             place.fail("share_index", f"layer {other.index} is no convolution with this size, channels and filters")
-        self.biases, self.scales, self.weights = other.biases, other.scales, other.weights
-        self.rolling_mean, self.rolling_variance = other.rolling_mean, other.rolling_variance
-        self.shared_with = (other,)  # a tuple, so that the other is no submodule of this one
+        self.shared_with = (other.owner,)  # a tuple, so that the other is no submodule of this one
+
+    @property
+    def owner(self) -> Convolutional:
+        """The layer whose weights these are: this one, or the one that it shares with."""
+        return self.shared_with[0] if self.shared else self
 
     def stored(self) -> Iterator[Stored]:
         if self.shared:
@@ -119,36 +122,34 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             uniform_(self.weights, math.sqrt(2.0 / fan_in), generator)
 
     def fuse(self) -> None:
-        if self.shared:
-            other = self.shared_with[0]
-            self.biases, self.scales, self.weights = other.biases, other.scales, other.weights
-            self.rolling_mean, self.rolling_variance = other.rolling_mean, other.rolling_variance
-        else:
+        if not self.shared:
             self.fold_normalisation(self.weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self._binarised() if self.binary else self.weights
+        owner = self.owner
+        weights = self._binarised() if self.binary else owner.weights
         padding = self.padding * self.dilation
         if self.xnor:
             x = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
             if self.stride[0] == self.stride[1]:  # the bit-packed convolution has no 0: outside the picture counts as -1
                 x = F.pad(x, (padding,) * 4, value=-1.0)
                 padding = 0
-        if self.scales is None:
-            x = F.conv2d(x, weights, self.biases, self.stride, padding, self.dilation, self.groups)
+        if owner.scales is None:
+            x = F.conv2d(x, weights, owner.biases, self.stride, padding, self.dilation, self.groups)
         else:
-            x = self.normalise(F.conv2d(x, weights, None, self.stride, padding, self.dilation, self.groups))
+            x = owner.normalise(F.conv2d(x, weights, None, self.stride, padding, self.dilation, self.groups))
         if not (self.options.bin_output and self.xnor) or self.read_by_name:
             x = activate(x, self.options.activation, own=True, exact=self.exact)
         return self.blur(x) if self.blur is not None else x
 
     def _binarised(self) -> Tensor:
-        size = self.weights.abs().mean((1, 2, 3), keepdim=True)
-        return torch.where(self.weights > 0, size, -size)
+        weights = self.owner.weights
+        size = weights.abs().mean((1, 2, 3), keepdim=True)
+        return torch.where(weights > 0, size, -size)
 
     @property
     def bflops(self) -> float:
-        count = 2.0 * self.weights.numel() * self.host_shape.h * self.host_shape.w / 1e9
+        count = 2.0 * self.owner.weights.numel() * self.host_shape.h * self.host_shape.w / 1e9
         return count / 32 if self.xnor else count
 
     def describe(self) -> dict[str, Any]:
@@ -167,7 +168,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             "xnor": self.options.xnor,
             "antialiasing": self.options.antialiasing,
             "flipped": self.options.flipped,
-            "nweights": self.weights.numel(),
+            "nweights": self.owner.weights.numel(),
         }
 
     def filters_text(self) -> str:
@@ -184,15 +185,17 @@ class Blur(torch.nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, shape: Shape, antialiasing: int, stride: tuple[int, int]) -> None:
+    def __init__(self, place: Place, shape: Shape, antialiasing: int, stride: tuple[int, int]) -> None:
         super().__init__()
         line = torch.tensor([1.0, 1.0] if antialiasing == 2 else [1.0, 2.0, 1.0])
         kernel = torch.outer(line, line)
-        self.register_buffer("kernel", (kernel / kernel.sum()).expand(shape.c, 1, -1, -1).contiguous(), persistent=False)
+        self.register_buffer("kernel", (kernel / kernel.sum())[None, None], persistent=False)
         self.padding = 0 if antialiasing == 2 else 1
         self.stride = stride
         height, width = ((n + 2 * self.padding - len(line)) // s + 1 for n, s in zip((shape.h, shape.w), stride, strict=True))
+        positive(place, "antialiasing", (height, width), f"a blur of size {len(line)}")
         self.shape = Shape.image(shape.c, height, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel, None, self.stride, self.padding, 1, self.kernel.shape[0])
+        channels = x.shape[1]
+        return F.conv2d(x, self.kernel.expand(channels, -1, -1, -1), None, self.stride, self.padding, 1, channels)

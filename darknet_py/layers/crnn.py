@@ -55,7 +55,10 @@ class Crnn(Recurrent, kinds=("crnn",)):
         self.hidden = self.input_layer.shape
         self.self_layer = options.convolution(place, self.hidden, hidden, options.activation)
         if self.self_layer.shape != self.hidden:
-            place.fail("size", f"the state changes its size, {self.hidden} → {self.self_layer.shape}; use stride=1 and pad=1")
+            place.fail(
+                "stride" if options.stride > 1 else "size",
+                f"the state changes its size, {self.hidden} → {self.self_layer.shape}; use stride=1 and pad=1",
+            )
         self.output_layer = options.convolution(place, self.hidden, self.filters, options.activation)
         self.shape = self.output_layer.shape
 

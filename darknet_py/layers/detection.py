@@ -45,7 +45,12 @@ class Detection(Head, kinds=("detection",)):
         needed = options.side**2 * ((1 + options.coords) * options.num + options.classes)
         if place.input.count != needed:
             formula = f"{options.side} x {options.side} cells x ({options.num} x (1+{options.coords}) + {options.classes})"
-            place.fail(None, f"layer {self.index - 1} gives {place.input.count} values, {formula} = {needed} are needed")
+            text = f"{place.before()} {place.input.count} values, {formula} = {needed} are needed"
+            section = place.cfg.sections[self.index] if place.earlier and place.earlier[-1].kind == "connected" else None
+            if section is not None:
+                output = section.get("output")
+                text += f"; set output={needed} at line {output.line if output else section.line}"
+            place.fail(None, text)
         self.shape = Shape.flat(needed)
         if options.coords != 4:
             place.fail("coords", "a box has 4 coordinates; write coords=4")

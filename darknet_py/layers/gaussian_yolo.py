@@ -35,7 +35,7 @@ class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
         everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
         self.register_buffer("all_anchors", everyone, persistent=False)
         count = len(self.anchors)
-        self.set_input(place, count * (options.classes + 9), "classes", f"{count} masks x ({options.classes}+9)")
+        self.set_input(place, count * (options.classes + 9), "classes", f"{count} mask{'s' * (count > 1)} x ({options.classes}+9)")
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, anchors*(9+classes), h, w): all through the logistic function but w and h, and x and y stretched by scale_x_y."""

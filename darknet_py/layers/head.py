@@ -58,7 +58,7 @@ class Head(Layer):
         if self.shape.c == channels:
             return
         before = place.earlier[-1] if place.earlier else None
-        text = f"layer {self.index - 1} gives {self.shape.c} channels, {needed} = {channels} are needed"
+        text = f"{place.before()} {self.shape.c} channels, {needed} = {channels} are needed"
         if before is not None and before.kind == "convolutional":
             section = place.cfg.sections[self.index]  # the section before: [net] is sections[0]
             filters = section.get("filters")
@@ -107,6 +107,8 @@ def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple
         )
     if needed > MOST_ANCHORS:
         place.fail("mask" if mask else "num", f"{needed} anchors are too many; {MOST_ANCHORS} is the limit")
+    if len(anchors) > 2 * needed:
+        place.warn("anchors", f"{len(anchors)} values, Darknet takes the first {2 * needed}, as num={num}")
     values = list(anchors[: 2 * needed])
     if len(values) < 2 * needed:
         place.warn("anchors", f"{len(values)} values for {needed} anchors; Darknet takes 0.5 for each that is missing")

@@ -28,7 +28,7 @@ class Implicit(Layer, kinds=("implicit",)):
         self.weights = self.empty(self.shape.count)
 
     def initialise(self, generator: torch.Generator) -> None:
-        mean, std = self.options.mean, self.options.std
+        mean, std = self.options.mean, abs(self.options.std)
         torch.nn.init.uniform_(self.weights, mean - std, mean + std, generator)
 
     def forward(self, x: Tensor) -> Tensor:

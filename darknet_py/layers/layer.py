@@ -34,7 +34,7 @@ class Shape(NamedTuple):
         return cls(0, 0, 0, count)
 
     def __str__(self) -> str:
-        return f"{self.w} x{self.h} x{self.c}" if self.c else str(self.count)
+        return f"{self.w} x {self.h} x {self.c}" if self.c else str(self.count)
 
 
 class Stored(NamedTuple):
@@ -65,7 +65,7 @@ class LayerOptions:
 
 @dataclass
 class Place:
-    """Where a layer stands: what it is built from beside its options. `earlier` are the layers before it."""
+    """Where a layer stands: what it is built from beside its options. `earlier` are the layers before it, `taken` their weights."""
 
     cfg: Cfg
     section: Section
@@ -73,6 +73,7 @@ class Place:
     net: Any
     earlier: Sequence[Layer]
     input: Shape
+    taken: int = 0
 
     def fail(self, key: str | None, text: str) -> NoReturn:
         """A CfgError at the option `key` of this section (at the section where the option is not written)."""
@@ -87,6 +88,10 @@ class Place:
         if 0 <= index < self.index:
             return index
         here = f"this is layer {self.index}; the network has {len(self.cfg.sections) - 1}"
+        if index == -1 and reference < 0:
+            self.fail(key, f"the layer before is the network's input, which cannot be named ({here})")
+        if index < 0:
+            self.fail(key, f"{reference} from here leads before the first layer ({here})")
         if index == self.index:
             self.fail(key, f"a layer cannot read itself ({here}); name an earlier layer")
         if 0 <= index < len(self.cfg.sections) - 1:
@@ -96,12 +101,16 @@ class Place:
     def image(self) -> Shape:
         """The input's shape; an error where the layer before gives no image."""
         if not self.input.c:
-            self.fail(None, f"needs an image, but layer {self.index - 1} gives {self.input.count} values without one")
+            self.fail(None, f"needs an image, but {self.before()} {self.input.count} values without one")
         return self.input
+
+    def before(self) -> str:
+        """`layer 3 gives`, or `the network's input has`: the beginning of a remark on what comes in."""
+        return f"layer {self.index - 1} gives" if self.index else "the network's input has"
 
     def part(self, shape: Shape) -> Place:
         """The place of a layer inside this one (a recurrent layer is made of connected or convolutional ones)."""
-        return Place(self.cfg, self.section, self.index, self.net, self.earlier, shape)
+        return Place(self.cfg, self.section, self.index, self.net, self.earlier, shape, self.taken)
 
 
 class Layer(nn.Module):
@@ -208,6 +217,8 @@ class Layer(nn.Module):
         """Refuses sizes before memory is taken; Darknet counts with 32-bit integers."""
         if count > LARGEST_INT:
             place.fail(key, f"{what} would be {count:,} values; Darknet's limit is 2,147,483,647")
+        if what == "the weights" and place.taken + count > LARGEST_INT:
+            place.fail(key, f"the network's weights would be {place.taken + count:,} values; 2,147,483,647 is the limit")
 
 
 def positive(place: Place, key: str | None, shape: tuple[int, int], what: str) -> None:
@@ -215,5 +226,6 @@ def positive(place: Place, key: str | None, shape: tuple[int, int], what: str) -
     if min(shape) < 1:
         given: Option | None = place.section.get(key) if key else None
         place.fail(
-            given.key if given else None, f"the output would be {shape[1]} x{shape[0]}: {what} does not fit the input {place.input}"
+            given.key if given else None,
+            f"the output would be {shape[1]} x {shape[0]}: {what} does not fit the input {place.input}",
         )

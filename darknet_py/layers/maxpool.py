@@ -85,7 +85,7 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
                 place.fail("out_channels", f"the input has {place.input.c} channels; write that or less")
             self.host_shape = Shape.image(options.out_channels, place.input.h, place.input.w)
         blurred = options.antialiasing and not options.maxpool_depth
-        self.blur: Blur | None = Blur(self.host_shape, options.antialiasing, self.given_stride) if blurred else None
+        self.blur: Blur | None = Blur(place, self.host_shape, options.antialiasing, self.given_stride) if blurred else None
         self.shape = self.blur.shape if self.blur else self.host_shape
 
     def forward(self, x: Tensor) -> Tensor:

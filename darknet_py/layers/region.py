@@ -30,7 +30,7 @@ class Region(Head, kinds=("region",)):
         tree: str = option("", "file of a class tree: a softmax over the children of each node")
         map: str = option("", "file of the tree classes that a data set's classes are", use="training")
         classfix: int = option(0, "-1: boxes with an objectness under .5 have no class")
-        background: int = option(0, "1: no objectness (pjreddie)", use="refused")
+        background: int = option(0, "boxes without an objectness (pjreddie)", use="refused")
         max: int = option(200, "most truths per picture", use="training")
         log: int = option(0, "read by Darknet, used nowhere", use="none")
         sqrt: int = option(0, "read by Darknet, used nowhere", use="none")
@@ -57,10 +57,10 @@ class Region(Head, kinds=("region",)):
         self.tree = read_tree(place, options.tree, options.classes) if options.tree else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, anchors*(5+classes), h, w) → (n, h*w*anchors*(5+classes)): box by box; objectness and classes as probabilities."""
+        """(n, anchors*(5+classes), h, w) → the same shape, but Darknet's flat order: box by box; objectness and classes as probabilities."""
         entries = cells(x, len(self.anchors))
         parts = (entries[..., :4], entries[..., 4:5].sigmoid(), self._probabilities(entries[..., 5:]))
-        return torch.cat(parts, -1).flatten(1)
+        return torch.cat(parts, -1).reshape(-1, *self.shape[:3])
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         if self.tree is not None:

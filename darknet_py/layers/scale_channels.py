@@ -36,7 +36,7 @@ class ScaleChannels(Layer, kinds=("scale_channels",)):
         needed = (1, self.shape.h, self.shape.w) if options.scale_wh else (self.shape.c, 1, 1)
         if scale[:3] != needed:
             place.fail("from", f"layer {self.source_indices[1]} gives {self.shape}, so the layer before must give "
-                               f"{needed[2]} x{needed[1]} x{needed[0]}; it gives {scale}")  # fmt: skip
+                               f"{needed[2]} x {needed[1]} x {needed[0]}; it gives {scale}")  # fmt: skip
 
     def forward(self, scale: Tensor, x: Tensor) -> Tensor:
         return activate(x * scale, self.options.activation, own=True, exact=self.exact)

@@ -58,8 +58,7 @@ class Shortcut(Layer, kinds=("shortcut",)):
         if mine[1:3] == other[1:3]:
             return
         self.plain = False
-        strides = other.w // mine.w, mine.w // max(other.w, 1)
-        if not other.c or strides != (other.h // mine.h, mine.h // max(other.h, 1)):
+        if not other.c or _factor(mine.w, other.w) != _factor(mine.h, other.h) or not _factor(mine.w, other.w):
             place.fail(
                 "from",
                 f"layer {index} gives {other}, the layer before gives {mine}; width and height must be equal, or multiples alike",
@@ -123,6 +122,11 @@ class Shortcut(Layer, kinds=("shortcut",)):
             "weights_normalization": self.options.weights_normalization,
             "nweights": 0 if self.weights is None else self.weights.numel(),
         }
+
+
+def _factor(mine: int, other: int) -> float:
+    """By which the other side is longer or shorter; 0 where it is no multiple."""
+    return other / mine if max(mine, other) % min(mine, other) == 0 else 0.0
 
 
 def _channels(other: Tensor, channels: int) -> Tensor:

@@ -116,6 +116,6 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
             place.fail("tree", f"{path}:{number}: the parent {parent} of class {len(parents)} must come earlier (-1: none)")
         names.append(words[0])
         parents.append(parent)
-    if len(parents) != classes:
+    if not parents or len(parents) != classes:
         place.fail("tree", f"{path} has {len(parents)} classes, {classes} are needed")
     return Tree(names, parents)

@@ -40,7 +40,7 @@ class Yolo(Head, kinds=("yolo",)):
         everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
         self.register_buffer("all_anchors", everyone, persistent=False)
         count = len(self.anchors)
-        self.set_input(place, count * (options.classes + 5), "classes", f"{count} masks x ({options.classes}+5)")
+        self.set_input(place, count * (options.classes + 5), "classes", f"{count} mask{'s' * (count > 1)} x ({options.classes}+5)")
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, anchors*(5+classes), h, w): centre, objectness and classes through the logistic function, w and h as they are."""
