@@ -1,0 +1,1 @@
+"""Pictures with their truths: label files, data sets, augmentation, batches (Darknet: data.c)."""
