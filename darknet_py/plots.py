@@ -1,0 +1,191 @@
+"""Pictures of what was measured: precision and recall, AP of each class, the confusion matrix, anchors. Needs matplotlib.
+
+precision_recall(Path("plots"), evaluate(network, dataset))
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darknet_py.errors import DarknetError
+from darknet_py.files import replacing
+from darknet_py.metrics import MapResult
+
+FEW = 20  # classes: so many curves can be told apart, and so many cells hold a number
+DPI = 110
+COLOURS = "tab20"
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    """An empty figure (inches) and its axes, drawn without a screen.
+
+    Raises:
+        DarknetError: matplotlib is not installed.
+    """
+    try:
+        agg, figures = (importlib.import_module(f"matplotlib.{name}") for name in ("backends.backend_agg", "figure"))
+    except ImportError:
+        raise DarknetError("pictures of results need matplotlib; install it: pip install matplotlib") from None
+    figure = figures.Figure(figsize=(width, height), layout="constrained")
+    agg.FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _save(figure: Any, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, bbox_inches="tight", pad_inches=0.15)
+
+
+def precision_recall(folder: Path, result: MapResult) -> list[Path]:
+    """Writes `precision_recall.png` (a curve for each class) and `ap.png` (a bar for each class, the best first) into a folder.
+
+    Up to 20 classes each curve has a colour and a name; of more, the mean and the range of the middle half stand out of grey ones.
+    """
+    paths = [folder / "precision_recall.png", folder / "ap.png"]
+    _save(_curves(result), paths[0])
+    _save(_bars(result), paths[1])
+    return paths
+
+
+def _curves(result: MapResult) -> Any:
+    present = [one for one in result.classes if one.truths]
+    few = len(present) <= FEW
+    figure, axes = _figure(9.5 if few else 7.5, 6)
+    at = np.linspace(0, 1, 201)
+    best = np.array([_best_precision(one.precision, one.recall, at) for one in present]).reshape(-1, len(at))
+    for number, one in enumerate(sorted(present, key=lambda one: -one.AP)):
+        line = _best_precision(one.precision, one.recall, at)
+        style = {"color": _colour(number), "label": f"{one.name} {one.AP:.3f}"} if few else {"color": "0.75", "linewidth": 0.6}
+        axes.plot(at, line, **style)
+    if len(present):
+        if not few:
+            low, high = np.quantile(best, (0.25, 0.75), axis=0)
+            axes.fill_between(at, low, high, color="tab:blue", alpha=0.2, label="middle half of the classes")
+        axes.plot(at, best.mean(0), color="black", linewidth=2.5, label=f"mean of {len(present)} classes")
+    axes.set(xlabel="recall", ylabel="precision (best at this recall or more)", xlim=(0, 1), ylim=(0, 1.02), title=_title(result))
+    axes.grid(alpha=0.3)
+    if few:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False)
+    else:
+        axes.legend(loc="upper right")
+    return figure
+
+
+def _best_precision(precision: NDArray[np.float64], recall: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Precision at each recall of `at`, made monotone; 0 beyond the last."""
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return best[np.searchsorted(recall, at)]
+
+
+def _bars(result: MapResult) -> Any:
+    order = sorted((one for one in result.classes if one.truths), key=lambda one: one.AP)
+    figure, axes = _figure(7.5, max(3.0, 1.2 + 0.19 * len(order)))
+    place = np.arange(len(order))
+    axes.barh(place, [one.AP for one in order], color="tab:blue", height=0.75)
+    for where, one in zip(place, order, strict=True):
+        axes.text(one.AP + 0.006, where, f"{one.AP:.3f} of {one.truths}", va="center", fontsize=7)
+    axes.set_yticks(place, [one.name for one in order], fontsize=8)
+    axes.set(xlim=(0, 1.15), ylim=(-0.7, len(order) - 0.3), xlabel="AP, and how many truths", title=_title(result))
+    axes.axvline(result.mAP, color="black", linewidth=1, linestyle="--", zorder=0)
+    return figure
+
+
+def _title(result: MapResult) -> str:
+    absent = sum(not one.truths for one in result.classes)
+    at = "[.50:.95]" if result.metric == "coco" else f"{result.iou_thresh:.2f}"
+    return f"mAP@{at} = {result.mAP:.4f} ({result.metric})" + (f"; {absent} classes without truths are not drawn" if absent else "")
+
+
+def confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> Path:
+    """Writes the confusion matrix as a picture: rows are truths, columns what they were taken for, colours the part of a row.
+
+    Args:
+        matrix: (classes+1, classes+1), see `metrics.confusion_matrix`. names: of the classes.
+    """
+    labels = [*names, "nothing"]
+    count = len(labels)
+    side = max(5.0, 2.2 + 0.17 * count if count > FEW + 1 else 2.2 + 0.42 * count)
+    figure, axes = _figure(side + 1, side)
+    part = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    image = axes.imshow(part, cmap="Blues", vmin=0, vmax=1)
+    size = 8 if count <= FEW + 1 else 6.5
+    axes.set_xticks(range(count), labels, rotation=90, fontsize=size)
+    axes.set_yticks(range(count), labels, fontsize=size)
+    axes.set_xticks(np.arange(-0.5, count), minor=True)
+    axes.set_yticks(np.arange(-0.5, count), minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.4)
+    axes.tick_params(which="minor", length=0)
+    for row, column in np.argwhere(matrix > 0):
+        if count <= FEW + 1 or part[row, column] >= 0.1:
+            text = str(matrix[row, column]) if count <= FEW + 1 else f"{part[row, column] * 100:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7 if count <= FEW + 1 else 5.5,
+                      color="white" if part[row, column] > 0.5 else "black")  # fmt: skip
+    unit = "numbers: how often" if count <= FEW + 1 else "numbers: percent of the row, from 10 on"
+    axes.set(xlabel="detected as", ylabel="is", title=f"what was taken for what ({unit})")
+    figure.colorbar(image, ax=axes, fraction=0.03, label="part of the row")
+    _save(figure, path)
+    return path
+
+
+def anchors_plot(
+    path: Path, sizes: NDArray[Any], centres: NDArray[Any], assignments: NDArray[np.int64], average_iou: float
+) -> Path:
+    """Writes a picture of the boxes' widths and heights, coloured by anchor, and the anchors as crosses with their boxes.
+
+    Args:
+        sizes: (n, 2). centres: (k, 2). assignments: (n,) the centre of each box. average_iou: 0..1.
+    """
+    figure, axes = _figure(8, 7)
+    axes.scatter(*sizes.T, c=[_colour(int(one)) for one in assignments], s=5, alpha=0.5, linewidths=0)
+    for number, (width, height) in enumerate(centres.tolist()):
+        label = f"{number}:  {width:.4g} x {height:.4g}"
+        axes.plot([0, width, width], [height, height, 0], color=_colour(number), linewidth=1.2, label=label)
+        axes.annotate(str(number), (width, height), xytext=(5, 3), textcoords="offset points", fontsize=9, weight="bold", zorder=4)
+    axes.scatter(*centres.T, marker="x", color="black", s=50, zorder=3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title="anchor")
+    axes.set(xlabel="width", ylabel="height", title=f"{len(sizes)} boxes, {len(centres)} anchors, average IoU {average_iou:.4f}")
+    axes.set(xlim=(0, None), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+    return path
+
+
+def _colour(number: int) -> Any:
+    return importlib.import_module("matplotlib").colormaps[COLOURS](number % 20)
+
+
+def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, name: str) -> Path:
+    """Writes the chart of a training run, as Darknet draws it: the loss of each iteration, its average, and mAP where it was measured.
+
+    Args:
+        rows: of metrics.csv: iteration, loss, average, map ("" where not measured). max_batches: the chart's width.
+    """
+    iterations = np.array([int(row["iteration"]) for row in rows])
+    loss, average = (np.array([float(row[key]) for row in rows]) for key in ("loss", "average"))
+    figure, axes = _figure(10, 7)
+    axes.plot(iterations, loss, ".", color="tab:blue", markersize=2, alpha=0.5, label="loss")
+    axes.plot(iterations, average, color="tab:blue", linewidth=1.2, label="average loss")
+    settled = average[len(average) // 20 :]  # the first iterations would hide the rest
+    axes.set(xlim=(0, max_batches), ylim=(0, 1.5 * float(settled.max()) or 1), xlabel="iteration", ylabel="loss")
+    axes.grid(alpha=0.3)
+    title = f"{name}: iteration {iterations[-1]} of {max_batches}, average loss {average[-1]:.4f}"
+    measured = [(int(row["iteration"]), float(row["map"])) for row in rows if row["map"]]
+    if measured:
+        right = axes.twinx()
+        right.plot(*zip(*measured, strict=True), color="tab:red", marker="o", markersize=3, label="mAP")
+        for iteration, value in measured[-1:]:
+            right.annotate(
+                f"{value:.1%}", (iteration, value), xytext=(0, 6), textcoords="offset points", ha="center", color="tab:red"
+            )
+        right.set(ylim=(0, 1), ylabel="mAP")
+        title += f", best mAP {max(value for _, value in measured):.1%}"
+    axes.set_title(title)
+    axes.legend(loc="upper left", frameon=False)
+    _save(figure, path)
+    return path

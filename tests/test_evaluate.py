@@ -1,0 +1,398 @@
+"""Whole runs, model and pictures in, numbers out: those of `detector map`, `valid` and `recall`; and the command."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from kit import KIT, REALDATA, SHARED, needs_kit, needs_realdata, read_json
+
+from darknet_py import DarknetError, Detector, Network, load
+from darknet_py import evaluate as command
+from darknet_py.cfg import parse_text
+from darknet_py.command import run_command
+from darknet_py.data.dataset import Dataset, open_dataset
+from darknet_py.evaluate import RULES, Findings, evaluate, find, measure, read_truths, recall, write_coco_results, write_voc_results
+from darknet_py.metrics import Found
+from darknet_py.names import read_names
+
+# mAP as the program prints it has six decimals.
+PRINTED = 1.5e-6
+# The goldens of real data were made with the program's own JPEG decoder, up to three levels off libjpeg's: boxes at a threshold
+# come and go, and in a class with few truths one of them moves AP by much.
+DECODER, COUNT = 0.005, 8
+
+# What the program says of the same pixels that we read: AlexeyAB 59596d7, -O3 without AVX, run on these pictures as OpenCV (libjpeg)
+# decodes them, saved as PNG. model, letter_box, iou_thresh, points, thresh: mAP, TP, FP, FN.
+SAME_PIXELS: dict[tuple[str, int, float, int, float], tuple[float, int, int, int]] = {
+    ("yolo-fastest-1.0", 0, 0.5, 0, 0.25): (0.245757, 332, 568, 1340),
+    ("yolo-fastest-1.0", 0, 0.75, 0, 0.25): (0.097944, 150, 750, 1522),
+    ("yolo-fastest-1.1", 0, 0.5, 0, 0.25): (0.283213, 372, 629, 1300),
+    ("yolo-fastest-1.1", 0, 0.5, 101, 0.25): (0.285363, 372, 629, 1300),
+    ("yolo-fastest-1.1", 0, 0.75, 0, 0.25): (0.110320, 170, 831, 1502),
+    ("yolo-fastest-1.1", 0, 0.75, 101, 0.25): (0.111965, 170, 831, 1502),
+    ("yolo-fastest-1.1-xl", 0, 0.5, 0, 0.25): (0.380035, 503, 718, 1169),
+    ("yolo-fastest-1.1-xl", 0, 0.5, 101, 0.25): (0.381796, 503, 718, 1169),
+    ("yolo-fastest-1.1-xl", 0, 0.75, 0, 0.25): (0.162972, 268, 953, 1404),
+    ("yolo-fastest-1.1-xl", 0, 0.75, 101, 0.25): (0.165255, 268, 953, 1404),
+    ("MobileNetV2-YOLOv3-Nano-coco", 0, 0.5, 0, 0.25): (0.309832, 410, 711, 1262),
+    ("MobileNetV2-YOLOv3-Nano-coco", 0, 0.75, 0, 0.25): (0.128391, 204, 917, 1468),
+    ("yolo-lite-trial6_coco", 0, 0.5, 0, 0.25): (0.132626, 201, 1296, 1471),
+    ("yolo-lite-trial6_coco", 0, 0.75, 0, 0.25): (0.014806, 35, 1462, 1637),
+    ("yolo-fastest-1.1", 1, 0.5, 0, 0.25): (0.265629, 353, 618, 1319),
+    ("yolo-fastest-1.1", 1, 0.75, 0, 0.25): (0.086236, 162, 809, 1510),
+    ("yolo-fastest-1.1", 0, 0.5, 0, 0.1): (0.283213, 526, 2199, 1146),
+    ("MobileNetV2-YOLOv3-Nano-voc", 0, 0.5, 0, 0.25): (0.483988, 360, 329, 217),
+    ("MobileNetV2-YOLOv3-Nano-voc", 0, 0.5, 11, 0.25): (0.482097, 360, 329, 217),
+    ("MobileNetV2-YOLOv3-Nano-voc", 0, 0.75, 0, 0.25): (0.167363, 200, 489, 377),
+    ("MobileNetV2-YOLOv3-Nano-voc", 0, 0.75, 11, 0.25): (0.177514, 200, 489, 377),
+    ("MobileNetV2-YOLO-Fastest-voc-v2", 0, 0.5, 0, 0.25): (0.323707, 266, 294, 311),
+    ("MobileNetV2-YOLO-Fastest-voc-v2", 0, 0.5, 11, 0.25): (0.329978, 266, 294, 311),
+    ("MobileNetV2-YOLO-Fastest-voc-v2", 0, 0.75, 0, 0.25): (0.155490, 133, 427, 444),
+    ("MobileNetV2-YOLO-Fastest-voc-v2", 0, 0.75, 11, 0.25): (0.169700, 133, 427, 444),
+    ("yolo-fastest_voc", 0, 0.5, 0, 0.25): (0.449360, 327, 254, 250),
+    ("yolo-fastest_voc", 0, 0.5, 11, 0.25): (0.450517, 327, 254, 250),
+    ("yolo-fastest_voc", 0, 0.75, 0, 0.25): (0.190549, 184, 397, 393),
+    ("yolo-fastest_voc", 0, 0.75, 11, 0.25): (0.202359, 184, 397, 393),
+    ("yolo-lite-trial3_voc", 0, 0.5, 0, 0.25): (0.207568, 229, 815, 348),
+    ("yolo-lite-trial3_voc", 0, 0.5, 11, 0.25): (0.218541, 229, 815, 348),
+    ("yolo-lite-trial3_voc", 0, 0.75, 0, 0.25): (0.029240, 48, 996, 529),
+    ("yolo-lite-trial3_voc", 0, 0.75, 11, 0.25): (0.039451, 48, 996, 529),
+    ("MobileNetV2-YOLOv3-Nano-voc", 1, 0.5, 0, 0.25): (0.453836, 343, 272, 234),
+    ("MobileNetV2-YOLOv3-Nano-voc", 1, 0.5, 11, 0.25): (0.458068, 343, 272, 234),
+    ("yolo-lite-trial3_voc", 1, 0.5, 0, 0.25): (0.248592, 220, 667, 357),
+}
+
+LISTS = {"coco": "val2017.list.txt", "voc2007_subset": "test2007.list.txt"}
+NAMES = {"coco": REALDATA / "weights" / "names" / "coco.names", "voc2007_subset": REALDATA / "voc2007_subset" / "voc.names"}
+
+
+def data_file(folder: Path, name: str, **more: str) -> Path:
+    """A .data file for one of the real data sets."""
+    path = folder / f"{name}.data"
+    options = {"valid": str(REALDATA / name / LISTS[name]), "names": str(NAMES[name]), **more}
+    path.write_text("".join(f"{key} = {value}\n" for key, value in options.items()))
+    return path
+
+
+def kit_dataset(folder: Path, pictures: str = "images_stb_png") -> Dataset:
+    """The kit's seven pictures with the labels of kit/map, side by side as in a user's folder."""
+    (folder / "images").mkdir()
+    shutil.copytree(KIT / "map" / "labels", folder / "labels")
+    images = []
+    for name in read_json("map", "map_results")["images_order"]:
+        source = next((KIT / "real" / pictures).glob(f"{Path(name).stem}.*"))
+        (folder / "images" / source.name).symlink_to(source)
+        images.append(str(folder / "images" / source.name))
+    return Dataset(images, read_names(KIT / "real" / "yolo-fastest-1.1" / "coco.names"), str(folder))
+
+
+def kit_model(name: str) -> Network:
+    folder = KIT / "real" / name
+    return load(next(folder.glob("*.cfg")), next(folder.glob("*.weights")))
+
+
+def kit_runs() -> list[tuple[str, int]]:
+    if not KIT.is_dir():
+        return [("(no kit)", 0)]
+    return sorted({(run["model"], run["letter_box_in_cfg"]) for run in read_json("map", "map_results")["runs"]})
+
+
+@needs_kit
+@pytest.mark.parametrize(("model", "letter_box"), kit_runs())
+def test_the_kits_runs_of_detector_map(tmp_path: Path, model: str, letter_box: int) -> None:
+    """From the program's own pixels: every printed digit."""
+    dataset = kit_dataset(tmp_path)
+    detector = Detector(kit_model(model), dataset.names, letterbox=bool(letter_box))
+    truths, findings = read_truths(dataset), find(detector, dataset.images, RULES["darknet"])
+    for run in read_json("map", "map_results")["runs"]:
+        if (run["model"], run["letter_box_in_cfg"]) != (model, letter_box):
+            continue
+        ours = measure(findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["thresh"], run["points"])
+        assert (run["TP"], run["FP"], run["FN"]) == (ours.TP, ours.FP, ours.FN)
+        assert (ours.detections, ours.truths) == (run["detections_count"], run["unique_truth_count"])
+        assert ours.mAP == pytest.approx(run["mAP"], abs=PRINTED)
+        assert ours.average_iou * 100 == pytest.approx(run["average_iou_percent"], abs=0.0051)
+        shown = {one["class_id"]: one for one in run["per_class"]}
+        for label, one in enumerate(ours.classes):
+            theirs = shown.get(label, {"ap_percent": 0.0, "TP": 0, "FP": 0})
+            assert (theirs["TP"], theirs["FP"]) == (one.TP, one.FP), one.name
+            assert pytest.approx(theirs["ap_percent"], abs=0.0051) == one.AP * 100, one.name
+
+
+def real_runs() -> list[Any]:
+    """A case for each model and way of resizing: the smallest model always, the others with -m slow."""
+    cases = []
+    for file in ("map_coco", "map_voc2007"):
+        path = REALDATA / "expected" / f"{file}.json"
+        runs = json.loads(path.read_text())["runs"] if path.is_file() else []
+        for model, letter_box in sorted({(run["model"], run["letter_box_in_cfg"]) for run in runs}):
+            small = (model, letter_box) == ("yolo-lite-trial3_voc", 0)
+            cases.append(pytest.param(file, model, letter_box, marks=() if small else pytest.mark.slow))
+    return cases or [pytest.param("(no data)", "", 0)]
+
+
+def real_detector(run: dict[str, Any], dataset: Dataset) -> Detector:
+    network = load(SHARED / run["cfg"], SHARED / run["weights"])
+    return Detector(network, dataset.names, letterbox=bool(run["letter_box_in_cfg"]))
+
+
+@needs_realdata
+@pytest.mark.parametrize(("file", "model", "letter_box"), real_runs())
+def test_real_models_on_real_pictures(tmp_path: Path, file: str, model: str, letter_box: int) -> None:
+    """The program's mAP on the same pixels to its printed digits, and on those of its own decoder nearly."""
+    golden = json.loads((REALDATA / "expected" / f"{file}.json").read_text())
+    dataset = open_dataset(data_file(tmp_path, golden["list"].split("/")[1]), "valid")
+    runs = [run for run in golden["runs"] if (run["model"], run["letter_box_in_cfg"]) == (model, letter_box)]
+    truths, findings = read_truths(dataset), find(real_detector(runs[0], dataset), dataset.images, RULES["darknet"])
+    for run in runs:
+        key = (model, letter_box, run["iou_thresh"], run["points"], run["conf_thresh"])
+        ours = measure(findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["conf_thresh"], run["points"])
+        assert ours.mAP == pytest.approx(run["mAP"], abs=DECODER)
+        assert np.abs(np.array([ours.TP, ours.FP, ours.FN]) - [run["TP"], run["FP"], run["FN"]]).max() <= COUNT
+        same, *counts = SAME_PIXELS[key]
+        assert ours.mAP == pytest.approx(same, abs=PRINTED), key
+        assert counts == [ours.TP, ours.FP, ours.FN], key
+
+
+@needs_realdata
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["yolo-fastest-1.1", "yolo-lite-trial6_coco", "MobileNetV2-YOLOv3-Nano-coco"])
+def test_coco_results_are_those_of_detector_valid(tmp_path: Path, model: str) -> None:
+    """Row by row, but for what another JPEG decoder moves across the threshold; and the same twelve numbers."""
+    golden = json.loads(gzip.decompress((REALDATA / "expected" / "coco_results" / f"{model}.json.gz").read_bytes()))
+    run = next(run for run in json.loads((REALDATA / "expected" / "map_coco.json").read_text())["runs"] if run["model"] == model)
+    dataset = open_dataset(data_file(tmp_path, "coco"), "valid")
+    findings = find(real_detector(run, dataset), dataset.images, RULES["coco"])
+    write_coco_results(tmp_path / "r.json", findings, dataset.images, 80)
+    ours = [row for row in json.loads((tmp_path / "r.json").read_text()) if row["score"] >= 0.005]
+    assert len(ours) == pytest.approx(len(golden), rel=1e-3)
+    table = np.array([[row["image_id"], row["category_id"], *row["bbox"], row["score"]] for row in ours])
+    sure = [row for row in golden if row["score"] > 0.1]
+    near = 0
+    for row in sure:
+        same = table[(table[:, 0] == row["image_id"]) & (table[:, 1] == row["category_id"])]
+        near += bool(len(same)) and bool((np.abs(same[:, 2:] - [*row["bbox"], row["score"]]) < [15, 15, 15, 15, 0.05]).all(1).any())
+    assert near >= 0.98 * len(sure)
+
+
+@needs_realdata
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("yolo-lite-trial3_voc", "  249   320   577\tRPs/Img: 81.62\tIOU: 49.90%\tRecall:55.46%"),
+        pytest.param("MobileNetV2-YOLOv3-Nano-voc", "  249   490   577\tRPs/Img: 22.30\tIOU: 66.09%\tRecall:84.92%", marks=pytest.mark.slow),
+        pytest.param("yolo-fastest_voc", "  249   481   577\tRPs/Img: 26.28\tIOU: 66.20%\tRecall:83.36%", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_recall_is_that_of_detector_recall(tmp_path: Path, model: str, line: str) -> None:
+    """The program's last line on the same pixels (see SAME_PIXELS)."""
+    runs = json.loads((REALDATA / "expected" / "map_voc2007.json").read_text())["runs"]
+    dataset = open_dataset(data_file(tmp_path, "voc2007_subset"), "valid")
+    *_, last = recall(real_detector(next(run for run in runs if run["model"] == model), dataset), dataset)
+    assert last.text() == line
+
+
+TEXT = """[net]
+width=64
+height=32
+channels=3
+[convolutional]
+batch_normalize=1
+size=8
+stride=8
+filters=21
+activation=linear
+[convolutional]
+filters=21
+activation=linear
+[yolo]
+mask=0,1,2
+anchors=8,8, 16,16, 30,30
+num=3
+classes=2
+"""
+
+
+def small_network() -> Network:
+    network = Network(parse_text(TEXT)).initialise(0)
+    network.layers[1].weights.data *= 0.2
+    network.layers[1].biases.data[[4, 11, 18]] = 1.0  # objects everywhere
+    return network
+
+
+def small_dataset(folder: Path, count: int = 3) -> Dataset:
+    """Random pictures, two truths each."""
+    rng = np.random.default_rng(0)
+    for part in ("images", "labels"):
+        (folder / part).mkdir()
+    for number in range(count):
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), rng.integers(0, 255, (40, 50, 3), np.uint8))
+        (folder / "labels" / f"{number}.txt").write_text("0 0.3 0.4 0.3 0.5\n1 0.7 0.5 0.4 0.4\n")
+    (folder / "list.txt").write_text("".join(f"images/{number}.png\n" for number in range(count)))
+    (folder / "x.names").write_text("cat\ndog\n")
+    (folder / "x.data").write_text("classes=2\ntrain=list.txt\nvalid=list.txt\nnames=x.names\nresults=results\n")
+    return open_dataset(folder / "x.data", "valid")
+
+
+def test_a_network_that_trains_is_left_as_it_is(tmp_path: Path) -> None:
+    dataset, network = small_dataset(tmp_path), small_network().train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.enable_grad():
+        network(torch.rand(2, 3, 32, 64))[0].sum().backward()
+    before |= {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    result = evaluate(network, dataset, batch=2)
+    assert result.detections > 0
+    assert network.training
+    assert not network.fused
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert network.layers[0].weights.grad is not None
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    eval_mode = evaluate(network.eval(), dataset, batch=3)
+    assert eval_mode == result, "the batch and the mode make no difference"
+    assert evaluate(Detector(network, dataset.names), dataset) == result
+
+
+def test_raw_order_is_that_of_sorting_class_after_class(tmp_path: Path) -> None:
+    """box.c sorts by class 0, then stably by class 1 …; then each box's classes follow."""
+    dataset, network = small_dataset(tmp_path, 1), small_network().eval()
+    network.requires_grad_(False)
+    detector = Detector(network, dataset.names, nms_kind="default")
+    found = find(detector, dataset.images, RULES["darknet"]._replace(nms=1.0)).found[0]
+    picture = detector.read(dataset.images[0])
+    probs = detector.candidates(detector.network(detector.prepare([picture])), 0.005).probs.numpy()
+    order = np.arange(len(probs))
+    for label in range(2):
+        order = order[np.argsort(-probs[order, label], kind="stable")]
+    rows = [(label, probs[row, label]) for row in order for label in range(2) if probs[row, label] > 0]
+    assert [int(label) for label in found.classes] == [label for label, _ in rows]
+    np.testing.assert_array_equal(found.probs, [prob for _, prob in rows])
+
+
+def hand_made() -> tuple[Findings, list[str]]:
+    """A box over the edges, and one of two classes, in a picture of 200 x 100."""
+    boxes = np.array([[0.05, 0.95, 0.2, 0.3], [0.5, 0.5, 0.25, 0.5], [0.5, 0.5, 0.25, 0.5]], np.float32)
+    found = Found(np.array([1, 0, 1]), np.array([0.5, 0.25, 0.125], np.float32), boxes)
+    return Findings([found], [(200, 100)], []), ["a/COCO_val2014_000000000139.jpg"]
+
+
+def test_coco_results_are_written_as_the_program_writes_them(tmp_path: Path) -> None:
+    findings, images = hand_made()
+    write_coco_results(tmp_path / "r.json", findings, images, 2)
+    lines = (tmp_path / "r.json").read_text().split("\n")
+    assert lines[0] == "["
+    assert lines[1] == '{"image_id":139, "category_id":2, "bbox":[0.000000, 80.000000, 30.000000, 20.000000], "score":0.500000},'
+    assert lines[3] == '{"image_id":139, "category_id":2, "bbox":[75.000000, 25.000000, 50.000000, 50.000000], "score":0.125000}'
+    assert lines[4:] == ["]", ""]
+    write_coco_results(tmp_path / "r.json", findings, images, 80)
+    assert json.loads((tmp_path / "r.json").read_text())[0]["category_id"] == 2
+
+
+def test_voc_results_are_written_as_the_program_writes_them(tmp_path: Path) -> None:
+    findings, images = hand_made()
+    paths = write_voc_results(tmp_path / "results" / "comp4_det_test_", findings, images, ["cat", "dog"])
+    assert [path.name for path in paths] == ["comp4_det_test_cat.txt", "comp4_det_test_dog.txt"]
+    name = "COCO_val2014_000000000139"
+    assert paths[0].read_text() == f"{name} 0.250000 76.000000 26.000000 126.000000 76.000000\n"
+    assert paths[1].read_text() == (
+        f"{name} 0.500000 1.000000 81.000000 31.000000 100.000000\n{name} 0.125000 76.000000 26.000000 126.000000 76.000000\n"
+    )
+
+
+def small_model(folder: Path) -> list[str]:
+    (folder / "x.cfg").write_text(TEXT)
+    small_network().save_weights(folder / "x.weights")
+    return [str(folder / name) for name in ("x.data", "x.cfg", "x.weights")]
+
+
+@pytest.mark.parametrize("metric", ["darknet", "voc", "coco"])
+def test_the_command_writes_numbers_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str) -> None:
+    if metric == "coco":
+        pytest.importorskip("pycocotools")
+    pytest.importorskip("matplotlib")
+    small_dataset(tmp_path)
+    arguments = [*small_model(tmp_path), "--metric", metric, "--json", str(tmp_path / "r.json"), "--plots", str(tmp_path / "plots")]
+    arguments += ["--batch", "2", "--limit", "2", "--device", "cpu", "--thresh", "0.1"]
+    assert command.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "class_id = 1, name = dog, ap = " in printed
+    assert "for conf_thresh = 0.10, TP = " in printed
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert (result["metric"], result["TP"] + result["FN"], [one["truths"] for one in result["classes"]]) == (metric, 4, [2, 2])
+    assert set(result) >= {"mAP", "iou_thresh", "average_iou", "TP", "FP", "FN", "classes"}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"ap.png", "confusion.png", "precision_recall.png"}
+
+
+def test_valid_results_go_where_they_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_dataset(tmp_path)
+    model = small_model(tmp_path)
+    assert command.main([*model, "--metric", "voc", "--valid-results", str(tmp_path / "v.json")]) == 0
+    assert command.main([*model, "--metric", "voc", "--valid-results", str(tmp_path / "v_")]) == 0
+    assert {row["image_id"] for row in json.loads((tmp_path / "v.json").read_text())} == {0, 1, 2}
+    assert (tmp_path / "v_cat.txt").read_text()
+    with pytest.raises(DarknetError, match="add --metric voc"):
+        command.main([*model, "--valid-results", "x.json"])
+    with pytest.raises(DarknetError, match="only --metric coco"):
+        command.main([*model, "--annotations", "x.json"])
+
+
+def test_darknets_valid_and_recall(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    small_dataset(tmp_path)
+    model = small_model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert command.valid_main(model) == 0
+    assert "results in results/comp4_det_test_*.txt" in capsys.readouterr().out
+    assert (tmp_path / "results" / "comp4_det_test_dog.txt").read_text().startswith("0 0.")
+    (tmp_path / "x.data").write_text("classes=2\nvalid=list.txt\nnames=x.names\neval=coco\n")
+    assert command.valid_main([*model, "--out", "mine"]) == 0
+    assert json.loads((tmp_path / "results" / "mine.json").read_text())
+    assert command.recall_main(model) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("    2 ")
+    assert "\tRecall:" in lines[-1]
+    (tmp_path / "x.data").write_text("classes=2\nvalid=list.txt\nnames=x.names\neval=kitti\n")
+    with pytest.raises(DarknetError, match="eval=kitti"):
+        command.valid_main(model)
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_its_truths_are_missed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_dataset(tmp_path)
+    (tmp_path / "images" / "1.png").write_bytes(b"no picture")
+    status = run_command(lambda: command.main([*small_model(tmp_path), "--json", str(tmp_path / "r.json")]))
+    assert status == 1
+    assert "1.png: cannot read this picture" in capsys.readouterr().err
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["unreadable"] == 1
+    assert result["TP"] + result["FN"] == 6
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_dataset(tmp_path)
+    model = small_model(tmp_path)
+    (tmp_path / "labels" / "2.txt").write_text("7 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DarknetError, match=r"2\.txt: class 7, but the network has 2 classes, 0 to 1"):
+        command.main(model)
+    (tmp_path / "labels" / "2.txt").write_text("1 0.5 0.5\n")
+    with pytest.raises(DarknetError, match=r"2\.txt:1: .* is 3 values"):
+        command.main(model)
+    (tmp_path / "x.names").write_text("cat\n")
+    with pytest.raises(DarknetError, match=r"x\.names: 1 names, but .* has 2 classes"):
+        command.main(model)
+    (tmp_path / "x.names").write_text("cat\ndog\n")
+    shutil.rmtree(tmp_path / "labels")
+    with pytest.raises(DarknetError, match=r"no picture of .* has a label file"):
+        command.main(model)
+    with pytest.raises(DarknetError, match="points=1"):
+        command.main([*model, "--points", "1"])
+    with pytest.raises(SystemExit):
+        command.main([*model, "--limit", "0"])
+    assert "no number of pictures" in capsys.readouterr().err

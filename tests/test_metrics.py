@@ -1,0 +1,319 @@
+"""mAP, counts and curves: equal to `detector map` on its own detections, to VOC's rules spelt out, and to COCO's own program."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kit import REALDATA, needs_realdata
+
+from darknet_py import DarknetError, plots
+from darknet_py.data.labels import Truths, label_path, make_truths, read_labels, read_voc
+from darknet_py.metrics import (
+    Found,
+    MapResult,
+    average_precision,
+    coco_metrics,
+    confusion_matrix,
+    darknet_map,
+    voc_map,
+)
+from darknet_py.names import read_names
+
+AP = 1e-9  # percent; both count in float64
+IOU = 1e-4  # percent; the program adds up to 1200 IoUs in float32
+
+MAP_DETECTIONS = REALDATA / "expected" / "map_detections"
+
+
+def found(*rows: Sequence[float]) -> Found:
+    """Rows class, probability, x, y, w, h."""
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    return Found(table[:, 0].astype(np.int64), table[:, 1].astype(np.float32), table[:, 2:].astype(np.float32))
+
+
+def truth(*rows: Sequence[float], difficult: Sequence[bool] | None = None) -> Truths:
+    """Rows class, x, y, w, h."""
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    return make_truths(table[:, 0], table[:, 1:], difficult)
+
+
+def read_detections(path: Path) -> tuple[dict[str, Any], list[Found], list[Path]]:
+    """A file of the C program's detections: what it says of itself, the detections, and the pictures."""
+    data = path.read_bytes()
+    content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    root = REALDATA / content["list"].split("/")[1]
+    return (
+        content,
+        [found(*image["detections"]) for image in content["images"]],
+        [root / image["file"] for image in content["images"]],
+    )
+
+
+@needs_realdata
+@pytest.mark.parametrize(
+    "file", sorted(path.name for path in MAP_DETECTIONS.iterdir()) if MAP_DETECTIONS.is_dir() else ["(no data)"]
+)
+def test_the_programs_own_detections_give_the_programs_numbers(file: str) -> None:
+    content, detections, images = read_detections(MAP_DETECTIONS / file)
+    truths = [read_labels(path) if Path(path := label_path(str(image))).exists() else make_truths() for image in images]
+    golden = json.loads((REALDATA / "expected" / f"map_{file.split('.')[0]}.json").read_text())
+    runs = [run for run in golden["runs"] if all(run[key] == content[key] for key in ("model", "letter_box_in_cfg"))]
+    assert runs
+    for run in runs:
+        names = [one["name"] for one in run["per_class"]]
+        ours = darknet_map(detections, truths, names, run["iou_thresh"], run["conf_thresh"], run["points"])
+        assert (run["TP"], run["FP"], run["FN"]) == (ours.TP, ours.FP, ours.FN)
+        assert (ours.detections, ours.truths) == (run["detections_count"], run["unique_truth_count"])
+        assert ours.mAP == pytest.approx(run["mAP"], abs=1e-11)
+        assert ours.average_iou * 100 == pytest.approx(run["average_iou_percent"], abs=IOU)
+        assert [ours.precision, ours.recall, ours.F1] == pytest.approx([run["precision"], run["recall"], run["f1"]], abs=1e-7)
+        for one, theirs in zip(ours.classes, run["per_class"], strict=True):
+            counts = {key: theirs[key] for key in ("TP", "FP", "truths", "detections")}
+            assert {key: getattr(one, key) for key in counts} == counts, theirs["name"]
+            assert pytest.approx(theirs["ap_percent"], abs=AP) == one.AP * 100, theirs["name"]
+            assert one.average_iou * 100 == pytest.approx(theirs["average_iou_percent"], abs=IOU), theirs["name"]
+
+
+BOX = (0.5, 0.5, 0.2, 0.2)
+NEAR = (0.51, 0.5, 0.2, 0.2)
+
+
+def test_counts_go_by_raw_order_and_ap_by_probability() -> None:
+    """The first row takes the truth although it lies under `thresh`; so the sure one is no TP, but it is first in AP."""
+    result = darknet_map([found((0, 0.1, *NEAR), (0, 0.9, *BOX))], [truth((0, *BOX))], ["a"])
+    assert (result.TP, result.FP, result.FN) == (0, 1, 1)
+    assert result.mAP == 1.0
+    result = darknet_map([found((0, 0.9, *BOX), (0, 0.1, *NEAR))], [truth((0, *BOX))], ["a"])
+    assert (result.TP, result.FP, result.FN, result.average_iou) == (1, 0, 0, pytest.approx(1.0))
+
+
+def test_a_second_detection_is_wrong_even_if_another_truth_would_do() -> None:
+    both = truth((0, *BOX), (0, 0.53, 0.5, 0.2, 0.2))
+    result = darknet_map([found((0, 0.9, *BOX), (0, 0.8, *NEAR))], [both], ["a"])
+    assert (result.TP, result.FP, result.FN) == (1, 1, 1)
+
+
+def test_the_iou_must_exceed_the_threshold_and_the_class_must_be_right() -> None:
+    half = (0.5, 0.5, 0.2, 0.1)  # an IoU of .5
+    assert darknet_map([found((0, 0.9, *half))], [truth((0, *BOX))], ["a"], iou_thresh=0.49).TP == 1
+    assert darknet_map([found((0, 0.9, *half))], [truth((0, *BOX))], ["a"], iou_thresh=0.501).TP == 0
+    assert darknet_map([found((1, 0.9, *BOX))], [truth((0, *BOX))], ["a", "b"]).TP == 0
+    assert darknet_map([found((0, 0.9, *BOX)), found()], [truth(), truth((0, *BOX))], ["a"]).TP == 0, "another picture"
+
+
+def test_classes_without_truths_count_in_darknets_mean_and_not_in_vocs() -> None:
+    items = [found((0, 0.9, *BOX))], [truth((0, *BOX))], ["a", "b"]
+    assert darknet_map(*items).mAP == 0.5
+    assert voc_map(*items, [(100, 100)]).mAP == 1.0
+
+
+def test_nothing_found_and_nothing_there() -> None:
+    for result in (
+        darknet_map([found()], [truth()], ["a"]),
+        darknet_map([], [], ["a"]),
+        voc_map([found()], [truth()], ["a"], [(9, 9)]),
+    ):
+        assert (result.mAP, result.TP, result.FP, result.FN) == (0, 0, 0, 0)
+        assert (result.precision, result.recall, result.F1, result.average_iou) == (0, 0, 0, 0)
+        assert "precision = 0.00" in result.text()
+    assert darknet_map([found()], [truth((0, *BOX))], ["a"]).FN == 1
+
+
+def test_difficult_truths_are_neither_missed_nor_punished_in_ap() -> None:
+    """Darknet leaves their detections out of AP, but counts them as FP over `thresh`."""
+    there = truth((0, *BOX), (0, 0.1, 0.1, 0.1, 0.1), difficult=[False, True])
+    result = darknet_map([found((0, 0.9, 0.1, 0.1, 0.1, 0.1), (0, 0.8, *BOX))], [there], ["a"])
+    assert (result.TP, result.FP, result.FN, result.truths, result.detections) == (1, 1, 0, 1, 1)
+    assert result.mAP == 1.0
+
+
+@pytest.mark.parametrize(("points", "expected"), [(0, (1 + 2 / 3) / 4), (11, (3 + 3 * 2 / 3) / 11), (101, (26 + 25 * 2 / 3) / 101)])
+def test_average_precision_of_a_curve_worked_out_by_hand(points: int, expected: float) -> None:
+    """Right, wrong, right, of four truths: recall .25 at precision 1, then .5 at 2/3, and no more."""
+    area, precision, recall = average_precision(np.array([True, False, True]), 4, points)
+    np.testing.assert_allclose(precision, [1, 1 / 2, 2 / 3])
+    np.testing.assert_allclose(recall, [0.25, 0.25, 0.5])
+    assert area == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("points", [1, -3])
+def test_points_that_make_no_curve_are_refused(points: int) -> None:
+    with pytest.raises(DarknetError, match=f"points={points}: write 0"):
+        darknet_map([], [], ["a"], points=points)
+
+
+def voc_rules(
+    detections: Sequence[Found], truths: Sequence[Truths], label: int, sizes: Sequence[tuple[int, int]], points: int
+) -> float:
+    """VOCevaldet, one detection after the other, on whole pixels counted from 1."""
+    rows = [(float(p), k, b) for k, one in enumerate(detections) for c, p, b in zip(*one, strict=True) if c == label]
+    rows.sort(key=lambda row: -row[0])
+    there = []
+    for one, (width, height) in zip(truths, sizes, strict=True):
+        mine = one.classes == label
+        centre, half = one.xywh[mine, :2] * (width, height), one.xywh[mine, 2:] * (width, height) / 2
+        there.append((centre - half + 1, centre + half + 1, one.difficult[mine], np.zeros(mine.sum(), bool)))
+    total = sum(int((~hard).sum()) for _, _, hard, _ in there)
+    hits = []
+    for _, k, (x, y, w, h) in rows:
+        width, height = sizes[k]
+        low = np.array([max((x - w / 2) * width + 1, 1), max((y - h / 2) * height + 1, 1)])
+        high = np.array([min((x + w / 2) * width + 1, width), min((y + h / 2) * height + 1, height)])
+        first, last, hard, taken = there[k]
+        sides = np.maximum(np.minimum(high, last) - np.maximum(low, first) + 1, 0)
+        shared = sides.prod(1)
+        overlap = shared / ((high - low + 1).prod() + (last - first + 1).prod(1) - shared)
+        best = int(overlap.argmax()) if len(overlap) else -1
+        if best >= 0 and overlap[best] >= 0.5:
+            if hard[best]:
+                continue
+            hits.append(not taken[best])
+            taken[best] = True
+        else:
+            hits.append(False)
+    if not total:
+        return 0.0
+    right = np.cumsum(hits)
+    recall, precision = right / total, right / np.arange(1, len(hits) + 1)
+    if points:
+        return sum(max(precision[recall >= t], default=0.0) for t in np.arange(points) / (points - 1)) / points
+    steps = np.concatenate(([0.0], recall, [1.0]))
+    heights = np.concatenate(([0.0], precision, [0.0]))
+    for k in range(len(heights) - 2, -1, -1):
+        heights[k] = max(heights[k], heights[k + 1])
+    return float(((steps[1:] - steps[:-1]) * heights[1:]).sum())
+
+
+@needs_realdata
+@pytest.mark.parametrize("points", [0, 11])
+def test_vocs_metric_follows_its_rules_with_difficult_objects(points: int) -> None:
+    _, detections, images = read_detections(MAP_DETECTIONS / "voc2007.MobileNetV2-YOLOv3-Nano-voc.json")
+    root = REALDATA / "voc2007_subset"
+    names = read_names(root / "voc.names")
+    read = [read_voc(root / "Annotations" / f"{image.stem}.xml", names) for image in images]
+    truths, sizes = [one for one, _ in read], [size for _, size in read]
+    assert sum(int(one.difficult.sum()) for one in truths) == 114
+    ours = voc_map(detections, truths, names, sizes, points=points)
+    theirs = [voc_rules(detections, truths, label, sizes, points) for label in range(20)]
+    np.testing.assert_allclose([one.AP for one in ours.classes], theirs, atol=1e-12)
+    present = [value for value, one in zip(theirs, ours.classes, strict=True) if one.truths]
+    assert len(present) == 18
+    assert ours.mAP == pytest.approx(np.mean(present))
+
+
+def test_cocos_metric_of_perfect_and_of_missing_detections() -> None:
+    pytest.importorskip("pycocotools")
+    there = [truth((0, *BOX), (1, 0.2, 0.2, 0.1, 0.3)), truth((1, *BOX))]
+    sizes = [(640, 480), (500, 333)]
+    perfect = [Found(one.classes, np.ones(len(one.classes), np.float32), one.xywh) for one in there]
+    result = coco_metrics(perfect, there, ["a", "b", "c"], sizes)
+    assert result.mAP == pytest.approx(1.0)
+    assert [one.AP for one in result.classes] == pytest.approx([1, 1, 0])
+    assert result.summary["AP75"] == pytest.approx(1.0)
+    assert "mAP@[.50:.95]" in result.text()
+    assert result.as_json()["coco"]["AR100"] == pytest.approx(1.0)
+    assert coco_metrics([found(), found()], there, ["a", "b"], sizes).mAP == 0
+
+
+@needs_realdata
+def test_cocos_metric_with_cocos_own_annotations() -> None:
+    """The official file has crowds and areas of outlines; the label files, made from it, give nearly the same AP."""
+    pytest.importorskip("pycocotools")
+    _, detections, images = read_detections(MAP_DETECTIONS / "coco.yolo-fastest-1.1-xl.json.gz")
+    file = REALDATA / "coco" / "annotations" / "instances_val2017_subset.json"
+    known = {one["file_name"]: (one["width"], one["height"]) for one in json.loads(file.read_text())["images"]}
+    sizes = [known[image.name] for image in images]
+    names = read_names(REALDATA / "weights" / "names" / "coco.names")
+    truths = [read_labels(path) if Path(path := label_path(str(image))).exists() else make_truths() for image in images]
+    plain = coco_metrics(detections, truths, names, sizes)
+    official = coco_metrics(detections, truths, names, sizes, annotations=file, images=[str(image) for image in images])
+    assert official.mAP == pytest.approx(plain.mAP, abs=0.01)
+    assert official.summary["AP50"] == pytest.approx(darknet_map(detections, truths, names, points=101).mAP, abs=0.02)
+    with pytest.raises(DarknetError, match=r"knows no picture dog \(1 of 188"):
+        coco_metrics(detections, truths, names, sizes, annotations=file, images=["dog.jpg", *map(str, images[1:])])
+    with pytest.raises(DarknetError, match="none of its 80 categories is among the 2 classes"):
+        coco_metrics(detections, truths, ["x", "y"], sizes, annotations=file, images=[str(image) for image in images])
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in ("pycocotools", "pycocotools.coco", "matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(DarknetError, match="pip install pycocotools"):
+        coco_metrics([found()], [truth()], ["a"], [(9, 9)])
+    with pytest.raises(DarknetError, match="pip install matplotlib"):
+        plots.confusion(tmp_path / "c.png", np.zeros((2, 2), np.int64), ["a"])
+
+
+def test_the_confusion_matrix_says_what_was_taken_for_what() -> None:
+    there = [truth((0, *BOX), (1, 0.2, 0.2, 0.2, 0.2)), truth((1, *BOX))]
+    detections = [found((1, 0.9, *BOX), (0, 0.8, *NEAR), (0, 0.1, 0.2, 0.2, 0.2, 0.2)), found((1, 0.9, 0.9, 0.9, 0.1, 0.1))]
+    matrix = confusion_matrix(detections, there, 2)
+    assert matrix.tolist() == [[0, 1, 0], [0, 0, 2], [1, 1, 0]]  # the exact box wins, whatever its class
+
+
+def test_the_confusion_matrix_joins_as_the_greedy_loop_does() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        xywh = np.concatenate((rng.uniform(0.3, 0.7, (24, 2)), rng.uniform(0.2, 0.5, (24, 2))), 1)
+        detections, there = found(*((k % 3, 0.9, *xywh[k]) for k in range(12))), truth(*((k % 3, *xywh[k]) for k in range(12, 24)))
+        matrix = confusion_matrix([detections], [there], 3, iou_thresh=0.3)
+        expected = np.zeros((4, 4), np.int64)
+        left = {k: int(c) for k, c in enumerate(detections.classes)}, {k: int(c) for k, c in enumerate(there.classes)}
+        for overlap, i, j in sorted(((_iou(a, b), i, j) for i, a in enumerate(detections.xywh) for j, b in enumerate(there.xywh)), reverse=True):  # fmt: skip
+            if overlap > 0.3 and i in left[0] and j in left[1]:
+                expected[left[1].pop(j), left[0].pop(i)] += 1
+        for label in left[1].values():
+            expected[label, 3] += 1
+        for label in left[0].values():
+            expected[3, label] += 1
+        assert matrix.tolist() == expected.tolist()
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    sides = np.minimum(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2) - np.maximum(a[:2] - a[2:] / 2, b[:2] - b[2:] / 2)
+    shared = float(sides.clip(0).prod())
+    return shared / float(a[2:].prod() + b[2:].prod() - shared)
+
+
+def example(classes: int) -> tuple[MapResult, np.ndarray, list[str]]:
+    rng = np.random.default_rng(1)
+    names = [f"class {k}" for k in range(classes)]
+    boxes = np.concatenate((rng.uniform(0.2, 0.8, (400, 2)), rng.uniform(0.1, 0.3, (400, 2))), 1)
+    labels = rng.integers(0, classes, 400)
+    there = truth(*np.column_stack((labels, boxes)))
+    seen = found(*np.column_stack((labels, rng.uniform(0, 1, 400), boxes + rng.normal(0, 0.02, boxes.shape))))
+    return darknet_map([seen], [there], names), confusion_matrix([seen], [there], classes), names
+
+
+@pytest.mark.parametrize("classes", [1, 5, 80])
+def test_pictures_of_results(tmp_path: Path, classes: int) -> None:
+    pytest.importorskip("matplotlib")
+    cv2 = pytest.importorskip("cv2")
+    result, matrix, names = example(classes)
+    paths = [*plots.precision_recall(tmp_path, result), plots.confusion(tmp_path / "confusion.png", matrix, names)]
+    for path in paths:
+        picture = cv2.imread(str(path))
+        assert min(picture.shape[:2]) > 300
+        assert picture.std() > 5, "something is drawn"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ap.png", "confusion.png", "precision_recall.png"]
+
+
+def test_the_result_in_words_and_as_json() -> None:
+    result = darknet_map([found((0, 0.9, *BOX), (1, 0.8, *BOX))], [truth((0, *BOX))], ["cat", "dog"], thresh=0.3)
+    text = result.text()
+    assert "class_id = 0, name = cat, ap = 100.00%   \t (TP = 1, FP = 0) " in text
+    assert " for conf_thresh = 0.30, precision = 0.50, recall = 1.00, F1-score = 0.67 " in text
+    assert " for conf_thresh = 0.30, TP = 1, FP = 1, FN = 0, average IoU = 50.00 % " in text
+    assert " mean average precision (mAP@0.50) = 0.500000, or 50.00 % " in text
+    numbers = result.as_json()
+    assert numbers["mAP"] == 0.5
+    assert numbers["classes"][1] == {
+        "name": "dog", "AP": 0.0, "TP": 0, "FP": 1, "truths": 0, "detections": 1, "average_iou": 0.0,
+    }  # fmt: skip
+    assert json.loads(json.dumps(numbers)) == numbers
