@@ -17,17 +17,28 @@ from darknet_py.errors import DarknetError
 
 COMMANDS = {
     "detect": "find objects in pictures, videos and streams",
+    "train": "train a network as its cfg says",
+    "evaluate": "mAP as Darknet, VOC or COCO has it",
+    "anchors": "anchors that fit a data set",
+    "check": "look a data set over before training",
     "classify": "name what pictures show",
     "generate": "let a character network write text",
     "summary": "print a cfg's layer table",
     "download": "fetch official weights",
+    "shapes": "draw the bundled model's pictures",
     "benchmark": "measure speed, side by side",
 }
 
 WORDS = {
     "detector test": "DATA CFG WEIGHTS [IMAGE]",
     "detector demo": "DATA CFG WEIGHTS [VIDEO]",
+    "detector train": "DATA CFG [WEIGHTS]",
+    "detector map": "DATA CFG WEIGHTS",
+    "detector valid": "DATA CFG WEIGHTS",
+    "detector recall": "DATA CFG WEIGHTS",
+    "detector calc_anchors": "DATA",
     "detect": "CFG WEIGHTS [IMAGE]",
+    "classifier train": "DATA CFG [WEIGHTS]",
     "classifier predict": "DATA CFG WEIGHTS [IMAGE]",
     "yolo test": "CFG WEIGHTS [IMAGE]",
     "yolo demo": "CFG WEIGHTS [VIDEO]",
@@ -36,11 +47,25 @@ WORDS = {
 
 # Darknet's options: whether a value follows. Those that say nothing here are known and have no effect.
 FLAGS = dict.fromkeys(
-    ("-dont_show", "-ext_output", "-letter_box", "-save_labels", "-show", "-benchmark", "-nogpu", "-dontdraw_bbox"), False
+    (
+        "-dont_show",
+        "-ext_output",
+        "-letter_box",
+        "-save_labels",
+        "-show",
+        "-benchmark",
+        "-nogpu",
+        "-dontdraw_bbox",
+        "-map",
+        "-clear",
+        "-show_imgs",
+    ),
+    False,
 )
 FLAGS |= dict.fromkeys(
     ("-thresh", "-nms", "-hier", "-out", "-out_filename", "-json_file_output", "-c", "-i", "-gpus", "-t", "-len", "-temp", "-srand", "-seed",
-     "-tokens", "-s", "-prefix", "-avgframes", "-mjpeg_port", "-json_port", "-width", "-height", "-iou_thresh", "-points"), True,
+     "-tokens", "-s", "-prefix", "-avgframes", "-mjpeg_port", "-json_port", "-width", "-height", "-iou_thresh", "-points", "-num_of_clusters",
+     "-chart"), True,
 )  # fmt: skip
 
 VOC_NAMES = "cfg/voc.names"
@@ -81,6 +106,14 @@ def split(arguments: Sequence[str]) -> Words:
     return Words(plain, options)
 
 
+def _device(words: Words) -> list[str]:
+    if "-nogpu" in words.options:
+        return ["--device", "cpu"]
+    if "-i" in words.options:
+        return ["--device", f"cuda:{words.options['-i']}" if words.options["-i"].isdigit() else "cpu"]
+    return []
+
+
 def _detect(words: Words, model: list[str], sources: list[str], **defaults: str) -> int:
     from darknet_py import detect
 
@@ -94,10 +127,7 @@ def _detect(words: Words, model: list[str], sources: list[str], **defaults: str)
         ("--show", "-show"),
     ):
         arguments += [ours] if theirs in words.options else []
-    if "-nogpu" in words.options:
-        arguments += ["--device", "cpu"]
-    elif "-i" in words.options:
-        arguments += ["--device", f"cuda:{words.options['-i']}" if words.options["-i"].isdigit() else "cpu"]
+    arguments += _device(words)
     for key, value in defaults.items():
         if f"-{key}" not in words.options:
             arguments += [f"--{key}", value]
@@ -147,6 +177,50 @@ def _classifier_predict(words: Words) -> int:
     return classify.main(["--data", data, "--cfg", cfg, "--weights", weights, *words.passed(top="-t"), "--", words.word(3, "-")])
 
 
+def _train(words: Words) -> int:
+    from darknet_py import train
+
+    if "," in words.options.get("-gpus", ""):
+        raise DarknetError(f"-gpus {words.options['-gpus']}: training on several GPUs is not built; name one, e.g. -gpus 0")
+    if "-gpus" in words.options:
+        words.options.setdefault("-i", words.options["-gpus"])
+    switches = [f"--{name}" for name in ("map", "clear") if f"-{name}" in words.options]
+    return train.main([*words.plain[:3], *switches, *_device(words)])
+
+
+def _measured(words: Words) -> list[str]:
+    """The words that map, valid and recall share."""
+    return [*words.plain[:3], *_device(words)]
+
+
+def _detector_map(words: Words) -> int:
+    from darknet_py import evaluate
+
+    letterbox = ["--letterbox"] if "-letter_box" in words.options else []
+    options = words.passed(**{"thresh": "-thresh", "iou-thresh": "-iou_thresh", "points": "-points"})
+    return evaluate.main([*_measured(words), *letterbox, *options])
+
+
+def _detector_valid(words: Words) -> int:
+    from darknet_py import evaluate
+
+    return evaluate.valid_main([*_measured(words), *words.passed(out="-out")])
+
+
+def _detector_recall(words: Words) -> int:
+    from darknet_py import evaluate
+
+    return evaluate.recall_main(_measured(words))
+
+
+def _calc_anchors(words: Words) -> int:
+    from darknet_py import anchors
+
+    sides = [words.options[f"-{side}"] for side in ("width", "height") if f"-{side}" in words.options]
+    size = ["--size", "x".join(sides)] if sides else []
+    return anchors.main([words.plain[0], *size, *words.passed(clusters="-num_of_clusters"), "--out", "."])
+
+
 def _rnn_generate(words: Words) -> int:
     from darknet_py import generate
 
@@ -160,7 +234,13 @@ def _rnn_generate(words: Words) -> int:
 ACTIONS: dict[str, Callable[[Words], int]] = {
     "detector test": _detector_test,
     "detector demo": _detector_demo,
+    "detector train": _train,
+    "detector map": _detector_map,
+    "detector valid": _detector_valid,
+    "detector recall": _detector_recall,
+    "detector calc_anchors": _calc_anchors,
     "detect": _detect_words,
+    "classifier train": _train,
     "classifier predict": _classifier_predict,
     "yolo test": _yolo_test,
     "yolo demo": _yolo_demo,

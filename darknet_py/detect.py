@@ -18,6 +18,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from darknet_py.bundled import bundled
 from darknet_py.command import add_size, fraction, run_command
 from darknet_py.detector import PRECISIONS, Detections, Detector
 from darknet_py.errors import DarknetError, ImageError
@@ -35,7 +36,7 @@ WINDOW = "darknet_py"
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m darknet_py.detect",
-        description="Finds objects in pictures, folders, videos, cameras and streams.",
+        description="Finds objects in pictures, folders, videos, cameras and streams; without arguments, in a sample picture.",
         epilog="example: python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights weights/yolov3.weights --names cfg/coco.names dog.jpg",
     )
     result.add_argument("sources", nargs="+", metavar="SOURCE",
@@ -76,7 +77,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return start(parser().parse_args(arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return start(parser().parse_args(given or _first_look()))
+
+
+def _first_look() -> list[str]:
+    """Without arguments: the bundled model and its picture."""
+    print("no arguments (see --help), so here is the bundled model with its sample picture:")
+    return [*(part for what in ("cfg", "weights", "names") for part in (f"--{what}", str(bundled(what)))), str(bundled("picture"))]
 
 
 def start(given: argparse.Namespace, save_as: str | None = None) -> int:

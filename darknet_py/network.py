@@ -141,6 +141,10 @@ class Network(nn.Module):
         self.fused = True
         return self
 
+    def set_net(self, **options: Any) -> None:
+        """Replaces options of [net] that bear on training; the layers are built and stay as they are."""
+        self.net = replace(self.net, **options)
+
     def channels_last(self) -> Network:
         """Lays the weights out as the fast convolutions want them, channels innermost; the numbers stay the same."""
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 from darknet_py.cfg import Cfg, Option, Section, shortened
 
-Use = Literal["forward", "load", "training", "none", "refused"]
-"""What an option bears on: the numbers of a forward pass (or of decoding), how weights are loaded, training alone (not yet
-built), no number at all (memory, streams, display: Darknet reads it, we have nothing to do), or a forward pass that is not
-built (any value but the default is an error)."""
+Use = Literal["forward", "load", "training", "untrained", "none", "refused"]
+"""What an option bears on: the numbers of a forward pass (or of decoding), how weights are loaded, training alone, a part of training
+that is not built (training says so, and goes on without it), no number at all (memory, streams, display: Darknet reads it, we have
+nothing to do), or a forward pass that is not built (any value but the default is an error)."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -88,6 +88,16 @@ def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
                 cfg.fail(section, given, f"not built ({meaning_of(field).text}); remove it, or write {field.default}")
             values[field.name] = value
     return kind(**values)
+
+
+def untrained(section: Section, options: Any) -> list[Option]:
+    """The options of a section that ask for a part of training that is not built."""
+    asked = [
+        section.get(cfg_name(field))
+        for field in dataclasses.fields(options)
+        if meaning_of(field).use == "untrained" and getattr(options, field.name) != field.default
+    ]
+    return [given for given in asked if given is not None]
 
 
 def _value(cfg: Cfg, section: Section, given: Option, kind: Any, meaning: Meaning) -> Any:

@@ -149,14 +149,22 @@ def option_table(section: str) -> str:
     return "\n".join(f"{f'{name}={default}':{width}} {text}{_USES[use]}" for name, _, default, use, text in rows)
 
 
-_USES = {"forward": "", "load": "", "training": " [training]", "none": " [no effect here]", "refused": " [not built]"}
+_USES = {
+    "forward": "",
+    "load": "",
+    "training": " [training]",
+    "untrained": " [training, not built]",
+    "none": " [no effect here]",
+    "refused": " [not built]",
+}
 
 PAGE = """# Options
 
 Every option that Darknet reads, section by section, with Darknet's default. Written by `python -m darknet_py.summary --options`.
 
 - *(no mark)*: honoured in inference, decoding or loading.
-- **training**: bears on training alone; read, checked and kept, not yet acted upon.
+- **training**: bears on training alone.
+- **training, not built**: bears on training alone; training warns of it, and goes on without it.
 - **no effect here**: Darknet reads it, but it changes no number (memory, streams, display).
 - **not built**: any value but the default is an error.
 
@@ -178,7 +186,12 @@ def options_page() -> str:
 def _markdown(title: str, rows: list[tuple[str, str, str, str, str]]) -> str:
     if not rows:
         return f"## {title}\n\nNo options of its own.\n"
-    marks = {"training": "**training** ", "none": "**no effect here** ", "refused": "**not built** "}
+    marks = {
+        "training": "**training** ",
+        "untrained": "**training, not built** ",
+        "none": "**no effect here** ",
+        "refused": "**not built** ",
+    }
     lines = [
         f"| {name} | {kind} | {default} | {marks.get(use, '')}{text} |".replace("  ", " ")
         for name, kind, default, use, text in rows

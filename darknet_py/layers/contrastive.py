@@ -21,7 +21,7 @@ class Contrastive(Layer, kinds=("contrastive",)):
         temperature: float = option(1.0, "cosine similarities are divided by it", use="training")
         cls_normalizer: float = option(1.0, "multiplies the gradient", use="training")
         max_delta: float = option(FLT_MAX, "limits the gradient", use="training")
-        contrastive_neg_max: int = option(3, "so many negatives for each positive", use="training")
+        contrastive_neg_max: int = option(3, "so many negatives for each positive", use="untrained")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

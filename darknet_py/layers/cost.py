@@ -22,7 +22,7 @@ class Cost(Layer, kinds=("cost",)):
         )
         scale: float = option(1.0, "multiplies the gradient", use="training")
         ratio: float = option(0.0, "only this part of the largest gradients counts (GPU), 0..1", use="training")
-        noobj: float = option(1.0, "gradient's scale where there is no object (pjreddie)", use="training")
+        noobj: float = option(1.0, "gradient's scale where there is no object (pjreddie)", use="untrained")
         thresh: float = option(0.0, "smaller gradients count as 0 (pjreddie)", use="training")
 
     def __init__(self, options: Options, place: Place) -> None:

@@ -57,10 +57,10 @@ class LayerOptions:
     numload: int = option(0, "so many filters are read from the .weights file (pjreddie)", use="refused")
     smooth: float = option(0.0, "label smoothing (pjreddie)", use="training")
     onlyforward: int = option(0, "1: no gradient passes this layer", use="training")
-    dont_update: int = option(0, "1: this layer's weights stay as they are", use="training")
-    burnin_update: int = option(0, "this layer is updated only after burn_in x this many iterations", use="training")
+    dont_update: int = option(0, "this layer is updated only after so many iterations", use="training")
+    burnin_update: int = option(0, "this layer is updated only from iteration burn_in x this on", use="training")
     stopbackward: int = option(0, "1: back-propagation stops here, all layers before are frozen", use="training")
-    train_only_bn: int = option(0, "1: in this and all earlier layers only batch norm is trained", use="training")
+    train_only_bn: int = option(0, "1: in this and all earlier layers only batch norm's rolling statistics move", use="training")
 
 
 @dataclass

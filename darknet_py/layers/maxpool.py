@@ -75,7 +75,7 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
         maxpool_depth: int = option(0, "1: the maximum over channels k, k+out_channels, k+2*out_channels, … of each pixel")
         out_channels: int = option(1, "with maxpool_depth: channels of the output", least=1)
         antialiasing: int = option(0, "1, 2: pool with stride 1, then blur with the stride (see [convolutional])")
-        maxpool_zero_nonmax: int = option(0, "1: all but the maxima are zeroed in the input, in training", use="training")
+        maxpool_zero_nonmax: int = option(0, "1: all but the maxima are zeroed in the input, in training", use="untrained")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

@@ -44,7 +44,7 @@ class Region(Head, kinds=("region",)):
         coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
         object_scale: float = option(1.0, "multiplies the gradient of the objectness where an object is", use="training")
         noobject_scale: float = option(1.0, "multiplies the gradient of the objectness where none is", use="training")
-        mask_scale: float = option(1.0, "multiplies the gradient of masks", use="training")
+        mask_scale: float = option(1.0, "multiplies the gradient of masks", use="untrained")
         class_scale: float = option(1.0, "multiplies the gradient of classes", use="training")
         bias_match: int = option(0, "1: truths are matched with anchors, 0: with predicted sizes", use="training")
 

@@ -8,6 +8,7 @@ trainer.update()
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,8 +19,10 @@ from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
 from darknet_py.losses import LOSSES, Context, Loss, inject
 from darknet_py.network import Network
+from darknet_py.options import untrained
 from darknet_py.training.schedule import learning_rate
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DECAYED = ("weights",)  # biases and scales are not decayed
 
 
@@ -40,9 +43,13 @@ class Trainer:
         batch: images of one update.
     """
 
-    def __init__(self, network: Network, *, exact: bool = False) -> None:
-        """`exact`: the true derivatives in place of Darknet's own where they differ (see Layer.exact)."""
+    def __init__(self, network: Network, *, exact: bool = False, precision: str = "fp32", compiled: bool = False) -> None:
+        """`exact`: the true derivatives in place of Darknet's own where they differ (see Layer.exact). `precision`: of the forward pass
+        (weights, losses and updates stay float32). `compiled`: the forward pass goes through torch.compile."""
         self.network, self.net = network, network.net
+        self.dtype = PRECISIONS[precision]
+        self.scaler = torch.amp.GradScaler(enabled=precision == "fp16" and next(network.parameters()).is_cuda)
+        self._warn_of_what_is_not_built()
         self.loss_layers = [layer for layer in network.layers if layer.kind in LOSSES]
         if not self.loss_layers:
             raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ([yolo], [softmax], [cost] …)")
@@ -61,6 +68,7 @@ class Trainer:
             if isinstance(module, Layer):
                 module.exact = exact
         self.optimizer = self._optimizer()
+        self._forward = torch.compile(self._raws) if compiled else self._raws
 
     def _trained(self) -> Iterator[tuple[Layer, str, nn.Parameter]]:
         seen: set[int] = set()
@@ -74,13 +82,27 @@ class Trainer:
                     seen.add(id(tensor))
                     yield layer, one.name.rsplit(".", 1)[-1], tensor
 
+    def _warn_of_what_is_not_built(self) -> None:
+        cfg = self.network.cfg
+        for section, options in zip(cfg.sections, (self.net, *(layer.options for layer in self.network.layers)), strict=True):
+            for given in untrained(section, options):
+                cfg.warn(section, given, "this part of training is not built; training goes on without it")
+
+    def _first_update(self, layer: Layer) -> float:
+        """The number of the first update that changes a layer, counted from 1 (Darknet: network_kernels.cu:update_network_gpu)."""
+        later = self.network.layers[layer.index :]
+        if any(one.options.train_only_bn for one in later):
+            return math.inf  # only the rolling statistics move
+        return max(layer.options.burnin_update * self.net.burn_in, layer.options.dont_update + 1)
+
     def _optimizer(self) -> torch.optim.Optimizer:
-        groups: dict[tuple[float, bool], list[Tensor]] = {}
+        groups: dict[tuple[float, bool, float], list[Tensor]] = {}
         for layer, name, parameter in self._trained():
-            groups.setdefault((layer.options.learning_rate, name in DECAYED), []).append(parameter)
+            key = (layer.options.learning_rate, name in DECAYED, self._first_update(layer))
+            groups.setdefault(key, []).append(parameter)
         settings = [
-            {"params": parameters, "scale": scale, "weight_decay": self.net.decay if decayed else 0.0}
-            for (scale, decayed), parameters in groups.items()
+            {"params": parameters, "scale": scale, "weight_decay": self.net.decay if decayed else 0.0, "first_update": first}
+            for (scale, decayed, first), parameters in groups.items()
         ]
         if self.net.adam:
             return torch.optim.Adam(settings, lr=0.0, betas=(self.net.B1, self.net.B2), eps=self.net.eps)
@@ -88,6 +110,10 @@ class Trainer:
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """The input of every loss layer, by the layer's number; gradients stop at layers that the cfg freezes."""
+        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self._forward(images)
+
+    def _raws(self, images: Tensor) -> dict[int, Tensor]:
         wanted = {layer.index: layer.source_indices[0] for layer in self.loss_layers}
         outputs = self.network.run(images, list(wanted.values()), read=self._read)
         return {index: self._read(self.network.layers[index], source, outputs[source]) for index, source in wanted.items()}
@@ -109,7 +135,7 @@ class Trainer:
             losses = {layer.index: LOSSES[layer.kind](layer, raws[layer.index], truths, context) for layer in self.loss_layers}
             total = torch.stack([inject(raws[index], loss.delta) for index, loss in losses.items()]).sum()
             if total.requires_grad:
-                total.backward()
+                self.scaler.scale(total).backward()
         cost = float(torch.stack([loss.cost for loss in losses.values()]).mean())
         return Step(cost, losses, {index: raw.detach() for index, raw in raws.items()})
 
@@ -121,15 +147,26 @@ class Trainer:
     def update(self) -> float:
         """Changes the weights by the accumulated gradients; returns the rate."""
         rate = self.rate
+        number = self.seen // (self.mini_batch * self.net.subdivisions)
+        waiting: list[tuple[Tensor, Tensor | None]] = []
+        self.scaler.unscale_(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
+            if number < group["first_update"]:  # Darknet leaves the gradients of these where they are; they add up until then
+                for parameter in group["params"]:
+                    waiting.append((parameter, parameter.grad if math.isfinite(group["first_update"]) else None))
+                    parameter.grad = None
+                continue
             for parameter in group["params"]:
                 if parameter.grad is None:  # nothing reached it; decay and momentum act all the same
                     parameter.grad = torch.zeros_like(parameter)
                 elif not self.net.adam:
                     parameter.grad /= self.batch
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad()
+        for parameter, gradient in waiting:
+            parameter.grad = gradient
         self.iteration += 1
         self.network.seen = self.seen
         return rate

@@ -1,0 +1,250 @@
+"""Trains a network from its cfg, step for step like Darknet.
+
+python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg yolov3-tiny.conv.15 --cutoff 15
+python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from darknet_py.bundled import bundled
+from darknet_py.cfg import parse_cfg
+from darknet_py.command import run_command
+from darknet_py.data.dataset import Dataset, open_dataset
+from darknet_py.data.loader import Batch, classifier_batches, detection_batches, preview
+from darknet_py.detect import pick_device
+from darknet_py.errors import DarknetError
+from darknet_py.layers import Head
+from darknet_py.names import read_data
+from darknet_py.network import Network
+from darknet_py.plots import draw_chart
+from darknet_py.results import fresh_folder, write_picture
+from darknet_py.shapes import write_dataset
+from darknet_py.training.loop import Plan, Progress, read_rows, train
+from darknet_py.training.sizes import network_size
+from darknet_py.training.step import PRECISIONS, Trainer
+from darknet_py.weights import describe_loaded, load_weights
+
+MAP_EPOCHS = 4  # rounds through the pictures between two evaluations …
+MAP_LEAST = 100  # … but at least so many iterations
+CHART_EVERY = 100  # iterations
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m darknet_py.train",
+        description="Trains a network as its cfg says: batch, subdivisions, burn_in, steps, jitter, mosaic, losses.",
+        epilog="example: python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg yolov3-tiny.conv.15 --cutoff 15 --map",
+    )
+    result.add_argument("data", help="the .data file: classes, train, valid, names, backup")
+    result.add_argument("cfg", help="the network's .cfg")
+    result.add_argument("weights", nargs="?", help="weights to start from; without them, fresh ones")
+    start = result.add_argument_group("start")
+    start.add_argument(
+        "--cutoff",
+        type=int,
+        help="the weights file holds only the layers before this one (default: the N of a file called NAME.conv.N)",
+    )
+    start.add_argument("--clear", action="store_true", help="count iterations from 0, whatever the weights file says")
+    start.add_argument("--resume", action="store_true", help="go on from NAME_last.checkpoint, as if the run had never stopped")
+    start.add_argument("--seed", type=int, default=0, help="the same seed gives the same batches (default: %(default)s)")
+    how = result.add_argument_group("training")
+    how.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+    how.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the forward pass (default: %(default)s)")
+    how.add_argument(
+        "--channels-last", action=argparse.BooleanOptionalAction, default=True, help="layout of maps and weights (default: on)"
+    )
+    how.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
+    how.add_argument("--exact", action="store_true", help="true derivatives in place of Darknet's own where they differ")
+    how.add_argument("--max-batches", type=int, help="iterations, in place of the cfg's max_batches")
+    how.add_argument("--workers", type=int, default=2, help="processes that read and augment pictures (default: %(default)s)")
+    look = result.add_argument_group("results")
+    look.add_argument("--out", help="folder of weights, metrics.csv and chart.png (default: the .data file's backup)")
+    look.add_argument("--map", action="store_true", help="evaluate on the valid pictures now and then, keep NAME_best.weights")
+    look.add_argument("--map-every", type=int, help="iterations between evaluations (default: four rounds through the pictures)")
+    look.add_argument(
+        "--patience", type=int, default=0, help="stop after so many evaluations without a better mAP; 0: never (default)"
+    )
+    look.add_argument(
+        "--show-batches",
+        type=int,
+        default=0,
+        metavar="N",
+        help="write N augmented mini-batches with their boxes as pictures, and stop",
+    )
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return start(parser().parse_args(given or _first_look()))
+
+
+def _first_look() -> list[str]:
+    """Without arguments: the bundled model is trained again, on pictures drawn for it."""
+    cfg, folder = bundled("cfg"), fresh_folder(Path("runs"), "train")
+    print(f"no arguments (see --help), so the bundled model is trained again, in {folder}", flush=True)
+    return [str(write_dataset(folder / "pictures")), str(cfg), "--out", str(folder), "--map"]
+
+
+def start(given: argparse.Namespace) -> int:
+    if given.patience and not given.map:
+        raise DarknetError("--patience needs --map: it counts evaluations")
+    network = make_network(given)
+    dataset = open_dataset(given.data, "train")
+    if not len(dataset):
+        raise DarknetError(f"{dataset.source}: no pictures to train with")
+    _check_classes(network, dataset)
+    first = network.seen // (max(network.net.batch // network.net.subdivisions, 1) * network.net.subdivisions) + 1
+    if given.show_batches:
+        return show_batches(given, network, dataset, first)
+    device = pick_device(given.device)
+    network.to(device)
+    if given.channels_last:
+        network.channels_last()
+    trainer = Trainer(network, exact=given.exact, precision=given.precision, compiled=given.compile)
+    plan = make_plan(given, network, dataset)
+    plan.on_row = outputs = _Outputs(plan)
+    amount = f"{len(dataset)} pictures, {plan.max_batches} iterations of {trainer.batch} pictures"
+    print(f"{plan.name}: {amount}, weights in {plan.folder}", flush=True)
+
+    def batches_from(progress: Progress) -> Callable[[int], Iterator[Batch]]:
+        return lambda mini_batch: make_batches(given, network, dataset, progress.first, mini_batch)
+
+    progress = train(trainer, batches_from, plan, seed=given.seed, resume=given.resume)
+    outputs.chart()
+    best = f", best mAP {progress.best:.4f} in iteration {progress.best_iteration}" if progress.best >= 0 else ""
+    print(f"{trainer.iteration} iterations, average loss {progress.average:.4f}{best}; weights in {plan.folder}")
+    return 0
+
+
+def make_network(given: argparse.Namespace) -> Network:
+    """The network with its start weights."""
+    network = Network(parse_cfg(given.cfg))
+    if given.max_batches is not None:
+        network.set_net(max_batches=given.max_batches)
+    if network.net.max_batches < 1:
+        raise DarknetError(
+            f"{given.cfg}: [net] max_batches={network.net.max_batches}: nothing to do; write the number of iterations"
+        )
+    if network.net.batch * network.net.time_steps < 2:
+        raise DarknetError(f"{given.cfg}: [net] batch=1: batch norm needs more pictures; write e.g. batch=64 and subdivisions=16")
+    network.initialise(given.seed)
+    cutoff = given.cutoff
+    if given.weights:
+        if cutoff is None and (backbone := re.search(r"\.conv\.(\d+)$", given.weights)):
+            cutoff = int(backbone[1])
+        print(describe_loaded(load_weights(network, given.weights, cutoff=cutoff)))
+    if given.clear or cutoff is not None:
+        network.seen = 0
+    return network
+
+
+def _check_classes(network: Network, dataset: Dataset) -> None:
+    if network.heads and dataset.names and network.classes != len(dataset.names):
+        raise DarknetError(
+            f"{network.cfg.path}: the head has classes={network.classes}, but {dataset.source} has {len(dataset.names)} names; "
+            "set classes (and the filters before each head), or correct the names"
+        )
+
+
+def _random(network: Network) -> float:
+    """The head's `random`."""
+    return float(getattr(network.head_layers()[-1].options, "random", 0.0)) if network.heads else 0.0
+
+
+def make_batches(given: argparse.Namespace, network: Network, dataset: Dataset, first: int, mini_batch: int) -> Iterator[Batch]:
+    """The mini-batches from a number on, counted from the start of training."""
+    net = network.net
+    random = _random(network)
+
+    def size_of(number: int) -> tuple[int, int]:
+        return network_size(net, random, first + number // net.subdivisions, first, given.seed)
+
+    count = max(net.batch // net.subdivisions, 1)
+    if network.heads:
+        head: Head = network.head_layers()[-1]
+        return detection_batches(
+            dataset,
+            net,
+            head.options,
+            mini_batch=count,
+            seed=given.seed,
+            start=mini_batch,
+            workers=given.workers,
+            size=size_of if random else None,
+        )
+    return classifier_batches(
+        dataset, net, classes=network.classes, mini_batch=count, seed=given.seed, start=mini_batch, workers=given.workers
+    )
+
+
+def make_plan(given: argparse.Namespace, network: Network, dataset: Dataset) -> Plan:
+    data = read_data(given.data)
+    folder = Path(given.out or data.get("backup", "backup"))
+    net = network.net
+    save_every = _whole(data.get("saveweights"), 1000 if net.max_batches < 10_000 else 10_000)
+    plan = Plan(folder, Path(given.cfg).stem, net.max_batches, save_last=_whole(data.get("savelast"), 100), save_every=save_every)
+    if given.map:
+        from darknet_py.evaluate import evaluate
+
+        valid = open_dataset(given.data, "valid")
+        every = max(MAP_EPOCHS * len(dataset) // max(net.batch, 1), MAP_LEAST)
+        plan.evaluate = lambda model: float(evaluate(model, valid).mAP)
+        plan.evaluate_every = given.map_every or every
+        plan.patience = given.patience
+    return plan
+
+
+def _whole(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isdigit() and int(text) else otherwise
+
+
+class _Outputs:
+    """After each iteration: the chart now and then, and TensorBoard, each where it is installed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.has_plots = importlib.util.find_spec("matplotlib") is not None
+        if not self.has_plots:
+            print("chart.png needs matplotlib: pip install matplotlib")
+        self.board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined, unused-ignore]
+        except ImportError:
+            return
+        self.board = SummaryWriter(str(plan.folder / "tensorboard"))
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        iteration = int(row["iteration"])
+        if self.board is not None:
+            for key in ("loss", "average", "rate", "map"):
+                if row[key] != "":
+                    self.board.add_scalar(key, float(row[key]), iteration)
+        if iteration % CHART_EVERY == 0:
+            self.chart()
+
+    def chart(self) -> None:
+        rows = read_rows(self.plan.folder / "metrics.csv")
+        if rows and self.has_plots:
+            draw_chart(self.plan.folder / "chart.png", rows, self.plan.max_batches, self.plan.name)
+
+
+def show_batches(given: argparse.Namespace, network: Network, dataset: Dataset, first: int) -> int:
+    folder = Path(given.out) if given.out else fresh_folder(Path("runs"), "batches")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, batch in zip(range(given.show_batches), make_batches(given, network, dataset, first, 0), strict=False):
+        write_picture(folder / f"batch-{number + 1}.png", preview(batch, dataset.names))
+    print(f"augmented batches in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,88 @@
+"""Everything that a run needs to go on as if it had never stopped, in one file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.errors import DarknetError
+from darknet_py.files import replacing
+from darknet_py.training.ema import Ema
+from darknet_py.training.step import Trainer
+
+FORMAT = "darknet_py checkpoint 1"
+
+
+def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, progress: dict[str, Any]) -> None:
+    """Writes weights, optimizer, average, counters, random state and `progress` (plain values); renamed into place when complete.
+
+    Raises:
+        DarknetError: the file cannot be written (a full disk …); one that was there before is untouched.
+    """
+    network = trainer.network
+    content = {
+        "format": FORMAT,
+        "cfg": "\n".join(network.cfg.lines),
+        "weights": {
+            f"layers.{layer.index}.{one.name}": one.tensor.detach().cpu() for layer in network.layers for one in layer.stored()
+        },
+        "optimizer": trainer.optimizer.state_dict(),
+        "gradients": [parameter.grad for parameter in _parameters(trainer)],
+        "ema": {name: value.cpu() for name, value in ema.values.items()},
+        "iteration": trainer.iteration,
+        "seen": trainer.seen,
+        "random": torch.get_rng_state(),
+        "progress": progress,
+    }
+    try:
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or "no space left on the device?"
+        raise DarknetError(f"{path}: cannot write this checkpoint: {reason}; the last good one is untouched") from None
+
+
+def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema) -> dict[str, Any]:
+    """Brings a fresh trainer of the same cfg to where the file's was; returns its `progress`. Nothing in the file is executed.
+
+    Raises:
+        DarknetError: no checkpoint, a damaged one, or one of another network.
+    """
+    if not Path(path).is_file():
+        raise DarknetError(f"{path}: there is no checkpoint to resume from; start without --resume")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise DarknetError(f"{path}: not a checkpoint, or a damaged one: {str(error).splitlines()[0][:120]}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DarknetError(f"{path}: not a checkpoint of this program")
+    network = trainer.network
+    with torch.no_grad():
+        for layer in network.layers:
+            for one in layer.stored():
+                value = content["weights"].pop(f"layers.{layer.index}.{one.name}", None)
+                if value is None or value.shape != one.tensor.shape:
+                    raise DarknetError(
+                        f"{path}: of another network than {network.cfg.path}: layer {layer.index} ({layer.kind}, {one.name}) differs"
+                    )
+                one.tensor.copy_(value)
+    if content["weights"]:
+        raise DarknetError(f"{path}: of another network than {network.cfg.path}: it has {next(iter(content['weights']))}")
+    trainer.optimizer.load_state_dict(content["optimizer"])
+    device = next(network.parameters()).device
+    for parameter, gradient in zip(_parameters(trainer), content["gradients"], strict=True):
+        parameter.grad = None if gradient is None else gradient.to(device)
+    ema.values = {name: value.to(device) for name, value in content["ema"].items()}
+    trainer.iteration, trainer.seen = content["iteration"], content["seen"]
+    network.seen = trainer.seen
+    torch.set_rng_state(content["random"])
+    return dict(content["progress"])
+
+
+def _parameters(trainer: Trainer) -> list[Tensor]:
+    return [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,288 @@
+"""The training loop: batches in, steps, a line and a csv row for each, weights and checkpoints on the way, evaluation now and then."""
+
+from __future__ import annotations
+
+import csv
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from darknet_py.errors import DarknetError
+from darknet_py.files import replacing
+from darknet_py.network import Network
+from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
+from darknet_py.training.ema import Ema
+from darknet_py.training.step import Step, Trainer
+
+COLUMNS = ("iteration", "loss", "average", "rate", "width", "height", "images_per_second", "seconds", "map")
+LINES_APART = 10.0  # seconds between two lines where the output is no terminal
+
+
+class Batch(Protocol):
+    """A mini-batch: images (n, c, h, w) float32 in 0..1, truths as the loss layers read them, the pictures' paths."""
+
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def truths(self) -> Tensor: ...
+    @property
+    def paths(self) -> list[str]: ...
+
+
+@dataclass
+class Plan:
+    """How a run goes. folder, name: of its files. save_last, save_every: iterations between NAME_last and NAME_N. evaluate: a network in
+    evaluation mode → its mAP, 0..1; called every `evaluate_every` iterations after burn-in. patience: evaluations without a better
+    mAP after which training ends; 0: never."""
+
+    folder: Path
+    name: str
+    max_batches: int
+    save_last: int = 100
+    save_every: int = 1000
+    evaluate: Callable[[Network], float] | None = None
+    evaluate_every: int = 0
+    patience: int = 0
+    on_row: Callable[[dict[str, Any]], None] | None = None
+
+
+@dataclass
+class Progress:
+    """What a run remembers beside the trainer. first: the iteration that it began with; average: of the loss, as Darknet smooths it."""
+
+    first: int = 1
+    seed: int = 0
+    average: float = -1.0
+    best: float = -1.0
+    best_iteration: int = 0
+    evaluations_since_best: int = 0
+    stopped_early: bool = False
+    last_map: float = field(default=-1.0)
+
+    def plain(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+class NonFiniteLossError(DarknetError):
+    """A loss that is not a number: training has stopped, and no file of the run was overwritten."""
+
+
+def train(
+    trainer: Trainer,
+    batches_from: Callable[[Progress], Callable[[int], Iterator[Batch]]],
+    plan: Plan,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+) -> Progress:
+    """Trains up to `plan.max_batches` iterations.
+
+    Args:
+        trainer: of a network with its start weights.
+        batches_from: the run's beginning → a function from the number of a mini-batch, counted from there, to the mini-batches from that
+            one on; they must not depend on what was drawn before, so that a resumed run gets the same ones.
+        resume: go on from NAME_last.checkpoint.
+
+    Raises:
+        NonFiniteLossError, DarknetError.
+    """
+    ema = Ema(trainer.network, trainer.net.ema_alpha, plan.max_batches)
+    progress = Progress(first=trainer.iteration + 1, seed=seed)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    if resume:
+        progress = Progress(**load_checkpoint(checkpoint_path(plan), trainer, ema))
+    if trainer.iteration >= plan.max_batches:
+        raise DarknetError(
+            f"{trainer.network.cfg.path}: max_batches={plan.max_batches}, but these weights have had {trainer.iteration} iterations; "
+            "write a larger max_batches, or start them anew with --clear"
+        )
+    rows = Rows(plan.folder / "metrics.csv", keep_until=trainer.iteration if resume else 0, fresh=not resume)
+    subdivisions = trainer.net.subdivisions
+    stream = batches_from(progress)((trainer.iteration - progress.first + 1) * subdivisions)
+    lines = Lines(plan, trainer.iteration)
+    with interruptible() as stopped, lines.bar:
+        while trainer.iteration < plan.max_batches and not stopped and not progress.stopped_early:
+            _iteration(trainer, ema, stream, plan, progress, rows, lines)
+    if stopped or progress.stopped_early:
+        _save_last(trainer, ema, plan, progress)
+    if not stopped:
+        _save(trainer, plan, "final")
+    return progress
+
+
+def _iteration(
+    trainer: Trainer, ema: Ema, stream: Iterator[Batch], plan: Plan, progress: Progress, rows: Rows, lines: Lines
+) -> None:
+    start = time.perf_counter()
+    steps: list[Step] = []
+    count = 0
+    for _ in range(trainer.net.subdivisions):
+        batch = next(stream)
+        count += len(batch.images)
+        steps.append(_step(trainer, batch))
+        _check_finite(trainer, steps[-1], batch)
+    loss = sum(step.cost for step in steps) / count
+    rate = trainer.update()
+    ema.update(trainer.iteration)
+    progress.average = loss if progress.average < 0 else progress.average * 0.9 + loss * 0.1
+    seconds = time.perf_counter() - start
+    iteration = trainer.iteration
+    precision = _evaluate(trainer, ema, plan, progress)
+    row = {
+        "iteration": iteration, "loss": f"{loss:.6g}", "average": f"{progress.average:.6g}", "rate": f"{rate:.6g}",
+        "width": batch.images.shape[-1], "height": batch.images.shape[-2] if batch.images.ndim == 4 else 1,
+        "images_per_second": f"{count / seconds:.1f}", "seconds": f"{seconds:.4f}", "map": "" if precision is None else f"{precision:.6f}",
+    }  # fmt: skip
+    rows.add(row)
+    if plan.on_row:
+        plan.on_row(row)
+    lines.add(iteration, loss, rate, count, seconds, progress)
+    if iteration % plan.save_every == 0:
+        _save(trainer, plan, str(iteration))
+    if iteration % plan.save_last == 0 or iteration == plan.max_batches:
+        _save_last(trainer, ema, plan, progress)
+
+
+def _step(trainer: Trainer, batch: Batch) -> Step:
+    device = next(trainer.network.parameters()).device
+    try:
+        return trainer.accumulate(batch.images.to(device, non_blocking=True), batch.truths.to(device, non_blocking=True))
+    except torch.OutOfMemoryError:
+        reason = ""
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        reason = " on the CPU"
+    net = trainer.net
+    count = len(batch.images)
+    advice = f"write subdivisions={net.subdivisions * 2}" if count > 1 else "write a smaller width and height"
+    raise DarknetError(
+        f"{trainer.network.cfg.path}: out of memory{reason} with {count} pictures of {batch.images.shape[-1]}x{batch.images.shape[-2]} "
+        f"at once (batch={net.batch}, subdivisions={net.subdivisions}); {advice}"
+    )
+
+
+def _check_finite(trainer: Trainer, step: Step, batch: Batch) -> None:
+    if math.isfinite(step.cost):
+        return
+    layer = next((index for index, loss in step.losses.items() if not math.isfinite(float(loss.cost))), -1)
+    kind = trainer.network.layers[layer].kind
+    pictures = ", ".join(batch.paths[:8]) + (" …" if len(batch.paths) > 8 else "")
+    raise NonFiniteLossError(
+        f"the loss of layer {layer} ([{kind}]) is not finite in iteration {trainer.iteration + 1}; no file was overwritten. "
+        f"Likely causes: a learning rate that is too high (rate {trainer.rate:g}; lower it, or raise burn_in), wrong labels (run "
+        f"python -m darknet_py.check), or a mini-batch that is too small for batch norm. Pictures: {pictures}"
+    )
+
+
+def _evaluate(trainer: Trainer, ema: Ema, plan: Plan, progress: Progress) -> float | None:
+    iteration = trainer.iteration
+    due = (
+        plan.evaluate_every
+        and iteration >= trainer.net.burn_in
+        and (iteration % plan.evaluate_every == 0 or iteration == plan.max_batches)
+    )
+    if plan.evaluate is None or not due:
+        return None
+    precision = plan.evaluate(ema.averaged().eval())
+    progress.last_map = precision
+    progress.evaluations_since_best += 1
+    if precision > progress.best:
+        progress.best, progress.best_iteration, progress.evaluations_since_best = precision, iteration, 0
+        ema.averaged().save_weights(plan.folder / f"{plan.name}_best.weights")
+    progress.stopped_early = bool(plan.patience) and progress.evaluations_since_best >= plan.patience
+    return precision
+
+
+class Lines:
+    """Darknet's line for each iteration: on a terminal behind a bar, elsewhere one every few seconds."""
+
+    def __init__(self, plan: Plan, iteration: int) -> None:
+        self.bar = tqdm(total=plan.max_batches, initial=iteration, unit="it", disable=None)
+        self.max_batches = plan.max_batches
+        self.seconds = 0.0  # of an iteration, smoothed
+        self.last = 0.0
+
+    def add(self, iteration: int, loss: float, rate: float, count: int, seconds: float, progress: Progress) -> None:
+        self.seconds = self.seconds * 0.95 + seconds * 0.05 if self.seconds else seconds
+        left = timedelta(seconds=round((self.max_batches - iteration) * self.seconds))
+        precision = f", mAP {progress.last_map:.4f} (best {progress.best:.4f})" if progress.last_map >= 0 else ""
+        text = f"{loss:.6f}, {progress.average:.6f} avg loss, {rate:.6f} rate, {count / self.seconds:.1f} images/s, {left} left{precision}"
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(1)
+        if self.bar.disable and (time.monotonic() - self.last > LINES_APART or iteration == self.max_batches):
+            self.last = time.monotonic()
+            print(f"{iteration}: {text}", flush=True)
+
+
+def checkpoint_path(plan: Plan) -> Path:
+    return plan.folder / f"{plan.name}_last.checkpoint"
+
+
+def _save(trainer: Trainer, plan: Plan, suffix: str) -> None:
+    trainer.network.save_weights(plan.folder / f"{plan.name}_{suffix}.weights")
+
+
+def _save_last(trainer: Trainer, ema: Ema, plan: Plan, progress: Progress) -> None:
+    _save(trainer, plan, "last")
+    if ema.values:
+        ema.averaged().save_weights(plan.folder / f"{plan.name}_ema.weights")
+    save_checkpoint(checkpoint_path(plan), trainer, ema, progress.plain())
+
+
+class Rows:
+    """metrics.csv: a row per iteration; a resumed run drops what comes after its checkpoint and goes on."""
+
+    def __init__(self, path: Path, *, keep_until: int, fresh: bool) -> None:
+        self.path = path
+        kept = [] if fresh or not path.is_file() else [row for row in read_rows(path) if int(row["iteration"]) <= keep_until]
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def add(self, row: dict[str, Any]) -> None:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The complete rows of a metrics.csv (the last may be cut off by a kill)."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if (row.get("iteration") or "").isdigit() and row.get("map") is not None]
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """A list that fills when SIGTERM or Ctrl-C comes: the iteration is finished, all is saved, and the exit status is 0. A second Ctrl-C
+    stops at once; a second SIGTERM does not, as `timeout` sends two."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("stopping after this iteration …", file=sys.stderr)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        previous = {number: signal.signal(number, note) for number in numbers}
+    except ValueError:  # not in the main thread
+        previous = {}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

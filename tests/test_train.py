@@ -1,0 +1,354 @@
+"""Training runs from the cfg: what is written, what survives a kill, what stops a run."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from darknet_py.cfg import parse_cfg
+from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.layers.net import NetOptions
+from darknet_py.network import Network, load
+from darknet_py.shapes import NAMES, draw_scene, write_dataset
+from darknet_py.train import main, parser
+from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
+from darknet_py.training.ema import Ema
+from darknet_py.training.loop import NonFiniteLossError, read_rows
+from darknet_py.training.sizes import network_size
+from darknet_py.training.step import Trainer
+
+CFG = """[net]
+batch=4
+subdivisions=2
+width=64
+height=64
+channels=3
+momentum=0.9
+decay=0.0005
+hue=.1
+saturation=1.5
+exposure=1.5
+learning_rate={rate}
+burn_in=2
+max_batches={iterations}
+policy=constant
+{extra}
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=4
+pad=1
+activation=leaky
+
+[convolutional]
+batch_normalize=1
+filters=16
+size=3
+stride=4
+pad=1
+activation=leaky
+
+[convolutional]
+filters=33
+size=1
+activation=linear
+
+[yolo]
+mask=0,1,2
+anchors=10,10, 20,20, 40,40
+classes=6
+num=3
+jitter=.2
+max=20
+random={random}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("shapes"), train=12, valid=4)
+
+
+def write_cfg(folder: Path, iterations: int = 6, rate: str = "0.001", random: int = 0, extra: str = "") -> Path:
+    path = folder / "tiny.cfg"
+    path.write_text(CFG.format(rate=rate, iterations=iterations, random=random, extra=extra))
+    return path
+
+
+def run(data: Path, cfg: Path, out: Path, *arguments: str) -> int:
+    return main([str(data), str(cfg), "--out", str(out), "--workers", "0", "--device", "cpu", *arguments])
+
+
+def test_a_drawn_scene_is_the_same_for_the_same_seed_and_its_boxes_are_inside() -> None:
+    for seed in range(20):
+        picture, rows = draw_scene(np.random.default_rng(seed))
+        assert np.array_equal(picture, draw_scene(np.random.default_rng(seed))[0])
+        assert len(rows)
+        assert (rows[:, 0] < len(NAMES)).all()
+        assert (rows[:, 1:3] - rows[:, 3:] / 2 >= 0).all()
+        assert (rows[:, 1:3] + rows[:, 3:] / 2 <= 1).all()
+
+
+def test_a_run_leaves_darknets_files_and_a_row_for_each_iteration(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    cfg = write_cfg(tmp_path)
+    assert run(data, cfg, tmp_path / "out", "--map", "--map-every", "3") == 0
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {
+        "tiny_last.weights",
+        "tiny_final.weights",
+        "tiny_best.weights",
+        "tiny_last.checkpoint",
+        "metrics.csv",
+        "chart.png",
+    } <= files
+    rows = read_rows(tmp_path / "out" / "metrics.csv")
+    assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["iteration"] for row in rows if row["map"]] == ["3", "6"]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses[-1] < losses[0]
+    assert "mAP" in capsys.readouterr().out
+    trained = load(cfg, tmp_path / "out" / "tiny_final.weights")
+    assert trained.seen == 6 * 4
+
+
+def test_darknets_words_train_too(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darknet_py.__main__ import main as words
+
+    monkeypatch.chdir(tmp_path)
+    cfg = write_cfg(tmp_path, iterations=2)
+    assert words(["detector", "train", str(data), str(cfg), "-dont_show", "-clear", "-nogpu"]) == 0
+    assert (tmp_path / "backup" / "tiny_final.weights").is_file()
+    weights = str(tmp_path / "backup" / "tiny_final.weights")
+    with pytest.raises(DarknetError, match="have had 2 iterations"):
+        words(["detector", "train", str(data), str(cfg), weights, "-dont_show", "-nogpu"])
+    assert words(["detector", "train", str(data), str(cfg), weights, "-dont_show", "-nogpu", "-clear"]) == 0
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_other_ones(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, iterations=3)
+    results = []
+    for place, arguments in enumerate((("--seed", "1"), ("--seed", "1", "--workers", "1"), ("--seed", "2"))):
+        assert run(data, cfg, tmp_path / str(place), *arguments) == 0
+        results.append((tmp_path / str(place) / "tiny_final.weights").read_bytes())
+    assert results[0] == results[1] != results[2]
+
+
+def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
+    """Stopped by a SIGTERM, after random sizes and in the midst of the average of the weights."""
+    cfg = write_cfg(tmp_path, iterations=140, random=1, extra="ema_alpha=0.9\nresize_step=16\n")
+    assert run(data, cfg, tmp_path / "whole") == 0
+    before = signal.getsignal(signal.SIGTERM)
+    signalled = Signal(after=75)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("darknet_py.train._Outputs.__call__", signalled)
+        assert run(data, cfg, tmp_path / "stopped") == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert len(read_rows(tmp_path / "stopped" / "metrics.csv")) == 75
+    assert not (tmp_path / "stopped" / "tiny_final.weights").exists()
+    assert run(data, cfg, tmp_path / "stopped", "--resume") == 0
+    whole, stopped = ((tmp_path / one / "tiny_final.weights").read_bytes() for one in ("whole", "stopped"))
+    assert whole == stopped
+    columns = [
+        [(row["loss"], row["rate"], row["width"]) for row in read_rows(tmp_path / one / "metrics.csv")]
+        for one in ("whole", "stopped")
+    ]
+    assert columns[0] == columns[1]
+    assert len({row[2] for row in columns[0]}) > 1
+
+
+class Signal:
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def __call__(self, row: dict[str, object]) -> None:
+        if row["iteration"] == self.after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, iterations=400)
+    short = tmp_path / "often.data"
+    short.write_text(data.read_text().replace("train = ", f"train = {data.parent}/").replace("valid = ", f"valid = {data.parent}/")
+                     .replace("names = ", f"names = {data.parent}/") + "savelast = 3\n")  # fmt: skip
+    assert run(short, cfg, tmp_path / "whole") == 0
+    out = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-m",
+        "darknet_py.train",
+        str(short),
+        str(cfg),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    generator = np.random.default_rng(3)
+    kills = 0
+    for _ in range(40):
+        checkpoint = out / "tiny_last.checkpoint"
+        resume = ["--resume"] if checkpoint.is_file() else []
+        child = subprocess.Popen([*command, *resume], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if kills < 5:
+            written = checkpoint.stat().st_mtime_ns if resume else 0
+            while child.poll() is None and (not checkpoint.is_file() or checkpoint.stat().st_mtime_ns == written):
+                time.sleep(0.01)
+            time.sleep(float(generator.uniform(0, 0.4)))
+            child.kill()
+        said = child.communicate()[0]
+        if child.returncode == 0:
+            break
+        assert child.returncode == -signal.SIGKILL, said
+        kills += 1
+    assert kills == 5, said
+    assert (tmp_path / "whole" / "tiny_final.weights").read_bytes() == (out / "tiny_final.weights").read_bytes()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_overwrites_nothing(data: Path, tmp_path: Path) -> None:
+    good = write_cfg(tmp_path)
+    assert run(data, good, tmp_path / "out") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("tiny_*")}
+    bad = write_cfg(tmp_path, iterations=50, rate="1e30")
+    with pytest.raises(NonFiniteLossError, match=r"layer 3 \(\[yolo\]\) is not finite in iteration \d+.*rate.*images.train-"):
+        run(data, bad, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("tiny_*")} == before
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    trainer = Trainer(Network(parse_cfg(write_cfg(tmp_path))).initialise(0))
+    ema = Ema(trainer.network, 0.0, 6)
+    path = tmp_path / "run.checkpoint"
+    save_checkpoint(path, trainer, ema, {"first": 1})
+    good = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))
+    try:
+        with pytest.raises(DarknetError, match="the last good one is untouched"):
+            save_checkpoint(path, trainer, ema, {"first": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == good
+    assert load_checkpoint(path, trainer, ema) == {"first": 1}
+    assert [one.name for one in tmp_path.iterdir() if "checkpoint" in one.name] == ["run.checkpoint"]
+
+
+def test_wrong_starts_get_one_sentence(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path)
+    with pytest.raises(DarknetError, match="there is no checkpoint to resume from"):
+        run(data, cfg, tmp_path / "out", "--resume")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "tiny_last.checkpoint").write_bytes(b"PK\3\4 what is this")
+    with pytest.raises(DarknetError, match="not a checkpoint, or a damaged one"):
+        run(data, cfg, tmp_path / "damaged", "--resume")
+    with pytest.raises(DarknetError, match="--patience needs --map"):
+        run(data, cfg, tmp_path / "out", "--patience", "2")
+    seven = tmp_path / "seven.cfg"
+    seven.write_text(cfg.read_text().replace("classes=6", "classes=7").replace("filters=33", "filters=36"))
+    with pytest.raises(DarknetError, match=r"the head has classes=7, but .* has 6 names"):
+        run(data, seven, tmp_path / "out")
+    with pytest.raises(DarknetError, match=r"cannot read|No such file|no such"):
+        run(tmp_path / "none.data", cfg, tmp_path / "out")
+    headless = tmp_path / "headless.cfg"
+    headless.write_text(cfg.read_text().split("[yolo]")[0])
+    with pytest.raises(DarknetError, match="nothing to train"):
+        run(data, headless, tmp_path / "out")
+
+
+def test_show_batches_writes_pictures_and_trains_nothing(data: Path, tmp_path: Path) -> None:
+    assert run(data, write_cfg(tmp_path), tmp_path / "batches", "--show-batches", "2") == 0
+    assert sorted(path.name for path in (tmp_path / "batches").iterdir()) == ["batch-1.png", "batch-2.png"]
+
+
+def test_patience_ends_a_run_without_progress(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, iterations=40, rate="0")
+    assert run(data, cfg, tmp_path / "out", "--map", "--map-every", "2", "--patience", "3") == 0
+    rows = read_rows(tmp_path / "out" / "metrics.csv")
+    measured = [(float(row["map"]), int(row["iteration"])) for row in rows if row["map"]]
+    best = max(measured, key=lambda one: one[0])[1]
+    assert len(rows) == best + 3 * 2 < 40
+
+
+def test_random_sizes_are_those_of_darknet() -> None:
+    net = NetOptions(width=416, height=416, max_batches=1000, resize_step=32)
+    assert network_size(net, 0, 5, 1, 0) == (416, 416)
+    largest = (round(416 * 1.4 / 32 + 1) * 32,) * 2
+    assert network_size(net, 1, 1, 1, 0) == largest == network_size(net, 1, 10, 1, 0)
+    sizes = {network_size(net, 1, iteration, 1, 7) for iteration in range(11, 800)}
+    assert len(sizes) > 8
+    assert all(width == height and width % 32 == 0 and 0.7 * 416 <= width <= largest[0] for width, height in sizes)
+    assert all(network_size(net, 1, 21 + step, 1, 7) == network_size(net, 1, 21, 1, 7) for step in range(10))
+    assert network_size(net, 1, 950, 1, 7) == largest
+
+
+def test_the_average_of_the_weights_begins_in_the_middle_and_is_applied_before_the_end(tmp_path: Path) -> None:
+    network = Network(parse_cfg(write_cfg(tmp_path))).initialise(0)
+    ema = Ema(network, 0.9, 4000)
+    weights = network.layers[0].weights
+    first = weights.detach().clone()
+    ema.update(1999)
+    assert not ema.values
+    ema.update(2000)
+    with torch.no_grad():
+        weights += 1
+    ema.update(2001)
+    assert torch.allclose(ema.averaged().layers[0].weights, first + 0.1, atol=1e-6)
+    assert torch.equal(weights, first + 1)
+    ema.update(3000)
+    assert torch.allclose(weights, first + 0.1, atol=1e-6)
+
+
+def changed_layers(tmp_path: Path, option: str, updates: int) -> list[set[int]]:
+    """Which layers' weights each update changes, where the option stands in layer 1."""
+    path = write_cfg(tmp_path)
+    path.write_text(path.read_text().replace("filters=16\n", f"filters=16\n{option}\n"))
+    trainer = Trainer(Network(parse_cfg(path)).initialise(0))
+    weights = [trainer.network.layers[index].weights for index in range(3)]
+    generator = torch.Generator().manual_seed(0)
+    result = []
+    for _ in range(updates):
+        before = [one.detach().clone() for one in weights]
+        for _ in range(2):
+            truths = torch.zeros(2, 20, 6)
+            truths[:, 0] = torch.tensor([0.5, 0.5, 0.4, 0.4, 1, 0])
+            trainer.accumulate(torch.rand(2, 3, 64, 64, generator=generator), truths)
+        trainer.update()
+        result.append({index for index in range(3) if not torch.equal(before[index], weights[index])})
+    return result
+
+
+def test_layers_that_wait_with_their_updates(tmp_path: Path) -> None:
+    assert changed_layers(tmp_path, "", 2) == [{0, 1, 2}] * 2
+    assert changed_layers(tmp_path, "dont_update=2", 4) == [{0, 2}] * 2 + [{0, 1, 2}] * 2
+    assert changed_layers(tmp_path, "burnin_update=2", 5) == [{0, 2}] * 3 + [{0, 1, 2}] * 2  # burn_in=2
+    assert changed_layers(tmp_path, "train_only_bn=1", 3) == [{2}] * 3
+    assert (
+        changed_layers(tmp_path, "stopbackward=1", 2) == [{2}] * 2 or changed_layers(tmp_path, "stopbackward=1", 2) == [{1, 2}] * 2
+    )
+
+
+def test_a_part_of_training_that_is_not_built_is_named(tmp_path: Path) -> None:
+    path = write_cfg(tmp_path, extra="try_fix_nan=1")
+    with pytest.warns(CfgWarning, match=r"tiny.cfg:\d+: \[net\] try_fix_nan=1: this part of training is not built"):
+        Trainer(Network(parse_cfg(path)).initialise(0))
+
+
+def test_help_is_complete() -> None:
+    text = parser().format_help()
+    for option in ("--resume", "--map", "--patience", "--show-batches", "--precision", "--compile", "--clear"):
+        assert option in text
