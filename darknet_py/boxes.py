@@ -12,6 +12,8 @@ from torch import Tensor
 
 DIOU_EXPONENT = 0.6  # box.c:box_diou takes the distance term to this power, the paper does not
 BLOCK = 2048  # candidates that are compared with each other at once; bounds memory, not the result
+PAIRS = 1 << 20  # pairs of candidates that are measured at once; the same
+SPARSE = 256  # up to so many pairs per candidate it is faster to measure those of the same group alone
 
 
 def corners(xywh: Tensor) -> Tensor:
@@ -84,26 +86,60 @@ def nms(xywh: Tensor, scores: Tensor, groups: Tensor, thresh: float, kind: str =
     order = scores.argsort(descending=True, stable=True)
     order = order[groups[order].argsort(stable=True)]
     xywh, groups = xywh[order], groups[order]
-    alive = torch.ones(len(order), dtype=torch.bool, device=xywh.device)
-    for start in range(0, len(order), BLOCK):
-        block = slice(start, start + BLOCK)
-        clash = _clashes(xywh[block], groups[block], xywh[block], groups[block], thresh, kind, beta)
-        alive[block] = _greedy(clash.triu(1), alive[block])
-        _suppress_later(alive, xywh, groups, start, thresh, kind, beta)
+    following = torch.searchsorted(groups, groups, right=True) - torch.arange(1, len(groups) + 1, device=groups.device)
+    pairs = int(following.sum())
+    if pairs <= SPARSE * len(groups):
+        alive = _greedy_pairs(*_clashing_pairs(xywh, following, pairs, thresh, kind, beta), len(groups))
+    else:
+        alive = torch.ones(len(order), dtype=torch.bool, device=xywh.device)
+        for start in range(0, len(order), BLOCK):
+            block = slice(start, start + BLOCK)
+            clash = _clashes(xywh[block], groups[block], xywh[block], groups[block], thresh, kind, beta)
+            alive[block] = _greedy(clash.triu(1), alive[block])
+            _suppress_later(alive, xywh, groups, start, thresh, kind, beta)
     survives = torch.empty_like(alive)
     survives[order] = alive
     return survives
 
 
+def _clashing_pairs(xywh: Tensor, following: Tensor, pairs: int, thresh: float, kind: str, beta: float) -> tuple[Tensor, Tensor]:
+    """The pairs of the same group that overlap too much: (p,) the better one of each, (p,) the other.
+
+    Args:
+        xywh: (m, 4), group by group, the best first. following: (m,) candidates of the same group behind each; `pairs` in all.
+    """
+    before = following.cumsum(0) - following
+    found = []
+    for start in range(0, pairs, PAIRS):
+        pair = torch.arange(start, min(start + PAIRS, pairs), device=xywh.device)
+        first = torch.searchsorted(before, pair, right=True) - 1
+        second = first + 1 + pair - before[first]
+        clash = _overlap(xywh[first], xywh[second], kind, beta) > thresh
+        found.append((first[clash], second[clash]))
+    empty = following[:0]
+    return (torch.cat([one for one, _ in found]), torch.cat([one for _, one in found])) if found else (empty, empty)
+
+
+def _greedy_pairs(first: Tensor, second: Tensor, count: int) -> Tensor:
+    """`_greedy` where the clashes are a list of pairs: (count,) bool."""
+    kept = torch.ones(count, dtype=torch.bool, device=first.device)
+    while True:
+        again = torch.ones_like(kept)
+        again[second[kept[first]]] = False
+        if torch.equal(again, kept):
+            return kept
+        kept = again
+
+
+def _overlap(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
+    if kind == "greedynms":
+        return diou(a, b)
+    return diou(a, b, beta) if kind == "diounms" else iou(a, b)
+
+
 def _clashes(a: Tensor, a_groups: Tensor, b: Tensor, b_groups: Tensor, thresh: float, kind: str, beta: float) -> Tensor:
     """(len(a), len(b)) bool: same group, and too much overlap."""
-    pair = a[:, None], b[None]
-    if kind == "greedynms":
-        overlap = diou(*pair)
-    elif kind == "diounms":
-        overlap = diou(*pair, beta)
-    else:
-        overlap = iou(*pair)
+    overlap = _overlap(a[:, None], b[None], kind, beta)
     return (overlap > thresh) & (a_groups[:, None] == b_groups[None])
 
 
