@@ -194,11 +194,11 @@ def _measured(words: Words) -> list[str]:
 
 
 def _detector_map(words: Words) -> int:
+    """Here Darknet overlooks -letter_box; what the cfg says counts."""
     from darknet_py import evaluate
 
-    letterbox = ["--letterbox"] if "-letter_box" in words.options else []
     options = words.passed(**{"thresh": "-thresh", "iou-thresh": "-iou_thresh", "points": "-points"})
-    return evaluate.main([*_measured(words), *letterbox, *options])
+    return evaluate.main([*_measured(words), *options])
 
 
 def _detector_valid(words: Words) -> int:
@@ -218,6 +218,7 @@ def _calc_anchors(words: Words) -> int:
 
     sides = [words.options[f"-{side}"] for side in ("width", "height") if f"-{side}" in words.options]
     size = ["--size", "x".join(sides)] if sides else []
+    words.options.setdefault("-num_of_clusters", "5")
     return anchors.main([words.plain[0], *size, *words.passed(clusters="-num_of_clusters"), "--out", "."])
 
 

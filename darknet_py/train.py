@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return start(parser().parse_args(given or _first_look()))
+    return start(parser().parse_intermixed_args(given or _first_look()))
 
 
 def _first_look() -> list[str]:

@@ -352,3 +352,39 @@ def test_help_is_complete() -> None:
     text = parser().format_help()
     for option in ("--resume", "--map", "--patience", "--show-batches", "--precision", "--compile", "--clear"):
         assert option in text
+
+
+@pytest.mark.parametrize(
+    "switch", [("--precision", "bf16"), ("--no-channels-last",), pytest.param(("--compile",), marks=pytest.mark.slow)]
+)
+def test_what_makes_training_faster_keeps_the_losses(data: Path, tmp_path: Path, switch: tuple[str, ...]) -> None:
+    """bf16 has 8 bits of precision; the others change the order of sums."""
+    cfg = write_cfg(tmp_path, iterations=8)
+    curves = []
+    for name, arguments in (("plain", ()), ("fast", switch)):
+        assert run(data, cfg, tmp_path / name, *arguments) == 0
+        curves.append([float(row["loss"]) for row in read_rows(tmp_path / name / "metrics.csv")])
+    tolerance = 0.03 if "bf16" in switch else 1e-3
+    assert curves[1] == pytest.approx(curves[0], rel=tolerance)
+
+
+def test_too_little_memory_names_the_subdivisions_to_write(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def accumulate(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "accumulate", accumulate)
+    with pytest.raises(
+        DarknetError, match=r"out of memory with 2 pictures of 64x64 at once \(batch=4, subdivisions=2\); write subdivisions=4"
+    ):
+        run(data, write_cfg(tmp_path), tmp_path / "out")
+
+
+def test_a_backbone_is_known_by_its_name(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = write_cfg(tmp_path, iterations=1)
+    network = Network(parse_cfg(cfg)).initialise(5)
+    backbone = tmp_path / "tiny.conv.2"
+    network.save_weights(tmp_path / "all.weights")
+    head = (16 * 33 + 33) * 4  # weights and biases of layer 2
+    backbone.write_bytes((tmp_path / "all.weights").read_bytes()[:-head])
+    assert run(data, cfg, tmp_path / "out", str(backbone)) == 0
+    assert "layers 0-1  loaded" in capsys.readouterr().out
