@@ -22,6 +22,7 @@ from darknet_py.data.loader import Batch, classifier_batches, detection_batches,
 from darknet_py.detect import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.layers import Head
+from darknet_py.layers.softmax import Softmax
 from darknet_py.names import read_data
 from darknet_py.network import Network
 from darknet_py.plots import draw_chart
@@ -102,9 +103,8 @@ def start(given: argparse.Namespace) -> int:
     if not len(dataset):
         raise DarknetError(f"{dataset.source}: no pictures to train with")
     _check_classes(network, dataset)
-    first = network.seen // (max(network.net.batch // network.net.subdivisions, 1) * network.net.subdivisions) + 1
     if given.show_batches:
-        return show_batches(given, network, dataset, first)
+        return show_batches(given, network, dataset)
     device = pick_device(given.device)
     network.to(device)
     if given.channels_last:
@@ -116,7 +116,7 @@ def start(given: argparse.Namespace) -> int:
     print(f"{plan.name}: {amount}, weights in {plan.folder}", flush=True)
 
     def batches_from(progress: Progress) -> Callable[[int], Iterator[Batch]]:
-        return lambda mini_batch: make_batches(given, network, dataset, progress.first, mini_batch)
+        return lambda mini_batch: make_batches(network, dataset, progress, mini_batch, given.workers)
 
     progress = train(trainer, batches_from, plan, seed=given.seed, resume=given.resume)
     outputs.chart()
@@ -160,29 +160,25 @@ def _random(network: Network) -> float:
     return float(getattr(network.head_layers()[-1].options, "random", 0.0)) if network.heads else 0.0
 
 
-def make_batches(given: argparse.Namespace, network: Network, dataset: Dataset, first: int, mini_batch: int) -> Iterator[Batch]:
-    """The mini-batches from a number on, counted from the start of training."""
-    net = network.net
+def make_batches(network: Network, dataset: Dataset, progress: Progress, mini_batch: int, workers: int) -> Iterator[Batch]:
+    """The mini-batches from a number on, counted from the start of training; a resumed run has its seed from there."""
+    net, first, seed = network.net, progress.first, progress.seed
     random = _random(network)
 
     def size_of(number: int) -> tuple[int, int]:
-        return network_size(net, random, first + number // net.subdivisions, first, given.seed)
+        return network_size(net, random, first + number // net.subdivisions, first, seed)
 
     count = max(net.batch // net.subdivisions, 1)
     if network.heads:
         head: Head = network.head_layers()[-1]
+        size = size_of if random else None
         return detection_batches(
-            dataset,
-            net,
-            head.options,
-            mini_batch=count,
-            seed=given.seed,
-            start=mini_batch,
-            workers=given.workers,
-            size=size_of if random else None,
+            dataset, net, head.options, mini_batch=count, seed=seed, start=mini_batch, workers=workers, size=size
         )
+    tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax)), None)
+    classes = network.classes
     return classifier_batches(
-        dataset, net, classes=network.classes, mini_batch=count, seed=given.seed, start=mini_batch, workers=given.workers
+        dataset, net, mini_batch=count, seed=seed, start=mini_batch, workers=workers, classes=classes, tree=tree
     )
 
 
@@ -237,10 +233,11 @@ class _Outputs:
             draw_chart(self.plan.folder / "chart.png", rows, self.plan.max_batches, self.plan.name)
 
 
-def show_batches(given: argparse.Namespace, network: Network, dataset: Dataset, first: int) -> int:
+def show_batches(given: argparse.Namespace, network: Network, dataset: Dataset) -> int:
     folder = Path(given.out) if given.out else fresh_folder(Path("runs"), "batches")
     folder.mkdir(parents=True, exist_ok=True)
-    for number, batch in zip(range(given.show_batches), make_batches(given, network, dataset, first, 0), strict=False):
+    batches = make_batches(network, dataset, Progress(seed=given.seed), 0, given.workers)
+    for number, batch in zip(range(given.show_batches), batches, strict=False):
         write_picture(folder / f"batch-{number + 1}.png", preview(batch, dataset.names))
     print(f"augmented batches in {folder}")
     return 0

@@ -147,12 +147,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_other_ones(data: Path,
 def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
     """Stopped by a SIGTERM, after random sizes and in the midst of the average of the weights."""
     cfg = write_cfg(tmp_path, iterations=140, random=1, extra="ema_alpha=0.9\nresize_step=16\n")
-    assert run(data, cfg, tmp_path / "whole") == 0
+    assert run(data, cfg, tmp_path / "whole", "--seed", "4") == 0
     before = signal.getsignal(signal.SIGTERM)
     signalled = Signal(after=75)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("darknet_py.train._Outputs.__call__", signalled)
-        assert run(data, cfg, tmp_path / "stopped") == 0
+        assert run(data, cfg, tmp_path / "stopped", "--seed", "4") == 0
     assert signal.getsignal(signal.SIGTERM) is before
     assert len(read_rows(tmp_path / "stopped" / "metrics.csv")) == 75
     assert not (tmp_path / "stopped" / "tiny_final.weights").exists()
