@@ -16,6 +16,7 @@ from darknet_py.cfg import parse_cfg
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network, load
+from darknet_py.results import write_picture
 from darknet_py.shapes import NAMES, draw_scene, write_dataset
 from darknet_py.train import main, parser
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
@@ -388,3 +389,23 @@ def test_a_backbone_is_known_by_its_name(data: Path, tmp_path: Path, capsys: pyt
     backbone.write_bytes((tmp_path / "all.weights").read_bytes()[:-head])
     assert run(data, cfg, tmp_path / "out", str(backbone)) == 0
     assert "layers 0-1  loaded" in capsys.readouterr().out
+
+
+def test_a_classifier_learns_two_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darknet_py.__main__ import main as words
+
+    monkeypatch.chdir(tmp_path)
+    for number in range(8):
+        for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+            picture = np.random.default_rng(number).normal(colour, 20, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+            write_picture(tmp_path / f"{number}_{name}.png", picture)
+    (tmp_path / "list.txt").write_text("".join(f"{path.name}\n" for path in sorted(tmp_path.glob("*.png"))))
+    (tmp_path / "labels.txt").write_text("red\nblue\n")
+    (tmp_path / "colours.data").write_text("classes=2\ntrain=list.txt\nlabels=labels.txt\nbackup=backup\n")
+    (tmp_path / "colours.cfg").write_text(
+        "[net]\nbatch=8\nsubdivisions=1\nwidth=32\nheight=32\nchannels=3\nmin_crop=32\nmax_crop=40\nlearning_rate=0.1\nmax_batches=40\n"
+        "momentum=0.9\ndecay=0.0005\n\n[convolutional]\nfilters=2\nsize=1\nactivation=linear\n\n[avgpool]\n\n[softmax]\n\n[cost]\n"
+    )
+    assert words(["classifier", "train", "colours.data", "colours.cfg", "-nogpu", "-dont_show"]) == 0
+    losses = [float(row["loss"]) for row in read_rows(tmp_path / "backup" / "metrics.csv")]
+    assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
