@@ -739,7 +739,7 @@ def test_workers_stay_when_all_processes_are_asked_to_end(dataset: Dataset) -> N
     """`timeout` and schedulers send SIGTERM to the whole group; the parent finishes its iteration, and needs batches for it."""
     before = {one.pid for one in multiprocessing.active_children()}
     batches = detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=1, workers=2)
-    next(batches)
+    next(batches), next(batches)  # one of each worker, so both have started
     for pid in {one.pid for one in multiprocessing.active_children()} - before:
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGINT)
