@@ -21,6 +21,8 @@ def run_command(main: Callable[[], int]) -> int:
     warnings.showwarning = _show_warning
     try:
         return main()
+    except BrokenPipeError:
+        return 0  # see _flush
     except (DarknetError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE

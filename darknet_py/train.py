@@ -41,8 +41,8 @@ CHART_EVERY = 100  # iterations
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m darknet_py.train",
-        description="Trains a network as its cfg says: batch, subdivisions, burn_in, steps, jitter, mosaic, losses.",
-        epilog="example: python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg yolov3-tiny.conv.15 --cutoff 15 --map",
+        description="Trains a network as its cfg says: batch, subdivisions, burn_in, steps, jitter, mosaic, losses; without arguments, the bundled model.",
+        epilog="example: python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg yolov3-tiny.conv.15 --map",
     )
     result.add_argument("data", help="the .data file: classes, train, valid, names, backup")
     result.add_argument("cfg", help="the network's .cfg")
