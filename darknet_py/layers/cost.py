@@ -21,7 +21,7 @@ class Cost(Layer, kinds=("cost",)):
             "sse", "squared error, masked where the truth is -1234, or Huber", choices=COST_TYPES, otherwise="sse", use="training"
         )
         scale: float = option(1.0, "multiplies the gradient", use="training")
-        ratio: float = option(0.0, "only this part of the largest gradients counts (GPU), 0..1", use="training")
+        ratio: float = option(0.0, "Darknet sorts the gradients by it, and then uses all", use="none")
         noobj: float = option(1.0, "gradient's scale where there is no object (pjreddie)", use="untrained")
         thresh: float = option(0.0, "smaller gradients count as 0 (pjreddie)", use="training")
 

@@ -14,20 +14,27 @@ MASKED = -1234.0  # a truth that says nothing
 
 
 def softmax_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
-    """Cross-entropy: raw (n, …) logits, truths (n, classes). The delta is truth - probability, whatever the temperature."""
+    """Cross-entropy: raw (n, …) logits, truths (n, classes). The delta is truth - probability, whatever the temperature. With a class
+    tree, groups of siblings that the truth says nothing of are left alone."""
     with torch.no_grad():
         probability = layer.forward(full(raw))
         truth = truths.view_as(probability)
-        cost = -torch.where(truth != 0, probability.log(), 0.0).sum()
-        return Loss((truth - probability).view_as(raw), cost)
+        counts = truth != MASKED if layer.tree is not None else torch.ones_like(truth, dtype=torch.bool)
+        if layer.options.noloss:
+            counts = torch.zeros_like(counts)
+        cost = -torch.where((truth != 0) & counts, probability.log(), 0.0).sum()
+        return Loss(torch.where(counts, truth - probability, 0.0).view_as(raw), cost)
 
 
 def cost_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
     """Squared error, with masked truths, or smooth (Huber): raw (n, …), truths (n, count)."""
     with torch.no_grad():
-        values = full(raw).flatten(1)
-        difference = truths.view_as(values) - values
-        kind = layer.options.type
+        options, values = layer.options, full(raw).flatten(1)
+        truth = truths.view_as(values)
+        if options.smooth:
+            truth = truth * (1 - options.smooth) + options.smooth / values.shape[1]
+        difference = truth - values
+        kind = options.type
         if kind == "masked":
             difference = torch.where(truths.view_as(values) == MASKED, 0.0, difference)
         size = difference.abs()
@@ -35,7 +42,9 @@ def cost_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss
             cost, delta = torch.where(size < 1, size**2, 2 * size - 1).sum(), difference.clamp(-1, 1)
         else:
             cost, delta = (difference**2).sum(), difference
-        return Loss((layer.options.scale * delta).view_as(raw), cost)
+        if options.thresh:
+            delta = torch.where(delta.abs() < options.thresh / values.shape[1], 0.0, delta)
+        return Loss((options.scale * delta).view_as(raw), cost)
 
 
 def contrastive_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
