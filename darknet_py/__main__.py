@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -180,12 +182,20 @@ def _classifier_predict(words: Words) -> int:
 def _train(words: Words) -> int:
     from darknet_py import train
 
-    if "," in words.options.get("-gpus", ""):
-        raise DarknetError(f"-gpus {words.options['-gpus']}: training on several GPUs is not built; name one, e.g. -gpus 0")
-    if "-gpus" in words.options:
-        words.options.setdefault("-i", words.options["-gpus"])
     switches = [f"--{name}" for name in ("map", "clear") if f"-{name}" in words.options]
+    gpus = words.options.get("-gpus", "").split(",")
+    if len(gpus) > 1:
+        return _train_on_several(gpus, [*words.plain[:3], *switches, *_device(words)])
+    if gpus[0]:
+        words.options.setdefault("-i", gpus[0])
     return train.main([*words.plain[:3], *switches, *_device(words)])
+
+
+def _train_on_several(gpus: list[str], arguments: list[str]) -> int:
+    """A process for each of these GPUs."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={len(gpus)}"]
+    return subprocess.call([*torchrun, "-m", "darknet_py.train", *arguments], env=environment)
 
 
 def _measured(words: Words) -> list[str]:

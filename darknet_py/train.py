@@ -2,12 +2,14 @@
 
 python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg yolov3-tiny.conv.15 --cutoff 15
 python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg --resume
+torchrun --nproc-per-node 4 -m darknet_py.train data/obj.data cfg/yolov3.cfg darknet53.conv.74
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ from darknet_py.data.loader import Batch, classifier_batches, detection_batches,
 from darknet_py.detect import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.layers import Head
+from darknet_py.layers.rnn import Recurrent
 from darknet_py.layers.softmax import Softmax
 from darknet_py.names import read_data
 from darknet_py.network import Network
@@ -29,8 +32,9 @@ from darknet_py.plots import draw_chart
 from darknet_py.results import fresh_folder, write_picture
 from darknet_py.shapes import write_dataset
 from darknet_py.training.loop import Plan, Progress, read_rows, train
-from darknet_py.training.sizes import network_size
+from darknet_py.training.sizes import mini_batch_of, network_size
 from darknet_py.training.step import PRECISIONS, Trainer
+from darknet_py.training.world import World, joined
 from darknet_py.weights import describe_loaded, load_weights
 
 MAP_EPOCHS = 4  # rounds through the pictures between two evaluations …
@@ -64,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     how.add_argument("--exact", action="store_true", help="true derivatives in place of Darknet's own where they differ")
+    how.add_argument(
+        "--sync-bn",
+        action="store_true",
+        help="with torchrun: batch norm takes the mini-batches that are worked through at the same time for one",
+    )
     how.add_argument("--max-batches", type=int, help="iterations, in place of the cfg's max_batches")
     how.add_argument("--workers", type=int, default=2, help="processes that read and augment pictures (default: %(default)s)")
     look = result.add_argument_group("results")
@@ -96,6 +105,11 @@ def _first_look() -> list[str]:
 
 
 def start(given: argparse.Namespace) -> int:
+    with joined(given.device) as (world, device):
+        return _start(given, world, device)
+
+
+def _start(given: argparse.Namespace, world: World, device: str) -> int:
     if given.patience and not given.map:
         raise DarknetError("--patience needs --map: it counts evaluations")
     network = make_network(given)
@@ -105,24 +119,45 @@ def start(given: argparse.Namespace) -> int:
     _check_classes(network, dataset)
     if given.show_batches:
         return show_batches(given, network, dataset)
-    device = pick_device(given.device)
-    network.to(device)
+    deal_out(network, world)
+    network.to(pick_device(device))
     if given.channels_last:
         network.channels_last()
-    trainer = Trainer(network, exact=given.exact, precision=given.precision, compiled=given.compile)
+    trainer = Trainer(
+        network, exact=given.exact, precision=given.precision, compiled=given.compile, world=world, synchronised=given.sync_bn
+    )
     plan = make_plan(given, network, dataset)
-    plan.on_row = outputs = _Outputs(plan)
-    amount = f"{len(dataset)} pictures, {plan.max_batches} iterations of {trainer.batch} pictures"
+    outputs = _Outputs(plan) if world.first else None
+    plan.on_row = outputs
+    together = f" in {world.size} processes" if world.size > 1 else ""
+    amount = f"{len(dataset)} pictures, {plan.max_batches} iterations of {trainer.batch} pictures{together}"
     print(f"{plan.name}: {amount}, weights in {plan.folder}", flush=True)
 
     def batches_from(progress: Progress) -> Callable[[int], Iterator[Batch]]:
-        return lambda mini_batch: make_batches(network, dataset, progress, mini_batch, given.workers)
+        return lambda mini_batch: make_batches(network, dataset, progress, mini_batch, given.workers, world)
 
     progress = train(trainer, batches_from, plan, seed=given.seed, resume=given.resume)
-    outputs.chart()
+    if outputs:
+        outputs.chart()
     best = f", best mAP {progress.best:.4f} in iteration {progress.best_iteration}" if progress.best >= 0 else ""
     print(f"{trainer.iteration} iterations, average loss {progress.average:.4f}{best}; weights in {plan.folder}")
     return 0
+
+
+def deal_out(network: Network, world: World) -> None:
+    """Makes the subdivisions of a batch so many that each of the processes gets as many of them."""
+    net = network.net
+    if world.size > 1 and any(isinstance(layer, Recurrent) for layer in network.layers):
+        raise DarknetError(f"{network.cfg.path}: a recurrent network goes on from its last state; train it in one process")
+    parts = math.lcm(net.subdivisions, world.size)
+    if net.batch % parts:
+        raise DarknetError(
+            f"{network.cfg.path}: [net] batch={net.batch} cannot be dealt out to {world.size} processes in {parts} parts; "
+            f"write a batch that {parts} divides"
+        )
+    if parts != net.subdivisions:
+        print(f"subdivisions={parts} in place of {net.subdivisions}: each of the {world.size} processes gets {parts // world.size}")
+        network.set_net(subdivisions=parts)
 
 
 def make_network(given: argparse.Namespace) -> Network:
@@ -160,26 +195,26 @@ def _random(network: Network) -> float:
     return float(getattr(network.head_layers()[-1].options, "random", 0.0)) if network.heads else 0.0
 
 
-def make_batches(network: Network, dataset: Dataset, progress: Progress, mini_batch: int, workers: int) -> Iterator[Batch]:
-    """The mini-batches from a number on, counted from the start of training; a resumed run has its seed from there."""
+def make_batches(
+    network: Network, dataset: Dataset, progress: Progress, mini_batch: int, workers: int, world: World | None = None
+) -> Iterator[Batch]:
+    """The mini-batches from a number on, counted from the start of training, each process's own; a resumed run has its seed from there."""
+    world = world or World()
     net, first, seed = network.net, progress.first, progress.seed
     random = _random(network)
 
     def size_of(number: int) -> tuple[int, int]:
         return network_size(net, random, first + number // net.subdivisions, first, seed)
 
-    count = max(net.batch // net.subdivisions, 1)
+    def count_of(number: int) -> int:
+        return mini_batch_of(net, random, size_of(number))
+
+    place: dict[str, Any] = {"seed": seed, "start": mini_batch + world.rank, "step": world.size, "workers": workers}
     if network.heads:
         head: Head = network.head_layers()[-1]
-        size = size_of if random else None
-        return detection_batches(
-            dataset, net, head.options, mini_batch=count, seed=seed, start=mini_batch, workers=workers, size=size
-        )
+        return detection_batches(dataset, net, head.options, mini_batch=count_of, size=size_of, **place)
     tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax)), None)
-    classes = network.classes
-    return classifier_batches(
-        dataset, net, mini_batch=count, seed=seed, start=mini_batch, workers=workers, classes=classes, tree=tree
-    )
+    return classifier_batches(dataset, net, mini_batch=count_of, classes=network.classes, tree=tree, **place)
 
 
 def make_plan(given: argparse.Namespace, network: Network, dataset: Dataset) -> Plan:

@@ -10,6 +10,7 @@ is random about a sample comes from a generator of its own, made from the seed, 
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import signal
 import threading
@@ -64,6 +65,7 @@ def detection_batches(
     mini_batch: int | Callable[[int], int],
     seed: int,
     start: int = 0,
+    step: int = 1,
     workers: int | None = None,
     size: Sizes = None,
 ) -> Iterator[Batch]:
@@ -73,7 +75,7 @@ def detection_batches(
         dataset: with truths. net: the network's [net].
         head: the detection head that Darknet takes jitter, resize, max and classes from: the network's last; or its options.
         mini_batch: pictures at once, batch / subdivisions; or a function of the mini-batch's number.
-        seed, start: of all that is random; the number of the first mini-batch.
+        seed, start, step: of all that is random; the number of the first mini-batch, and from one to the next.
         workers: processes; 0: none, all is done when it is asked for; None: as many as there are cores, at most MOST_WORKERS.
         size: (width, height) of the network's input, if not the cfg's; or a function of the mini-batch's number. It is asked ahead
             of time, and must say the same for the same number.
@@ -98,7 +100,7 @@ def detection_batches(
     if options.resize <= 0:
         raise DarknetError(f"resize={options.resize:g}: a zoom by this factor is not possible; write 1 (no zoom) or e.g. 1.5")
     samples = _Detection(dataset, net, seed, options, code)
-    return _stream(samples, net, mini_batch, start, workers, size)
+    return _stream(samples, net, _Numbers(start, step, mini_batch, size or (net.width, net.height)), workers)
 
 
 def classifier_batches(
@@ -108,6 +110,7 @@ def classifier_batches(
     mini_batch: int | Callable[[int], int],
     seed: int,
     start: int = 0,
+    step: int = 1,
     workers: int | None = None,
     size: Sizes = None,
     classes: int | None = None,
@@ -127,7 +130,7 @@ def classifier_batches(
         )
     code = augment.mixup_code(net)
     samples = _Classifier(dataset, net, seed, labels[:classes], code, None if tree is None else _Tree.of(tree))
-    return _stream(samples, net, mini_batch, start, workers, size)
+    return _stream(samples, net, _Numbers(start, step, mini_batch, size or (net.width, net.height)), workers)
 
 
 def _refuse(net: NetOptions) -> None:
@@ -324,32 +327,26 @@ def fill_hierarchy(classes: Rows, parents: NDArray[np.int64], groups: NDArray[np
 # The stream -------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
 class _Numbers:
     """(number, pictures, size) of each mini-batch from `start` on, without end."""
 
-    def __init__(self, start: int, mini_batch: int | Callable[[int], int], size: Size | Callable[[int], Size]) -> None:
-        self.start, self.mini_batch, self.size = start, mini_batch, size
+    start: int
+    step: int
+    mini_batch: int | Callable[[int], int]
+    size: Size | Callable[[int], Size]
 
     def __iter__(self) -> Iterator[tuple[int, int, Size]]:
-        number = self.start
-        while True:
+        for number in itertools.count(self.start, self.step):
             count = self.mini_batch(number) if callable(self.mini_batch) else self.mini_batch
             yield number, count, self.size(number) if callable(self.size) else self.size
-            number += 1
 
 
-def _stream(
-    samples: _Samples,
-    net: NetOptions,
-    mini_batch: int | Callable[[int], int],
-    start: int,
-    workers: int | None,
-    size: Sizes,
-) -> Iterator[Batch]:
+def _stream(samples: _Samples, net: NetOptions, numbers: _Numbers, workers: int | None) -> Iterator[Batch]:
     loader: DataLoader[Any] = DataLoader(
         samples,  # type: ignore[arg-type]
         batch_size=None,
-        sampler=_Numbers(start, mini_batch, size or (net.width, net.height)),
+        sampler=numbers,
         num_workers=default_workers() if workers is None else workers,
         collate_fn=_same,
         pin_memory=torch.cuda.is_available(),

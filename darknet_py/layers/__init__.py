@@ -37,7 +37,7 @@ from darknet_py.layers import (
     yolo,
 )
 from darknet_py.layers.head import Candidates, Head
-from darknet_py.layers.layer import KINDS, Layer, Place, Shape, Stored
+from darknet_py.layers.layer import KINDS, Layer, Mode, Place, Shape, Stored
 from darknet_py.layers.net import NetOptions
 
-__all__ = ["KINDS", "Candidates", "Head", "Layer", "NetOptions", "Place", "Shape", "Stored"]
+__all__ = ["KINDS", "Candidates", "Head", "Layer", "Mode", "NetOptions", "Place", "Shape", "Stored"]

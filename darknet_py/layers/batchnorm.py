@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_py.layers.layer import Layer, LayerOptions, Place, Stored
+from darknet_py.layers.layer import Layer, LayerOptions, Mode, Place, Stored
 
 EPSILON = 1e-5  # inside the square root, blas.c:normalize_cpu
 BATCH_NORM_NAMES = ("scales", "rolling_mean", "rolling_variance")
@@ -48,14 +48,18 @@ class Normalised(Layer):
         return F.batch_norm(x, self.rolling_mean, self.rolling_variance, self.scales, self.biases, False, 0.0, EPSILON)
 
     def _normalise_by_batch(self, x: Tensor) -> Tensor:
-        if self.exact:
-            return F.batch_norm(x, self.rolling_mean, self.rolling_variance, self.scales, self.biases, True, self.momentum, EPSILON)
-        normal, mean, variance = _DarknetNorm.apply(x)
+        if self.exact and not self.mode.synchronised:
+            mean, variance = torch.zeros_like(self.rolling_mean), torch.zeros_like(self.rolling_variance)
+            result = F.batch_norm(x, mean, variance, self.scales, self.biases, True, 1.0, EPSILON)
+        else:
+            normal, mean, variance = _Norm.apply(x, self.mode)
+            shape = (1, -1, *[1] * (x.ndim - 2))
+            result = normal * self.scales.view(shape) + self.biases.view(shape)
+        keep, renew = self.mode.renewal(self.momentum)
         with torch.no_grad():
-            self.rolling_mean.lerp_(mean.to(self.rolling_mean.dtype), self.momentum)
-            self.rolling_variance.lerp_(variance.to(self.rolling_variance.dtype), self.momentum)
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        return normal * self.scales.view(shape) + self.biases.view(shape)
+            self.rolling_mean.mul_(keep).add_(mean.to(self.rolling_mean.dtype), alpha=renew)
+            self.rolling_variance.mul_(keep).add_(variance.to(self.rolling_variance.dtype), alpha=renew)
+        return result
 
     def fold_normalisation(self, weights: Tensor, channel_dim: int = 0) -> None:
         """Multiplies the normalisation into `weights` (in place, in double as network.c:fuse_conv_batchnorm does) and drops it."""
@@ -99,34 +103,56 @@ class BatchNorm(Normalised, kinds=("batchnorm",)):
         return self.normalise(x)
 
 
-class _DarknetNorm(torch.autograd.Function):
-    """x → (x - mean) / sqrt(variance + 1e-5), the mean, the variance. As in Darknet the variance divides by N-1, and the gradient's three
-    terms take 1/(sqrt(variance) + 1e-5), variance + 1e-5 and N: nearly, not quite, the derivative (batchnorm_layer.c)."""
+class _Norm(torch.autograd.Function):
+    """x → (x - mean) / sqrt(variance + 1e-5), the mean, the variance (of N-1).
+
+    As in Darknet the variance divides by N-1, and the gradient's three terms take 1/(sqrt(variance) + 1e-5), variance + 1e-5 and N: nearly,
+    not quite, the derivative (batchnorm_layer.c). Exact: the variance divides by N, and the gradient is the derivative. Synchronised: the
+    mini-batches of all processes count as one.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        dims = [0, *range(2, x.ndim)]
+    def forward(ctx: Any, x: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
+        dims, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
+        count = x.numel() // x.shape[1]
         variance, mean = torch.var_mean(
-            x.float() if x.dtype in (torch.float16, torch.bfloat16) else x, dims, correction=1 if x.numel() > x.shape[1] else 0
+            x.float() if x.dtype in (torch.float16, torch.bfloat16) else x,
+            dims,
+            correction=0 if mode.synchronised else int(count > 1),
         )
-        ctx.save_for_backward(x, mean, variance)
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        normal = (x - mean.view(shape)) * (variance + EPSILON).rsqrt().view(shape)
+        if mode.synchronised:
+            own, mean = mean, _summed(mean) / mode.processes
+            squares = _summed((variance + (own - mean) ** 2) * count)
+            count *= mode.processes
+            variance = squares / max(count - 1, 1)
+        used = variance * (count - 1) / count if mode.exact else variance
+        ctx.save_for_backward(x, mean, used)
+        ctx.mode, ctx.count = mode, count
+        normal = (x - mean.view(shape)) * (used + EPSILON).rsqrt().view(shape)
         ctx.mark_non_differentiable(mean, variance)
         return normal.to(x.dtype), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         x, mean, variance = ctx.saved_tensors
-        gradient = gradients[0]
+        gradient, mode = gradients[0], ctx.mode
         dims, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
-        count = x.numel() // x.shape[1]
         centred = x - mean.view(shape)
-        by_mean = -gradient.sum(dims) / (variance + EPSILON).sqrt() / count
-        by_variance = -(gradient * centred).sum(dims) * (variance + EPSILON) ** -1.5 / count
-        direct = (variance.sqrt() + EPSILON).reciprocal()
+        sums = torch.stack((gradient.sum(dims), (gradient * centred).sum(dims))).to(mean.dtype)
+        if mode.synchronised:
+            sums = _summed(sums)
+        by_mean = -sums[0] / (variance + EPSILON).sqrt() / ctx.count
+        by_variance = -sums[1] * (variance + EPSILON) ** -1.5 / ctx.count
+        direct = (variance + EPSILON).rsqrt() if mode.exact else (variance.sqrt() + EPSILON).reciprocal()
         result = gradient * direct.view(shape) + centred * by_variance.view(shape) + by_mean.view(shape)
-        return result.to(x.dtype)
+        return result.to(x.dtype), None
+
+
+def _summed(values: Tensor) -> Tensor:
+    """The sum of this tensor over all processes."""
+    result = values.contiguous().clone()
+    torch.distributed.all_reduce(result)
+    return result
 
 
 def uniform_(tensor: Tensor, scale: float, generator: torch.Generator) -> None:

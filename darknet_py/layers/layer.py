@@ -50,16 +50,18 @@ class LayerOptions:
     """What Darknet reads in every layer's section (parser.c:parse_network_cfg_custom)."""
 
     learning_rate: float = option(1.0, "multiplies the network's learning rate in this layer", use="training")
-    clip: float = option(0.0, "limits the weight updates to [-clip, clip]; 0: no limit", use="training")
+    clip: float = option(0.0, "weights of a convolution stay within -clip..clip; 0: no limit", use="training")
     dontload: int = option(0, "1: the .weights file holds nothing for this layer, keep its initialisation", use="load")
     dontloadscales: int = option(0, "1: the .weights file holds no batch norm values for this layer", use="load")
     dontsave: int = option(0, "1: this layer is left out when weights are saved (pjreddie)", use="load")
     numload: int = option(0, "so many filters are read from the .weights file (pjreddie)", use="refused")
-    smooth: float = option(0.0, "label smoothing (pjreddie)", use="training")
+    smooth: float = option(0.0, "of [cost]: truths move by this part towards 1/outputs (pjreddie)", use="training")
     onlyforward: int = option(0, "1: no gradient passes this layer", use="training")
     dont_update: int = option(0, "this layer is updated only after so many iterations", use="training")
     burnin_update: int = option(0, "this layer is updated only from iteration burn_in x this on", use="training")
-    stopbackward: int = option(0, "1: back-propagation stops here, all layers before are frozen", use="training")
+    stopbackward: int = option(
+        0, "1: back-propagation stops here, all layers before are frozen; N: so until iteration N", use="training"
+    )
     train_only_bn: int = option(0, "1: in this and all earlier layers only batch norm's rolling statistics move", use="training")
 
 
@@ -113,6 +115,30 @@ class Place:
         return Place(self.cfg, self.section, self.index, self.net, self.earlier, shape, self.taken)
 
 
+@dataclass
+class Mode:
+    """How the layers of a network train: one object for all of them, which the trainer keeps up to date.
+
+    exact: the true derivatives in place of Darknet's where they differ (batch norm, some activations, weighted shortcuts …).
+    processes, place: so many train together, each a mini-batch at a time; which of them this is, from 0.
+    synchronised: batch norm takes the mini-batches that are worked through at the same time for one.
+    progress: the part of max_batches that is done, 0..1.
+    """
+
+    exact: bool = False
+    processes: int = 1
+    place: int = 0
+    synchronised: bool = False
+    progress: float = 1.0
+
+    def renewal(self, momentum: float) -> tuple[float, float]:
+        """The factors of the rolling statistics and of a mini-batch's. Added up over the processes, all but the first of which began with
+        zeros, they are what one process has after the same mini-batches in their order."""
+        if self.synchronised:
+            return (1.0, 0.0) if self.place else (1 - momentum, momentum)
+        return (1 - momentum) ** self.processes, momentum * (1 - momentum) ** (self.processes - 1 - self.place)
+
+
 class Layer(nn.Module):
     """One section of a cfg as a module. A kind is a subclass in a file of its own, with
 
@@ -132,12 +158,14 @@ class Layer(nn.Module):
     overwrites: ClassVar[int | None] = (
         None  # position of the source whose delta Darknet overwrites in back-propagation, not adds to
     )
-    exact: bool = (
-        False  # training takes the true derivatives where Darknet's differ (batch norm, some activations, weighted shortcuts …)
-    )
+    mode: Mode = Mode()
 
     options: Any
     shape: Shape
+
+    @property
+    def exact(self) -> bool:
+        return self.mode.exact
 
     def part(self, name: str) -> Layer:
         """A layer inside this one, one of `parts`."""

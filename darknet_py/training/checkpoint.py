@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
 from darknet_py.training.ema import Ema
 from darknet_py.training.step import Trainer
 
-FORMAT = "darknet_py checkpoint 1"
+FORMAT = "darknet_py checkpoint 2"
 
 
 def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, progress: dict[str, Any]) -> None:
@@ -32,11 +31,11 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, pr
             f"layers.{layer.index}.{one.name}": one.tensor.detach().cpu() for layer in network.layers for one in layer.stored()
         },
         "optimizer": trainer.optimizer.state_dict(),
-        "gradients": [parameter.grad for parameter in _parameters(trainer)],
         "ema": {name: value.cpu() for name, value in ema.values.items()},
         "iteration": trainer.iteration,
         "seen": trainer.seen,
         "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state() if trainer.device.type == "cuda" else None,
         "progress": progress,
     }
     try:
@@ -74,15 +73,11 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema) ->
     if content["weights"]:
         raise DarknetError(f"{path}: of another network than {network.cfg.path}: it has {next(iter(content['weights']))}")
     trainer.optimizer.load_state_dict(content["optimizer"])
-    device = next(network.parameters()).device
-    for parameter, gradient in zip(_parameters(trainer), content["gradients"], strict=True):
-        parameter.grad = None if gradient is None else gradient.to(device)
+    device = trainer.device
     ema.values = {name: value.to(device) for name, value in content["ema"].items()}
     trainer.iteration, trainer.seen = content["iteration"], content["seen"]
     network.seen = trainer.seen
     torch.set_rng_state(content["random"])
+    if content["random_cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(content["random_cuda"])
     return dict(content["progress"])
-
-
-def _parameters(trainer: Trainer) -> list[Tensor]:
-    return [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]

@@ -24,7 +24,9 @@ from darknet_py.files import replacing
 from darknet_py.network import Network
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.ema import Ema
+from darknet_py.training.sizes import PERIOD
 from darknet_py.training.step import Step, Trainer
+from darknet_py.training.world import World
 
 COLUMNS = ("iteration", "loss", "average", "rate", "width", "height", "images_per_second", "seconds", "map")
 LINES_APART = 10.0  # seconds between two lines where the output is no terminal
@@ -92,29 +94,38 @@ def train(
     Args:
         trainer: of a network with its start weights.
         batches_from: the run's beginning → a function from the number of a mini-batch, counted from there, to the mini-batches from that
-            one on; they must not depend on what was drawn before, so that a resumed run gets the same ones.
+            one on; they must not depend on what was drawn before, so that a resumed run gets the same ones. Of several processes that
+            train together, the one with rank r gets the mini-batches number + r, number + r + size, ….
         resume: go on from NAME_last.checkpoint.
 
     Raises:
         NonFiniteLossError, DarknetError.
     """
-    ema = Ema(trainer.network, trainer.net.ema_alpha, plan.max_batches)
+    ema, world = Ema(trainer.network, trainer.net.ema_alpha, plan.max_batches), trainer.world
     progress = Progress(first=trainer.iteration + 1, seed=seed)
     plan.folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
     if resume:
         progress = Progress(**load_checkpoint(checkpoint_path(plan), trainer, ema))
+    if not world.first:  # each process drops values of its own
+        torch.manual_seed((progress.seed * world.size + world.rank) * 1_000_003 + trainer.iteration)
     if trainer.iteration >= plan.max_batches:
         raise DarknetError(
             f"{trainer.network.cfg.path}: max_batches={plan.max_batches}, but these weights have had {trainer.iteration} iterations; "
             "write a larger max_batches, or start them anew with --clear"
         )
-    rows = Rows(plan.folder / "metrics.csv", keep_until=trainer.iteration if resume else 0, fresh=not resume)
-    subdivisions = trainer.net.subdivisions
-    stream = batches_from(progress)((trainer.iteration - progress.first + 1) * subdivisions)
-    lines = Lines(plan, trainer.iteration)
+    if trainer.net.subdivisions % world.size:
+        raise DarknetError(f"subdivisions={trainer.net.subdivisions} cannot be dealt out to {world.size} processes")
+    rows = (
+        Rows(plan.folder / "metrics.csv", keep_until=trainer.iteration if resume else 0, fresh=not resume) if world.first else None
+    )
+    stream = batches_from(progress)((trainer.iteration - progress.first + 1) * trainer.net.subdivisions)
+    lines = Lines(plan, trainer.iteration, silent=not world.first)
     with interruptible() as stopped, lines.bar:
-        while trainer.iteration < plan.max_batches and not stopped and not progress.stopped_early:
+        while trainer.iteration < plan.max_batches and not _ends(world, stopped, progress):
             _iteration(trainer, ema, stream, plan, progress, rows, lines)
+    if not world.first:
+        return progress
     if stopped or progress.stopped_early:
         _save_last(trainer, ema, plan, progress)
     if not stopped:
@@ -122,23 +133,38 @@ def train(
     return progress
 
 
+def _ends(world: World, stopped: list[int], progress: Progress) -> bool:
+    """Whether any process was asked to stop, or the first has seen no better mAP for long; all of them end after the same iteration."""
+    interrupted, early = world.total([len(stopped), progress.stopped_early])
+    if interrupted and not stopped:
+        stopped.append(0)
+    progress.stopped_early = bool(early)
+    return bool(interrupted or early)
+
+
 def _iteration(
-    trainer: Trainer, ema: Ema, stream: Iterator[Batch], plan: Plan, progress: Progress, rows: Rows, lines: Lines
+    trainer: Trainer, ema: Ema, stream: Iterator[Batch], plan: Plan, progress: Progress, rows: Rows | None, lines: Lines
 ) -> None:
-    start = time.perf_counter()
-    steps: list[Step] = []
-    count = 0
-    for _ in range(trainer.net.subdivisions):
+    start, world, net = time.perf_counter(), trainer.world, trainer.net
+    if (
+        net.dynamic_minibatch and (trainer.iteration + 1 - progress.first) % PERIOD == 0
+    ):  # Darknet's count of images starts from here
+        trainer.seen = trainer.mini_batch * net.subdivisions * trainer.iteration
+    cost, own = 0.0, 0
+    for _ in range(net.subdivisions // world.size):
         batch = next(stream)
-        count += len(batch.images)
-        steps.append(_step(trainer, batch))
-        _check_finite(trainer, steps[-1], batch)
-    loss = sum(step.cost for step in steps) / count
+        step = _step(trainer, batch)
+        _check_finite(trainer, step, batch)
+        cost, own = cost + step.cost, own + len(batch.images)
+    cost, count = world.total([cost, own])
+    loss = cost / count
     rate = trainer.update()
     ema.update(trainer.iteration)
-    progress.average = loss if progress.average < 0 else progress.average * 0.9 + loss * 0.1
+    progress.average = progress.average * 0.9 + loss * 0.1 if progress.average >= 0 else loss
     seconds = time.perf_counter() - start
     iteration = trainer.iteration
+    if rows is None:
+        return
     precision = _evaluate(trainer, ema, plan, progress)
     row = {
         "iteration": iteration, "loss": f"{loss:.6g}", "average": f"{progress.average:.6g}", "rate": f"{rate:.6g}",
@@ -156,7 +182,7 @@ def _iteration(
 
 
 def _step(trainer: Trainer, batch: Batch) -> Step:
-    device = next(trainer.network.parameters()).device
+    device = trainer.device
     try:
         return trainer.accumulate(batch.images.to(device, non_blocking=True), batch.truths.to(device, non_blocking=True))
     except torch.OutOfMemoryError:
@@ -175,7 +201,7 @@ def _step(trainer: Trainer, batch: Batch) -> Step:
 
 
 def _check_finite(trainer: Trainer, step: Step, batch: Batch) -> None:
-    if math.isfinite(step.cost):
+    if math.isfinite(step.cost) or trainer.net.try_fix_nan:
         return
     layer = next((index for index, loss in step.losses.items() if not math.isfinite(float(loss.cost))), -1)
     kind = trainer.network.layers[layer].kind
@@ -209,13 +235,13 @@ def _evaluate(trainer: Trainer, ema: Ema, plan: Plan, progress: Progress) -> flo
 class Lines:
     """Darknet's line for each iteration: on a terminal behind a bar, elsewhere one every few seconds."""
 
-    def __init__(self, plan: Plan, iteration: int) -> None:
-        self.bar = tqdm(total=plan.max_batches, initial=iteration, unit="it", disable=None)
+    def __init__(self, plan: Plan, iteration: int, *, silent: bool) -> None:
+        self.bar = tqdm(total=plan.max_batches, initial=iteration, unit="it", disable=True if silent else None)
         self.max_batches = plan.max_batches
         self.seconds = 0.0  # of an iteration, smoothed
         self.last = 0.0
 
-    def add(self, iteration: int, loss: float, rate: float, count: int, seconds: float, progress: Progress) -> None:
+    def add(self, iteration: int, loss: float, rate: float, count: float, seconds: float, progress: Progress) -> None:
         self.seconds = self.seconds * 0.95 + seconds * 0.05 if self.seconds else seconds
         left = timedelta(seconds=round((self.max_batches - iteration) * self.seconds))
         precision = f", mAP {progress.last_map:.4f} (best {progress.best:.4f})" if progress.last_map >= 0 else ""

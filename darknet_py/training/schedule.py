@@ -34,6 +34,17 @@ def learning_rate(net: NetOptions, iteration: int, generator: random.Random | No
     return rate
 
 
+def sequence(net: NetOptions, iteration: int) -> int:
+    """How many pictures in a row one sequence has (network.c:get_sequence_value, get_current_seq_subdivisions)."""
+    parts = net.subdivisions if net.sequential_subdivisions is None else min(net.sequential_subdivisions, net.subdivisions)
+    if net.track:
+        scales = (*net.seq_scales, *[1.0] * len(net.steps))
+        for _, scale in zip(_reached(net, iteration), scales, strict=False):
+            parts = int(parts * scale)
+        parts = min(max(parts, 1), net.subdivisions)
+    return max(net.subdivisions // parts, 1) if parts else 1
+
+
 def _reached(net: NetOptions, iteration: int) -> list[int]:
     """The steps up to the first that is not reached yet."""
     count = next((k for k, step in enumerate(net.steps) if step > iteration), len(net.steps))

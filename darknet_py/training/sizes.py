@@ -1,4 +1,5 @@
-"""Which size the network has in which iteration: `random` and `resize_step` (Darknet: detector.c:train_detector)."""
+"""Which size the network has in which iteration, and how many pictures then: `random`, `resize_step`, `dynamic_minibatch` (Darknet:
+detector.c:train_detector)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from darknet_py.layers.net import NetOptions
 
 PERIOD = 10  # iterations that one size lasts
 LAST = 100  # iterations at the end, at the largest size, for the rolling statistics
+MEMORY_PART = 0.8  # of the memory that a larger mini-batch may take
 DEFAULT_COEFFICIENT = 1.4  # of random=1
 
 
@@ -31,6 +33,17 @@ def network_size(net: NetOptions, random: float, iteration: int, first: int, see
     if scale < 1 and (width > net.width or height > net.height):
         return net.width, net.height
     return max(width, int(net.resize_step)), max(height, int(net.resize_step))
+
+
+def mini_batch_of(net: NetOptions, random: float, size: tuple[int, int]) -> int:
+    """Pictures of a mini-batch at this size: as many as dynamic_minibatch fits in the memory that the largest size takes."""
+    count = max(net.batch // net.subdivisions, 1)
+    if not (net.dynamic_minibatch and random):
+        return count
+    largest = _size(net, DEFAULT_COEFFICIENT if random == 1 else random)
+    fits = count * largest[0] * largest[1] // (size[0] * size[1])
+    with_room = int(fits * MEMORY_PART)
+    return with_room if with_room > count else fits
 
 
 def _size(net: NetOptions, scale: float) -> tuple[int, int]:

@@ -8,22 +8,23 @@ trainer.update()
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers import Layer
-from darknet_py.losses import LOSSES, Context, Loss, inject
+from darknet_py.layers import Layer, Mode
+from darknet_py.losses import LOSSES, Context, Loss, LossFunction, inject
 from darknet_py.network import Network
 from darknet_py.options import untrained
-from darknet_py.training.schedule import learning_rate
+from darknet_py.training.optimizer import Updates
+from darknet_py.training.repair import repair_convolutions
+from darknet_py.training.schedule import learning_rate, sequence
+from darknet_py.training.world import World
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-DECAYED = ("weights",)  # biases and scales are not decayed
 
 
 @dataclass
@@ -36,39 +37,65 @@ class Step:
 
 
 class Trainer:
-    """Trains a network by its own [net]: SGD with Darknet's momentum, decay and division by the batch.
+    """Trains a network by its own [net]: SGD or Adam as Darknet has them.
 
     Attributes:
         iteration: updates so far. seen: images so far; Darknet counts a mini-batch's images before its forward pass.
-        batch: images of one update.
+        mini_batch: images at once. batch: images of one update, of all processes.
     """
 
-    def __init__(self, network: Network, *, exact: bool = False, precision: str = "fp32", compiled: bool = False) -> None:
-        """`exact`: the true derivatives in place of Darknet's own where they differ (see Layer.exact). `precision`: of the forward pass
-        (weights, losses and updates stay float32). `compiled`: the forward pass goes through torch.compile."""
-        self.network, self.net = network, network.net
+    def __init__(
+        self,
+        network: Network,
+        *,
+        exact: bool = False,
+        precision: str = "fp32",
+        compiled: bool = False,
+        world: World | None = None,
+        synchronised: bool = False,
+        losses: Mapping[str, LossFunction] = LOSSES,
+    ) -> None:
+        """`exact`: the true derivatives in place of Darknet's own where they differ (see layers.Mode). `precision`: of the forward pass
+        (weights, losses and updates stay float32). `compiled`: the forward pass goes through torch.compile. `world`: the processes that
+        train together; `synchronised`: batch norm is that of all of them. `losses`: of each kind of loss layer."""
+        self.network, self.net, self.losses = network, network.net, losses
+        self.world = world or World()
         self.dtype = PRECISIONS[precision]
         self.scaler = torch.amp.GradScaler(enabled=precision == "fp16" and next(network.parameters()).is_cuda)
         self._warn_of_what_is_not_built()
-        self.loss_layers = [layer for layer in network.layers if layer.kind in LOSSES]
+        self.loss_layers = [layer for layer in network.layers if layer.kind in losses]
         if not self.loss_layers:
             raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ([yolo], [softmax], [cost] …)")
         self.mini_batch = max(self.net.batch // self.net.subdivisions, 1)
         self.batch = self.mini_batch * self.net.subdivisions * self.net.time_steps
         self.seen = network.seen
         self.iteration = self.seen // (self.mini_batch * self.net.subdivisions)
-        self.frozen = max((layer.index for layer in network.layers if layer.options.stopbackward), default=-1)
+        self.images, self.mini_batches = 0, 0  # of this iteration so far, this process's share
         # Darknet's back-propagation overwrites some layers' deltas: what later readers of such a layer had added is lost
         self.overwritten: dict[int, int] = {}
         for layer in network.layers:
             if layer.overwrites is not None and not exact:
                 self.overwritten.setdefault(layer.source_indices[layer.overwrites], layer.index)
         network.train()
+        size, rank = self.world.size, self.world.rank
+        self.mode = Mode(exact, size, rank, synchronised and size > 1)
         for module in network.modules():
             if isinstance(module, Layer):
-                module.exact = exact
-        self.optimizer = self._optimizer()
+                module.mode = self.mode
+        self.frozen = max((layer.index for layer in network.layers if layer.options.stopbackward == 1), default=-1)
+        self.stopped = self._stopped()
+        if self.net.try_fix_nan:
+            repair_convolutions(network)
+        self.optimizer = Updates(network, self._trained())
         self._forward = torch.compile(self._raws) if compiled else self._raws
+
+    def _stopped(self) -> frozenset[int]:
+        """The layers through which no gradient passes in the next iteration."""
+        return frozenset(
+            layer.index
+            for layer in self.network.layers
+            if layer.options.onlyforward or layer.index == self.frozen or layer.options.stopbackward > max(self.iteration, 1)
+        )
 
     def _trained(self) -> Iterator[tuple[Layer, str, nn.Parameter]]:
         seen: set[int] = set()
@@ -88,26 +115,6 @@ class Trainer:
             for given in untrained(section, options):
                 cfg.warn(section, given, "this part of training is not built; training goes on without it")
 
-    def _first_update(self, layer: Layer) -> float:
-        """The number of the first update that changes a layer, counted from 1 (Darknet: network_kernels.cu:update_network_gpu)."""
-        later = self.network.layers[layer.index :]
-        if any(one.options.train_only_bn for one in later):
-            return math.inf  # only the rolling statistics move
-        return max(layer.options.burnin_update * self.net.burn_in, layer.options.dont_update + 1)
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        groups: dict[tuple[float, bool, float], list[Tensor]] = {}
-        for layer, name, parameter in self._trained():
-            key = (layer.options.learning_rate, name in DECAYED, self._first_update(layer))
-            groups.setdefault(key, []).append(parameter)
-        settings = [
-            {"params": parameters, "scale": scale, "weight_decay": self.net.decay if decayed else 0.0, "first_update": first}
-            for (scale, decayed, first), parameters in groups.items()
-        ]
-        if self.net.adam:
-            return torch.optim.Adam(settings, lr=0.0, betas=(self.net.B1, self.net.B2), eps=self.net.eps)
-        return torch.optim.SGD(settings, lr=0.0, momentum=self.net.momentum)
-
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """The input of every loss layer, by the layer's number; gradients stop at layers that the cfg freezes."""
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -121,52 +128,79 @@ class Trainer:
     def _read(self, reader: Layer, source: int, output: Tensor) -> Tensor:
         if source < 0:
             return output
-        layer = self.network.layers[source]
-        stopped = source == self.frozen or layer.options.onlyforward or reader.index > self.overwritten.get(source, reader.index)
+        stopped = source in self.stopped or reader.index > self.overwritten.get(source, reader.index)
         return output.detach() if stopped else output
 
     def accumulate(self, images: Tensor, truths: Tensor) -> Step:
-        """A mini-batch: its gradients are added to those of the ones before."""
-        self.seen += len(images) // self.net.time_steps
+        """A mini-batch: its gradients are added to those of the ones before. With several processes each has one of its own at a time."""
+        count = len(images) // self.net.time_steps
+        seen = self.seen + count * (self.world.rank + 1)
+        self.seen += count * self.world.size
+        if not self.mini_batches:
+            self._begin()
+        self.mini_batches += 1
+        self.images += len(images)
         height, width = (images.shape[2], images.shape[3]) if images.ndim == 4 else (0, 0)
-        context = Context((width, height), self.seen)
+        context = Context((width, height), seen)
         with torch.enable_grad():
             raws = self.forward(images)
-            losses = {layer.index: LOSSES[layer.kind](layer, raws[layer.index], truths, context) for layer in self.loss_layers}
+            losses = {layer.index: self.losses[layer.kind](layer, raws[layer.index], truths, context) for layer in self.loss_layers}
             total = torch.stack([inject(raws[index], loss.delta) for index, loss in losses.items()]).sum()
             if total.requires_grad:
                 self.scaler.scale(total).backward()
         cost = float(torch.stack([loss.cost for loss in losses.values()]).mean())
         return Step(cost, losses, {index: raw.detach() for index, raw in raws.items()})
 
+    def _begin(self) -> None:
+        """An iteration begins: what it adds to is the first process's, the others begin with nothing."""
+        self.mode.progress = self.iteration / max(self.net.max_batches, 1)
+        if not self.world.first:
+            for rolling in self._rolling():
+                rolling.zero_()
+
+    def _add_up(self) -> None:
+        """From here on every process has the gradients and the rolling statistics of all of them."""
+        gradients: list[Tensor] = []
+        for parameter in self.optimizer.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        self.world.add_up([*gradients, *self._rolling()])
+
+    def _rolling(self) -> list[Tensor]:
+        """The rolling statistics of batch norm."""
+        return [one.tensor for layer in self.network.layers for one in layer.stored() if not isinstance(one.tensor, nn.Parameter)]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def number(self) -> int:
+        """Of the update that comes next, as Darknet counts by the images seen."""
+        if self.mode.exact:
+            return self.iteration + 1
+        images = self.images * self.world.size // self.net.time_steps or self.mini_batch * self.net.subdivisions
+        return self.seen // images
+
     @property
     def rate(self) -> float:
         """The learning rate of the update that comes next."""
-        return learning_rate(self.net, self.seen // (self.mini_batch * self.net.subdivisions))
+        return learning_rate(self.net, self.number)
 
     def update(self) -> float:
         """Changes the weights by the accumulated gradients; returns the rate."""
-        rate = self.rate
-        number = self.seen // (self.mini_batch * self.net.subdivisions)
-        waiting: list[tuple[Tensor, Tensor | None]] = []
-        self.scaler.unscale_(self.optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-            if number < group["first_update"]:  # Darknet leaves the gradients of these where they are; they add up until then
-                for parameter in group["params"]:
-                    waiting.append((parameter, parameter.grad if math.isfinite(group["first_update"]) else None))
-                    parameter.grad = None
-                continue
-            for parameter in group["params"]:
-                if parameter.grad is None:  # nothing reached it; decay and momentum act all the same
-                    parameter.grad = torch.zeros_like(parameter)
-                elif not self.net.adam:
-                    parameter.grad /= self.batch
-        self.scaler.step(self.optimizer)
+        optimizer = self.optimizer
+        if self.world.size > 1:
+            self._add_up()
+        optimizer.rate, optimizer.number = self.rate, self.number
+        optimizer.batch = (self.images * self.world.size or self.batch) * sequence(self.net, optimizer.number)
+        self.scaler.unscale_(optimizer)
+        self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad()
-        for parameter, gradient in waiting:
-            parameter.grad = gradient
+        optimizer.zero_grad()
+        self.images = self.mini_batches = 0
         self.iteration += 1
+        self.stopped = self._stopped()
         self.network.seen = self.seen
-        return rate
+        return optimizer.rate

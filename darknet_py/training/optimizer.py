@@ -1,0 +1,106 @@
+"""How gradients change weights: Darknet's SGD and Adam (convolutional_layer.c, blas_kernels.cu:adam_update_gpu)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers import Layer
+from darknet_py.layers.convolutional import Convolutional
+from darknet_py.network import Network
+from darknet_py.training.repair import finite
+
+DECAYED = ("weights",)  # SGD leaves biases and scales alone, Adam does not
+
+
+class Updates(torch.optim.Optimizer):
+    """The weights' updates, in the buffers that Darknet calls weight_updates: gradients are added to them, an update uses them, and what
+    momentum leaves of them waits for the next gradients.
+
+        SGD:  u += gradient + decay*batch*weights;  weights -= rate/batch * u;  u *= momentum
+        Adam: g = gradient + decay*batch*weights;  m, v: their means;  weights -= rate * m/(1-B1^t) / (sqrt(v/(1-B2^t)) + eps)
+
+    A group's `first_update` is the number of the first update that changes it; until then its gradients add up.
+    """
+
+    def __init__(self, network: Network, trained: Iterable[tuple[Layer, str, torch.nn.Parameter]]) -> None:
+        self.net = network.net
+        groups: dict[tuple[Any, ...], list[Tensor]] = {}
+        for layer, name, parameter in trained:
+            options, is_weight = layer.options, name in DECAYED
+            convolution = is_weight and isinstance(layer, Convolutional)
+            key = (
+                options.learning_rate,
+                is_weight or bool(self.net.adam),
+                first_update(network, layer),
+                (options.clip or self.net.clip) if convolution else 0.0,
+                convolution and bool(options.grad_centr) and layer.scales is not None,
+            )
+            groups.setdefault(key, []).append(parameter)
+        names = ("scale", "decayed", "first_update", "clip", "centred")
+        super().__init__([{"params": parameters, **dict(zip(names, key, strict=True))} for key, parameters in groups.items()], {})
+        buffers = ("updates", "m", "v") if self.net.adam else ("updates",)
+        for one in self.parameters():
+            self.state[one] = {name: torch.zeros_like(one) for name in buffers}
+        self.rate, self.number, self.batch = 0.0, 0, 1
+
+    def parameters(self) -> Iterator[Tensor]:
+        for group in self.param_groups:
+            yield from group["params"]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Uses the gradients, at `rate`, as update `number` (counted from 1) of `batch` pictures."""
+        for group in self.param_groups:
+            parameters = group["params"]
+            updates = self._buffers(parameters, "updates")
+            for parameter, update in zip(parameters, updates, strict=True):
+                if parameter.grad is not None:
+                    update.add_(parameter.grad)
+            if self.net.try_fix_nan:
+                for update, parameter in zip(updates, parameters, strict=True):
+                    update.nan_to_num_(0.0, 0.0, 0.0)
+                    parameter.copy_(finite(parameter))
+            if group["first_update"] == math.inf:
+                torch._foreach_zero_(updates)
+            elif self.number >= group["first_update"]:
+                self._change(group, parameters, updates)
+
+    def _change(self, group: dict[str, Any], parameters: list[Tensor], updates: list[Tensor]) -> None:
+        net, rate = self.net, self.rate * group["scale"]
+        if group["centred"]:
+            torch._foreach_sub_(updates, [update.mean((1, 2, 3), keepdim=True) for update in updates])
+        if group["decayed"]:
+            torch._foreach_add_(updates, parameters, alpha=net.decay * self.batch)
+        if net.adam:
+            self._adam(rate, parameters, updates)
+        else:
+            torch._foreach_add_(parameters, updates, alpha=-rate / self.batch)
+            torch._foreach_mul_(updates, net.momentum)
+        if group["clip"]:
+            torch._foreach_clamp_min_(parameters, -group["clip"])
+            torch._foreach_clamp_max_(parameters, group["clip"])
+
+    def _adam(self, rate: float, parameters: list[Tensor], updates: list[Tensor]) -> None:
+        net, means, squares = self.net, self._buffers(parameters, "m"), self._buffers(parameters, "v")
+        torch._foreach_lerp_(means, updates, 1 - net.B1)
+        torch._foreach_mul_(squares, net.B2)
+        torch._foreach_addcmul_(squares, updates, updates, 1 - net.B2)
+        divisor = torch._foreach_sqrt(torch._foreach_div(squares, 1 - net.B2**self.number))
+        torch._foreach_add_(divisor, net.eps)
+        torch._foreach_addcdiv_(parameters, means, divisor, -rate / (1 - net.B1**self.number))
+        torch._foreach_zero_(updates)
+
+    def _buffers(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        return [self.state[parameter][name] for parameter in parameters]
+
+
+def first_update(network: Network, layer: Layer) -> float:
+    """The number of the first update that changes a layer, counted from 1 (network_kernels.cu:update_network_gpu)."""
+    if any(one.options.train_only_bn for one in network.layers[layer.index :]):
+        return math.inf  # only the rolling statistics move
+    return max(layer.options.burnin_update * network.net.burn_in, layer.options.dont_update + 1)

@@ -1,0 +1,172 @@
+"""How gradients change weights beside plain SGD (which the kit's cases show): Adam, limits, freezing, dropout, what keeps a run alive."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from darknet_py.cfg import parse_text
+from darknet_py.errors import CfgError
+from darknet_py.layers.net import NetOptions
+from darknet_py.network import Network
+from darknet_py.training.schedule import sequence
+from darknet_py.training.sizes import mini_batch_of
+from darknet_py.training.step import Trainer
+
+LAYERS = """
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+pad=1
+activation=leaky
+{first}
+
+[convolutional]
+filters=3
+size=3
+stride=2
+pad=1
+activation=linear
+{second}
+
+[avgpool]
+
+[softmax]
+"""
+
+
+def make(net: str = "", first: str = "", second: str = "", layers: str = LAYERS) -> Trainer:
+    decay = "" if "decay" in net else "decay=0.01"
+    text = f"[net]\nwidth=8\nheight=8\nchannels=2\nbatch=4\nlearning_rate=0.1\nmax_batches=100\n{decay}\n{net}\n"
+    return Trainer(Network(parse_text(text + layers.format(first=first, second=second))).initialise(3))
+
+
+def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(4, 2, 8, 8, generator=generator), torch.eye(3)[torch.randint(3, (4,), generator=generator)]
+
+
+def weights(trainer: Trainer, layer: int = 0, name: str = "weights") -> torch.Tensor:
+    return {one.name: one.tensor for one in trainer.network.layers[layer].stored()}[name].detach().clone()
+
+
+def test_adam_is_darknets() -> None:
+    """blas_kernels.cu:adam_update_gpu, written out: gradients are sums over the batch, all parameters decay, t counts updates."""
+    trainer = make("adam=1\nB1=0.8\nB2=0.95\neps=0.001")
+    names = ("weights", "biases", "scales")
+    mine = {name: weights(trainer, 0, name).double().numpy() for name in names}
+    m, v = ({name: np.zeros_like(mine[name]) for name in names} for _ in range(2))
+    for t in range(1, 5):
+        trainer.accumulate(*batch(t))
+        for name in names:
+            gradient = getattr(trainer.network.layers[0], name).grad
+            d = -gradient.double().numpy() - 0.01 * 4 * mine[name]
+            m[name] = 0.8 * m[name] + 0.2 * d
+            v[name] = 0.95 * v[name] + 0.05 * d * d
+            mine[name] = mine[name] + 0.1 * (m[name] / (1 - 0.8**t)) / (np.sqrt(v[name] / (1 - 0.95**t)) + 0.001)
+        trainer.update()
+        for name in names:
+            assert weights(trainer, 0, name).numpy() == pytest.approx(mine[name], abs=2e-5)
+
+
+def test_clip_limits_the_weights_of_convolutions() -> None:
+    trainer = make(first="clip=0.05")
+    before = weights(trainer, 1)
+    trainer.accumulate(*batch())
+    trainer.update()
+    assert weights(trainer).abs().max() == pytest.approx(0.05)
+    assert weights(trainer, 1).abs().max() > 0.05
+    assert not torch.equal(weights(trainer, 1), before)
+    everywhere = make("clip=0.02")
+    everywhere.accumulate(*batch())
+    everywhere.update()
+    assert max(float(weights(everywhere, layer).abs().max()) for layer in (0, 1)) == pytest.approx(0.02)
+
+
+def test_grad_centr_takes_the_mean_of_each_filters_gradient_away() -> None:
+    trainer = make("decay=0", first="grad_centr=1", second="grad_centr=1")
+    before = weights(trainer), weights(trainer, 1)
+    trainer.accumulate(*batch())
+    trainer.update()
+    changes = [(weights(trainer, layer) - before[layer]).mean((1, 2, 3)).abs().max() for layer in (0, 1)]
+    assert changes[0] < 1e-8
+    assert changes[1] > 1e-5, "the second has no batch norm"
+
+
+def test_stopbackward_n_freezes_until_iteration_n() -> None:
+    """network_kernels.cu:backward_network_gpu; decay goes on."""
+    trainer = make("decay=0\nmomentum=0", first="stopbackward=3")
+    changed = []
+    for number in range(5):
+        before = weights(trainer)
+        trainer.accumulate(*batch(number))
+        trainer.update()
+        changed.append(not torch.equal(weights(trainer), before))
+    assert changed == [False, False, False, True, True]
+
+
+def test_dropout_zeroes_values_in_training_and_keeps_their_sum() -> None:
+    text = "[net]\nwidth=40\nheight=40\nchannels=3\n[dropout]\nprobability=0.25\n"
+    network = Network(parse_text(text))
+    images = torch.ones(8, 3, 40, 40, requires_grad=True)
+    assert torch.equal(network.eval()(images)[0], images)
+    with torch.enable_grad():
+        dropped = network.train()(images)[0]
+        dropped.sum().backward()
+    assert torch.unique(dropped).tolist() == pytest.approx([0, 1 / 0.75])
+    assert (dropped == 0).float().mean() == pytest.approx(0.25, abs=0.02)
+    assert images.grad is not None
+    assert torch.equal(images.grad, dropped.detach())
+
+
+def test_dropblock_zeroes_a_square_of_a_channel() -> None:
+    """dropout_layer_kernels.cu: one block of a channel at most, more likely and larger until 0.85 of max_batches."""
+    text = "[net]\nwidth=20\nheight=16\nchannels=400\n[dropout]\nprobability=0.3\ndropblock=1\ndropblock_size_abs=5\n"
+    network = Network(parse_text(text)).train()
+    images = torch.ones(2, 400, 16, 20)
+    network.layers[0].mode.progress = 0.9
+    result = network(images)[0]
+    holes = (result == 0).sum((2, 3))
+    assert sorted(torch.unique(holes).tolist()) == [0, 25]
+    expected = 1 - (1 - 0.3 / 25) ** (16 * 20)  # that one pixel at least of a channel begins a block
+    assert (holes == 25).float().mean() == pytest.approx(expected, abs=0.05)
+    rows = (result == 0).any(3).sum(2)
+    assert torch.equal(rows[holes > 0], torch.full_like(rows[holes > 0], 5))
+    for picture in result:
+        assert float(picture.max()) == pytest.approx(1 / (1 - float((picture == 0).float().mean())), rel=1e-5)
+    network.layers[0].mode.progress = 0.0
+    assert torch.equal(network(images)[0], images)
+    with pytest.raises(CfgError, match="less than 1"):
+        Network(parse_text(text.replace("0.3", "1")))
+
+
+def test_try_fix_nan_keeps_a_run_alive() -> None:
+    for fixes in (0, 1):
+        trainer = make(f"try_fix_nan={fixes}")
+        with torch.no_grad():
+            trainer.network.layers[0].weights[0, 0, 0, 0] = torch.nan
+        for number in range(3):
+            trainer.accumulate(*batch(number))
+            trainer.update()
+        finite = all(bool(one.tensor.isfinite().all()) for layer in trainer.network.layers for one in layer.stored())
+        assert finite == bool(fixes)
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    # 4 pictures at 608x608 (416 * 1.4 up to the next multiple of 32, and 32 more), as detector.c reckons
+    [((608, 608), 4), ((448, 448), 5), ((320, 320), 11), ((576, 448), 5)],
+)
+def test_dynamic_minibatch_fills_the_memory_of_the_largest_size(size: tuple[int, int], count: int) -> None:
+    net = NetOptions(width=416, height=416, batch=64, subdivisions=16, dynamic_minibatch=1)
+    assert mini_batch_of(net, 1.0, size) == count
+    assert mini_batch_of(net, 0.0, size) == 4
+
+
+def test_sequences_grow_with_seq_scales() -> None:
+    net = NetOptions(batch=64, subdivisions=8, sequential_subdivisions=8, track=1, steps=(100, 200), seq_scales=(0.5, 0.5))
+    assert [sequence(net, iteration) for iteration in (1, 99, 100, 200, 300)] == [1, 1, 2, 4, 4]
+    assert sequence(NetOptions(batch=8, subdivisions=8, sequential_subdivisions=2), 5) == 4
+    assert sequence(NetOptions(batch=8, subdivisions=8), 5) == 1

@@ -1,0 +1,196 @@
+"""Several processes train as one: the same gradients, weights and rolling statistics, whoever works through which mini-batch."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+
+from darknet_py import DarknetError, load
+from darknet_py.cfg import parse_text
+from darknet_py.network import Network
+from darknet_py.shapes import write_dataset
+from darknet_py.training.step import Trainer
+from darknet_py.training.world import joined
+
+if not torch.distributed.is_available():
+    pytest.skip("this torch has no torch.distributed", allow_module_level=True)
+
+NET = "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=8\nsubdivisions={}\nlearning_rate=0.01\nmomentum=0.9\ndecay=0.001\nmax_batches=5\n"
+LAYERS = """
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+stride=2
+pad=1
+activation=leaky
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=4
+pad=1
+activation=mish
+
+[convolutional]
+filters=14
+size=1
+activation=linear
+
+[yolo]
+mask=0,1
+anchors=6,6, 14,14
+num=2
+classes=2
+max=4
+ignore_thresh=.6
+"""
+SAME = 2e-6  # of the largest value of a tensor: float32 sums in another order
+
+
+def make(subdivisions: int) -> Network:
+    return Network(parse_text(NET.format(subdivisions) + LAYERS)).initialise(1)
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    truths = torch.zeros(8, 4, 6)
+    truths[:, :2, :4] = torch.rand(8, 2, 4, generator=generator) * 0.4 + 0.3
+    truths[:, 1, 4] = 1
+    return torch.rand(8, 3, 32, 32, generator=generator), truths
+
+
+def iterate(trainer: Trainer, iterations: int = 3) -> dict[str, torch.Tensor]:
+    """The weights after this many iterations; every mini-batch goes to the process whose turn it is."""
+    parts = [part.chunk(trainer.net.subdivisions) for part in pictures()]
+    for _ in range(iterations):
+        for images, truths in list(zip(*parts, strict=True))[trainer.world.rank :: trainer.world.size]:
+            trainer.accumulate(images, truths)
+        trainer.update()
+    return {f"{layer.index}.{one.name}": one.tensor.detach() for layer in trainer.network.layers for one in layer.stored()}
+
+
+def one_of_two(rank: int, port: int, out: str, subdivisions: int, synchronised: bool, exact: bool) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with joined("cpu") as (world, _):
+        trainer = Trainer(make(subdivisions), world=world, synchronised=synchronised, exact=exact)
+        torch.save(iterate(trainer), f"{out}.{rank}")
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def together(out: Path, subdivisions: int, *, synchronised: bool, exact: bool) -> list[dict[str, torch.Tensor]]:
+    multiprocessing.spawn(one_of_two, (free_port(), str(out), subdivisions, synchronised, exact), nprocs=2)  # type: ignore[no-untyped-call]
+    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(2)]
+
+
+def worst(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
+    return max(float((ours[key] - theirs[key]).abs().max() / theirs[key].abs().max()) for key in theirs)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_two_processes_change_the_weights_as_one_does(tmp_path: Path, exact: bool) -> None:
+    first, second = together(tmp_path / "two", 4, synchronised=False, exact=exact)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert worst(first, iterate(Trainer(make(4), exact=exact))) < SAME
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_with_synchronised_batch_norm_two_mini_batches_are_one(tmp_path: Path, exact: bool) -> None:
+    first, second = together(tmp_path / "two", 2, synchronised=True, exact=exact)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    alone = iterate(Trainer(make(1), exact=exact))
+    assert worst(first, alone) < 10 * SAME
+    assert worst(iterate(Trainer(make(2), exact=exact)), alone) > 1e-3, "batch norm makes a difference here"
+
+
+# The command ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("shapes"), train=12, valid=4)
+
+
+def write_cfg(folder: Path, batch: int = 8, iterations: int = 4) -> Path:
+    text = (NET + LAYERS).format(2).replace("batch=8", f"batch={batch}").replace("max_batches=5", f"max_batches={iterations}")
+    path = folder / "tiny.cfg"
+    path.write_text(text.replace("filters=14", "filters=22").replace("classes=2", "classes=6"))
+    return path
+
+
+def torchrun(processes: int, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*command, "-m", "darknet_py.train", *arguments], text=True, env=environment, **pipes)
+
+
+def test_torchrun_trains_as_one_process(data: Path, tmp_path: Path) -> None:
+    from darknet_py.train import main
+
+    cfg = write_cfg(tmp_path)
+    arguments = [str(data), str(cfg), "--workers", "0", "--device", "cpu"]
+    process = torchrun(2, *arguments, "--out", str(tmp_path / "two"), "--map", "--map-every", "2")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert output.count("4 iterations") == 2, "one process speaks"
+    assert main([*arguments, "--out", str(tmp_path / "one")]) == 0
+    ours, theirs = (load(cfg, tmp_path / name / "tiny_final.weights") for name in ("two", "one"))
+    assert ours.seen == theirs.seen == 32
+    pairs = [
+        pair
+        for one, other in zip(ours.layers, theirs.layers, strict=True)
+        for pair in zip(one.stored(), other.stored(), strict=True)
+    ]
+    assert max(float((one.tensor - other.tensor).abs().max() / other.tensor.abs().max()) for one, other in pairs) < SAME
+    losses = [[float(row["loss"]) for row in csv.DictReader((tmp_path / name / "metrics.csv").open())] for name in ("two", "one")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_signal_ends_all_processes_after_the_same_iteration_and_resume_goes_on(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, iterations=400)
+    arguments = [str(data), str(cfg), "--workers", "0", "--device", "cpu", "--out", str(tmp_path / "out")]
+    process = torchrun(2, *arguments)
+    rows = tmp_path / "out" / "metrics.csv"
+    deadline = time.monotonic() + 90
+    while not (rows.is_file() and len(rows.read_text().splitlines()) > 20) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=90)
+    iterations = len(rows.read_text().splitlines()) - 1
+    assert (tmp_path / "out" / "tiny_last.checkpoint").is_file()
+    assert load(cfg, tmp_path / "out" / "tiny_last.weights").seen == iterations * 8
+    process = torchrun(2, *arguments, "--resume", "--max-batches", str(iterations + 5))
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 0, errors
+    assert len(rows.read_text().splitlines()) - 1 == iterations + 5
+
+
+def test_what_cannot_be_dealt_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from darknet_py.train import deal_out
+    from darknet_py.training.world import World
+
+    network = make(2)
+    deal_out(network, World(0, 4))
+    assert network.net.subdivisions == 4
+    assert "subdivisions=4 in place of 2" in capsys.readouterr().out
+    with pytest.raises(DarknetError, match="batch=8 cannot be dealt out to 3 processes"):
+        deal_out(make(1), World(0, 3))
