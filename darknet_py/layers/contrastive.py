@@ -1,4 +1,4 @@
-"""[contrastive]: a loss on embeddings; in inference nothing, Darknet leaves zeros (Darknet: softmax_layer.c, contrastive part)."""
+"""[contrastive]: a loss on embeddings (losses/contrastive.py); in inference nothing, Darknet leaves zeros (Darknet: softmax_layer.c, contrastive part)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,27 @@ class Contrastive(Layer, kinds=("contrastive",)):
         temperature: float = option(1.0, "cosine similarities are divided by it", use="training")
         cls_normalizer: float = option(1.0, "multiplies the gradient", use="training")
         max_delta: float = option(FLT_MAX, "limits the gradient", use="training")
-        contrastive_neg_max: int = option(3, "so many negatives for each positive", use="untrained")
+        contrastive_neg_max: int = option(3, "an embedding is pushed from so many others at most", use="training")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.classes = options.classes
+        self.boxes: tuple[Any, ...] = ()  # the [yolo] layer, in a tuple, so that it is no submodule of this one
+        self.time_steps, self.truth_thresh = place.net.time_steps, place.net.label_smooth_eps
         if options.yolo_layer:
             index = place.layer("yolo_layer", options.yolo_layer)
-            if place.earlier[index].kind != "yolo":
-                place.fail("yolo_layer", f"layer {index} is a [{place.earlier[index].kind}], not a [yolo]")
-            self.classes = place.earlier[index].options.classes
+            yolo: Any = place.earlier[index]
+            if yolo.kind != "yolo":
+                place.fail("yolo_layer", f"layer {index} is a [{yolo.kind}], not a [yolo]")
+            self.classes, self.boxes = yolo.options.classes, (yolo,)
+            if (place.input.h, place.input.w) != (yolo.shape.h, yolo.shape.w) or place.input.c % len(yolo.anchors):
+                size = f"{yolo.shape.w} x {yolo.shape.h}, and as many channels for each of its {len(yolo.anchors)} anchors"
+                place.fail("yolo_layer", f"layer {index} needs embeddings of {size}; these are {place.input}")
         self.shape = Shape.flat(place.input.count)
+
+    @property
+    def yolo(self) -> Any:
+        return self.boxes[0] if self.boxes else None
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x).flatten(1)

@@ -31,6 +31,7 @@ class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
+        self.read_map(place, options.map)
         self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False)
         everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
         self.register_buffer("all_anchors", everyone, persistent=False)

@@ -8,7 +8,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from darknet_py.cfg import shortened
 from darknet_py.layers.layer import Layer, LayerOptions, Place
+from darknet_py.names import read_lines
 from darknet_py.options import option
 
 FLT_MAX = 3.4028234663852886e38
@@ -40,6 +42,7 @@ class Head(Layer):
     nms_kind: str = "default"
     beta_nms: float = 0.6
     classes: int
+    class_map: Tensor | None  # (m,) the head's class for each of the labels', by the option `map`; training needs it
 
     def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
         """Boxes of the head's raw input.
@@ -51,6 +54,17 @@ class Head(Layer):
             class_map: (m,) int64, the tree classes to report, for heads with a tree.
         """
         raise NotImplementedError
+
+    def read_map(self, place: Place, name: str) -> None:
+        """The file that the option `map` names: a class of the head per line, for the labels' classes in their order."""
+        self.register_buffer("class_map", None, persistent=False)
+        if not name or (path := place.cfg.find_file(name)) is None:
+            return
+        lines = read_lines(path, "map of classes")
+        wrong = next((line for line in lines if not line.isdigit() or int(line) >= self.classes), None)
+        if wrong is not None:
+            place.fail("map", f"{path}: '{shortened(wrong)}' is none of the classes 0 to {self.classes - 1}")
+        self.class_map = torch.tensor([int(line) for line in lines])
 
     def set_input(self, place: Place, channels: int, key: str, needed: str) -> None:
         """Checks the channels that the head reads; the message says which `filters` to write."""

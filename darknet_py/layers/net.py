@@ -21,7 +21,7 @@ class NetOptions:
     batch: int = option(1, "pictures of one update of the weights", least=1, most=LARGEST_INT, use="training")
     subdivisions: int = option(1, "parts that a batch is worked through in", least=1, use="training")
     time_steps: int = option(1, "steps in time of recurrent networks", least=1, use="training")
-    sequential_subdivisions: int | None = option(None, "parts of a sequence at the start; default: subdivisions", use="untrained")
+    sequential_subdivisions: int | None = option(None, "parts of a sequence at the start; default: subdivisions", use="training")
     max_batches: int = option(0, "updates in all", use="training")
     learning_rate: float = option(0.001, "step of an update", use="training")
     learning_rate_min: float = option(0.00001, "lowest rate of sgdr", use="training")
@@ -34,7 +34,7 @@ class NetOptions:
     scale: float = option(1.0, "of step: multiplies the rate", use="training")
     steps: tuple[int, ...] = option((), "of steps: when the rate changes, updates", use="training")
     scales: tuple[float, ...] = option((), "of steps: what multiplies the rate then", use="training")
-    seq_scales: tuple[float, ...] = option((), "of steps: what multiplies the sequence's length then", use="untrained")
+    seq_scales: tuple[float, ...] = option((), "of steps: what multiplies the sequence's length then", use="training")
     gamma: float = option(1.0, "of exp and sigmoid", use="training")
     sgdr_cycle: int | None = option(None, "updates of the first cycle of sgdr; default: max_batches", use="training")
     sgdr_mult: int = option(2, "each cycle of sgdr is so many times longer", use="training")
@@ -69,9 +69,13 @@ class NetOptions:
     unsupervised: int = option(0, "1: classes are not known", use="training")
     attention: int = option(0, "1: shows what the gradient attends to", use="untrained")
     adversarial_lr: float = option(0.0, "strength of adversarial pictures", use="untrained")
-    badlabels_rejection_percentage: float = option(0.0, "labels with the largest loss are left out: percent", use="untrained")
-    num_sigmas_reject_badlabels: float = option(0.0, "labels are left out beyond this many standard deviations", use="untrained")
-    equidistant_point: int = option(0, "update from which all heads weigh alike", use="untrained")
+    badlabels_rejection_percentage: float = option(
+        0.0, "in the last quarter, so many of the largest deltas are left out: percent", use="training"
+    )
+    num_sigmas_reject_badlabels: float = option(
+        0.0, "in the last quarter, deltas beyond this many deviations are left out", use="training"
+    )
+    equidistant_point: int = option(0, "from this update on, small deltas are left out, more and more", use="training")
     weights_reject_freq: int = option(0, "filters that resemble others start anew, every so many updates", use="untrained")
     clip: float = option(0.0, "the clip of all layers (pjreddie)", use="training")
     try_fix_nan: int = option(0, "1: what is not finite is set to other numbers, and training goes on", use="training")

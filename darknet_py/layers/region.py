@@ -51,6 +51,7 @@ class Region(Head, kinds=("region",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.classes = options.classes
+        self.read_map(place, options.map)
         self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, ()), persistent=False)
         needed = f"{options.num} anchors x ({options.classes}+{options.coords}+1)"
         self.set_input(place, options.num * (options.classes + options.coords + 1), "classes", needed)

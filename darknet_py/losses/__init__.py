@@ -5,11 +5,13 @@
 Darknet defines deltas rather than losses, and some are the gradient of no loss. `inject` hands them to autograd as they are.
 """
 
-from darknet_py.losses.classifier import contrastive_loss, cost_loss, softmax_loss
+from darknet_py.losses.classifier import cost_loss, softmax_loss
+from darknet_py.losses.contrastive import contrastive_loss
 from darknet_py.losses.detection import detection_loss
 from darknet_py.losses.gaussian_yolo import gaussian_yolo_loss
 from darknet_py.losses.loss import Context, Loss, LossFunction, inject
 from darknet_py.losses.region import region_loss
+from darknet_py.losses.rejection import Rejection
 from darknet_py.losses.yolo import yolo_loss
 
 LOSSES: dict[str, LossFunction] = {
@@ -22,4 +24,4 @@ LOSSES: dict[str, LossFunction] = {
     "contrastive": contrastive_loss,
 }
 
-__all__ = ["LOSSES", "Context", "Loss", "LossFunction", "inject"]
+__all__ = ["LOSSES", "Context", "Loss", "LossFunction", "Rejection", "inject"]

@@ -23,13 +23,19 @@ class Truths(NamedTuple):
     valid: Tensor
 
 
-def read_truths(truths: Tensor, classes: int) -> Truths:
-    """Darknet's rows (n, max, 6) of x, y, w, h, class, track; a list ends at the first x of 0, and unknown classes are passed over."""
+def read_truths(truths: Tensor, classes: int, class_map: Tensor | None = None) -> Truths:
+    """Darknet's rows (n, max, 6) of x, y, w, h, class, track; a list ends at the first x of 0, and unknown classes are passed over.
+
+    class_map: (m,), the head's class for each of the labels' (`map`).
+    """
     listed = (truths[..., 0] != 0).cumprod(1).bool()
     longest = int(listed.sum(1).max()) if listed.numel() else 0
     truths, listed = truths[:, :longest], listed[:, :longest]
     labels = truths[..., 4].long()
     known = (labels < classes) & (labels >= 0)
+    if class_map is not None:
+        known &= labels < len(class_map)
+        labels = class_map[labels.clamp(0, len(class_map) - 1)]
     return Truths(truths[..., :4], labels, listed & known)
 
 

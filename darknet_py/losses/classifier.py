@@ -1,4 +1,4 @@
-"""The losses of [softmax], [cost] and [contrastive] (Darknet: softmax_layer.c, cost_layer.c)."""
+"""The losses of [softmax] and [cost] (Darknet: softmax_layer.c, cost_layer.c)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DarknetError
 from darknet_py.losses.loss import Context, Loss, full
 
 MASKED = -1234.0  # a truth that says nothing
@@ -45,7 +44,3 @@ def cost_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss
         if options.thresh:
             delta = torch.where(delta.abs() < options.thresh / values.shape[1], 0.0, delta)
         return Loss((options.scale * delta).view_as(raw), cost)
-
-
-def contrastive_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
-    raise DarknetError(f"layer {layer.index}: training with [contrastive] is not built")

@@ -15,10 +15,12 @@ class Context:
     """What a loss knows beside its layer, input and truths.
 
     size: (width, height) of the network's input, pixels. seen: images shown to the network so far, this mini-batch included.
+    reject: deltas of a yolo head, and how many a box has → the same, less those that are to be left out.
     """
 
     size: tuple[int, int]
     seen: int = 0
+    reject: Callable[[Tensor, int], Tensor] = lambda delta, entries: delta
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class RegionLoss:
         self.shape = (raw.shape[0], raw.shape[2], raw.shape[3], count)
         self.out = layer.forward(full(raw)).flatten(1).unflatten(1, (-1, 5 + self.options.classes)).flatten(0, 1)
         self.delta = torch.zeros_like(self.out)
-        self.truths = read_truths(truths, self.options.classes)
+        self.truths = read_truths(truths, self.options.classes, self.layer.class_map)
         index = torch.arange(len(self.out), device=raw.device)
         self.anchor = index % count
         self.column = index // count % self.grid[0]

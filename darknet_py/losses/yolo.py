@@ -26,6 +26,7 @@ class YoloLoss:
 
     def __init__(self, layer: Any, raw: Tensor, truths: Tensor, context: Context) -> None:
         self.layer, self.options = layer, layer.options
+        self.reject = context.reject
         self.size = torch.tensor(context.size, device=raw.device)
         self.device = raw.device
         self.grid = (raw.shape[3], raw.shape[2])
@@ -45,7 +46,7 @@ class YoloLoss:
         self.image = index // (anchors * self.grid[0] * self.grid[1])
 
     def read(self, truths: Tensor) -> Truths:
-        return read_truths(truths, self.options.classes)
+        return read_truths(truths, self.options.classes, self.layer.class_map)
 
     # the numbers of a box, in the head's own form
 
@@ -201,6 +202,7 @@ class YoloLoss:
         overlaps, giou = self.foreground()
         if self.averages():
             self.average()
+        self.delta = self.reject(self.delta, self.delta.shape[1])
         delta = self.delta.view(*self.shape, -1).permute(0, 1, 4, 2, 3).flatten(1, 2)
         count = len(overlaps)
         details = {"count": float(count), "iou": float(overlaps.sum()) / max(count, 1)}

@@ -11,6 +11,7 @@ import torch
 
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
+from darknet_py.losses import Rejection
 from darknet_py.training.ema import Ema
 from darknet_py.training.step import Trainer
 
@@ -32,6 +33,7 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, pr
         },
         "optimizer": trainer.optimizer.state_dict(),
         "ema": {name: value.cpu() for name, value in ema.values.items()},
+        "rejection": vars(trainer.rejection),
         "iteration": trainer.iteration,
         "seen": trainer.seen,
         "random": torch.get_rng_state(),
@@ -75,6 +77,7 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema) ->
     trainer.optimizer.load_state_dict(content["optimizer"])
     device = trainer.device
     ema.values = {name: value.to(device) for name, value in content["ema"].items()}
+    trainer.rejection = Rejection(**content["rejection"])
     trainer.iteration, trainer.seen = content["iteration"], content["seen"]
     network.seen = trainer.seen
     torch.set_rng_state(content["random"])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer, Mode
-from darknet_py.losses import LOSSES, Context, Loss, LossFunction, inject
+from darknet_py.losses import LOSSES, Context, Loss, LossFunction, Rejection, inject
 from darknet_py.network import Network
 from darknet_py.options import untrained
 from darknet_py.training.optimizer import Updates
@@ -62,7 +62,7 @@ class Trainer:
         self.world = world or World()
         self.dtype = PRECISIONS[precision]
         self.scaler = torch.amp.GradScaler(enabled=precision == "fp16" and next(network.parameters()).is_cuda)
-        self._warn_of_what_is_not_built()
+        self._check_what_is_asked_for()
         self.loss_layers = [layer for layer in network.layers if layer.kind in losses]
         if not self.loss_layers:
             raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ([yolo], [softmax], [cost] …)")
@@ -70,6 +70,7 @@ class Trainer:
         self.batch = self.mini_batch * self.net.subdivisions * self.net.time_steps
         self.seen = network.seen
         self.iteration = self.seen // (self.mini_batch * self.net.subdivisions)
+        self.rejection = Rejection()
         self.images, self.mini_batches = 0, 0  # of this iteration so far, this process's share
         # Darknet's back-propagation overwrites some layers' deltas: what later readers of such a layer had added is lost
         self.overwritten: dict[int, int] = {}
@@ -109,8 +110,12 @@ class Trainer:
                     seen.add(id(tensor))
                     yield layer, one.name.rsplit(".", 1)[-1], tensor
 
-    def _warn_of_what_is_not_built(self) -> None:
+    def _check_what_is_asked_for(self) -> None:
         cfg = self.network.cfg
+        for head in self.network.head_layers():
+            if getattr(head.options, "map", "") and head.class_map is None:
+                section = cfg.sections[head.index + 1]
+                cfg.fail(section, section.get("map"), "there is no such file, here or beside the cfg; training needs it")
         for section, options in zip(cfg.sections, (self.net, *(layer.options for layer in self.network.layers)), strict=True):
             for given in untrained(section, options):
                 cfg.warn(section, given, "this part of training is not built; training goes on without it")
@@ -141,7 +146,7 @@ class Trainer:
         self.mini_batches += 1
         self.images += len(images)
         height, width = (images.shape[2], images.shape[3]) if images.ndim == 4 else (0, 0)
-        context = Context((width, height), seen)
+        context = Context((width, height), seen, self._reject)
         with torch.enable_grad():
             raws = self.forward(images)
             losses = {layer.index: self.losses[layer.kind](layer, raws[layer.index], truths, context) for layer in self.loss_layers}
@@ -150,6 +155,9 @@ class Trainer:
                 self.scaler.scale(total).backward()
         cost = float(torch.stack([loss.cost for loss in losses.values()]).mean())
         return Step(cost, losses, {index: raw.detach() for index, raw in raws.items()})
+
+    def _reject(self, delta: Tensor, entries: int) -> Tensor:
+        return self.rejection.apply(self.net, self.iteration, delta, entries)
 
     def _begin(self) -> None:
         """An iteration begins: what it adds to is the first process's, the others begin with nothing."""
