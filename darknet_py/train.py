@@ -26,12 +26,14 @@ from darknet_py.errors import DarknetError
 from darknet_py.layers import Head
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.layers.softmax import Softmax
+from darknet_py.losses import LOSSES, YOLO_LOSSES
 from darknet_py.names import read_data
 from darknet_py.network import Network
 from darknet_py.plots import draw_chart
 from darknet_py.results import fresh_folder, write_picture
 from darknet_py.shapes import write_dataset
 from darknet_py.training.loop import Plan, Progress, read_rows, train
+from darknet_py.training.schedule import sequence
 from darknet_py.training.sizes import mini_batch_of, network_size
 from darknet_py.training.step import PRECISIONS, Trainer
 from darknet_py.training.world import World, joined
@@ -67,6 +69,17 @@ def parser() -> argparse.ArgumentParser:
         "--channels-last", action=argparse.BooleanOptionalAction, default=True, help="layout of maps and weights (default: on)"
     )
     how.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
+    how.add_argument(
+        "--loss",
+        choices=tuple(YOLO_LOSSES),
+        default="darknet",
+        help="of [yolo] heads: as the cfg says (default), or grid: grid assigner, cross-entropy; giou: GIoU, objectness balanced over the "
+        "scales; focal: focal objectness, GIoU, weights of mixup",
+    )
+    how.add_argument(
+        "--mixup-beta", type=float, default=0.0, metavar="B", help="mixup=1 blends by Beta(B, B), e.g. 1.5 (default: half of each)"
+    )
+    how.add_argument("--freeze", type=int, default=0, metavar="N", help="the layers before this one are not trained")
     how.add_argument("--exact", action="store_true", help="true derivatives in place of Darknet's own where they differ")
     how.add_argument(
         "--sync-bn",
@@ -124,7 +137,14 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     if given.channels_last:
         network.channels_last()
     trainer = Trainer(
-        network, exact=given.exact, precision=given.precision, compiled=given.compile, world=world, synchronised=given.sync_bn
+        network,
+        exact=given.exact,
+        precision=given.precision,
+        compiled=given.compile,
+        world=world,
+        synchronised=given.sync_bn,
+        freeze=given.freeze,
+        losses=LOSSES | {"yolo": YOLO_LOSSES[given.loss]},
     )
     plan = make_plan(given, network, dataset)
     outputs = _Outputs(plan) if world.first else None
@@ -134,7 +154,9 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     print(f"{plan.name}: {amount}, weights in {plan.folder}", flush=True)
 
     def batches_from(progress: Progress) -> Callable[[int], Iterator[Batch]]:
-        return lambda mini_batch: make_batches(network, dataset, progress, mini_batch, given.workers, world)
+        return lambda mini_batch: make_batches(
+            network, dataset, progress, mini_batch, workers=given.workers, world=world, mixup_beta=given.mixup_beta
+        )
 
     progress = train(trainer, batches_from, plan, seed=given.seed, resume=given.resume)
     if outputs:
@@ -196,7 +218,14 @@ def _random(network: Network) -> float:
 
 
 def make_batches(
-    network: Network, dataset: Dataset, progress: Progress, mini_batch: int, workers: int, world: World | None = None
+    network: Network,
+    dataset: Dataset,
+    progress: Progress,
+    mini_batch: int,
+    *,
+    workers: int,
+    world: World | None = None,
+    mixup_beta: float = 0.0,
 ) -> Iterator[Batch]:
     """The mini-batches from a number on, counted from the start of training, each process's own; a resumed run has its seed from there."""
     world = world or World()
@@ -207,12 +236,17 @@ def make_batches(
         return network_size(net, random, first + number // net.subdivisions, first, seed)
 
     def count_of(number: int) -> int:
-        return mini_batch_of(net, random, size_of(number))
+        return mini_batch_of(net, random, size_of(number)) * net.time_steps
+
+    def sequence_of(number: int) -> int:
+        return number - number % net.subdivisions % sequence(net, first + number // net.subdivisions)
 
     place: dict[str, Any] = {"seed": seed, "start": mini_batch + world.rank, "step": world.size, "workers": workers}
     if network.heads:
         head: Head = network.head_layers()[-1]
-        return detection_batches(dataset, net, head.options, mini_batch=count_of, size=size_of, **place)
+        return detection_batches(
+            dataset, net, head.options, mini_batch=count_of, size=size_of, sequence=sequence_of, mixup_beta=mixup_beta, **place
+        )
     tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax)), None)
     return classifier_batches(dataset, net, mini_batch=count_of, classes=network.classes, tree=tree, **place)
 
@@ -271,7 +305,7 @@ class _Outputs:
 def show_batches(given: argparse.Namespace, network: Network, dataset: Dataset) -> int:
     folder = Path(given.out) if given.out else fresh_folder(Path("runs"), "batches")
     folder.mkdir(parents=True, exist_ok=True)
-    batches = make_batches(network, dataset, Progress(seed=given.seed), 0, given.workers)
+    batches = make_batches(network, dataset, Progress(seed=given.seed), 0, workers=given.workers, mixup_beta=given.mixup_beta)
     for number, batch in zip(range(given.show_batches), batches, strict=False):
         write_picture(folder / f"batch-{number + 1}.png", preview(batch, dataset.names))
     print(f"augmented batches in {folder}")

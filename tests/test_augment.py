@@ -29,6 +29,7 @@ from darknet_py.data.labels import DataWarning, make_truths
 from darknet_py.data.loader import (
     SECRET_NUM,
     Batch,
+    Wanted,
     _Detection,
     cell_truths,
     class_vector,
@@ -592,7 +593,7 @@ def test_a_batch_is_pictures_and_truths(dataset: Dataset, options: dict[str, int
         assert batch.images.shape == (5, 3, 48, 64)
         assert batch.images.dtype == batch.truths.dtype == torch.float32
         assert 0 <= batch.images.min() < batch.images.max() <= 1
-        assert batch.truths.shape == (5, 20, 6)
+        assert batch.truths.shape == (5, 20, 7 if options.get("mixup") else 6)
         assert set(batch.paths) <= set(dataset.images)
         there = batch.truths[..., 0] > 0
         assert (there == (batch.truths[..., 2] > 0)).all()
@@ -703,8 +704,6 @@ def test_where_no_picture_can_be_used_training_stops_with_a_sentence(dataset: Da
         ({"letter_box": 1, "mosaic": 1}, {}, "letter_box=1 and mosaic=1 do not go together"),
         ({}, {"resize": 0.0}, "resize=0"),
         ({"channels": 6}, {}, "channels=6"),
-        ({"contrastive": 1}, {}, "contrastive=1: batches of this kind are not built"),
-        ({"track": 1}, {}, "track=1"),
     ],
 )
 def test_what_cannot_be_trained_is_said_at_once(
@@ -806,8 +805,8 @@ def test_a_yolov1_head_gets_its_truths_by_cell(dataset: Dataset) -> None:
 def test_all_that_a_worker_needs_can_be_sent_to_it(dataset: Dataset) -> None:
     """Where processes are not forked (Windows, macOS), it is pickled."""
     options = Yolo.Options(classes=3, num=1, anchors=(1, 1))
-    samples = _Detection(dataset, SMALL, 1, options, 0)
-    left, right = samples[3, 2, (32, 32)], pickle.loads(pickle.dumps(samples))[3, 2, (32, 32)]
+    samples, wanted = _Detection(dataset, SMALL, 1, options, 0), Wanted(3, 2, (32, 32), 3)
+    left, right = samples[wanted], pickle.loads(pickle.dumps(samples))[wanted]
     assert_same([left], [right])
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -91,11 +91,28 @@ def rand_int(least: float, most: float, rng: np.random.Generator) -> int:
     return int(rng.integers(low, high, endpoint=True))
 
 
+class Dice(NamedTuple):
+    """Where the random numbers about a picture come from: one generator, or several, where pictures have some of them in common.
+
+    picture: which one. zoom: of `resize`. place: jitter and flip. colour: hue, saturation, exposure. rest: blur, noise, mosaic.
+    """
+
+    picture: np.random.Generator
+    zoom: np.random.Generator
+    place: np.random.Generator
+    colour: np.random.Generator
+    rest: np.random.Generator
+
+    @classmethod
+    def of(cls, rng: np.random.Generator) -> Dice:
+        return cls(rng, rng, rng, rng, rng)
+
+
 def draw_augmentation(
     net: NetOptions,
     head: HeadOptions,
     size: Size,
-    rng: np.random.Generator,
+    rng: np.random.Generator | Dice,
     *,
     net_size: Size | None = None,
     tile: int | None = None,
@@ -112,11 +129,14 @@ def draw_augmentation(
             on the sides towards the cut, where the mosaic leaves additions out, so that most of the picture is seen.
     """
     width, height = size
-    z1, z2, r1, r2, r3, r4 = rng.random(6, np.float32).tolist()
-    flip = bool(net.flip) and bool(rng.integers(2))
-    colours = (rng.uniform(-abs(net.hue), abs(net.hue)), rand_scale(net.saturation, rng), rand_scale(net.exposure, rng))
-    blur = (0, 1, net.blur)[rand_int(0, 2, rng)] if net.blur else 0
-    noise = net.gaussian_noise if net.gaussian_noise and rng.integers(2) else 0
+    dice = rng if isinstance(rng, Dice) else Dice.of(rng)
+    z1, z2 = dice.zoom.random(2, np.float32).tolist()
+    r1, r2, r3, r4 = dice.place.random(4, np.float32).tolist()
+    flip = bool(net.flip) and bool(dice.place.integers(2))
+    hue, saturation = dice.colour.uniform(-abs(net.hue), abs(net.hue)), rand_scale(net.saturation, dice.colour)
+    colours = (hue, saturation, rand_scale(net.exposure, dice.colour))
+    blur = (0, 1, net.blur)[rand_int(0, 2, dice.rest)] if net.blur else 0
+    noise = net.gaussian_noise if net.gaussian_noise and dice.rest.integers(2) else 0
     pleft, pright = _sides(width, head, (r1, r2), (z1, z2))
     ptop, pbot = _sides(height, head, (r3, r4), (z1, z2))
     if net.letter_box:
@@ -128,7 +148,7 @@ def draw_augmentation(
         else:
             margin = (height * net_w / net_h - width) / 2
             pleft, pright = int(pleft - margin), int(pright - margin)
-    if tile is not None and rng.integers(2):
+    if tile is not None and dice.rest.integers(2):
         keeps_left = (tile % 2 == 0) != flip
         pleft, pright = (0, pleft + pright) if keeps_left else (pleft + pright, 0)
         ptop, pbot = (0, ptop + pbot) if tile < 2 else (ptop + pbot, 0)
@@ -288,13 +308,14 @@ def noisy(picture: Picture, deviation: int, rng: np.random.Generator) -> Picture
 # Several pictures in one ------------------------------------------------------------------------------------------------------
 
 
-def blend(first: Floats, second: Floats) -> Floats:
-    """Mixup: half of each (image_opencv.cpp:blend_images_cv). The truths of both follow each other (`blend_truths`)."""
-    return (first + second) * np.float32(0.5)
+def blend(first: Floats, second: Floats, part: float = 0.5) -> Floats:
+    """Mixup: `part` of the first, in Darknet half of each (image_opencv.cpp:blend_images_cv). The truths of both follow each other
+    (`blend_truths`)."""
+    return first * np.float32(part) + second * np.float32(1 - part)
 
 
 def blend_truths(first: NDArray[np.float32], second: NDArray[np.float32], max_boxes: int) -> NDArray[np.float32]:
-    """(m, 6) rows of both pictures, the first's first, at most `max_boxes`; the second's lose their track_id (data.c:blend_truth)."""
+    """(m, 6 or more) rows of both pictures, the first's first, at most `max_boxes`; the second's lose their track_id (data.c:blend_truth)."""
     second = second.copy()
     second[:, 5] = 0
     return np.concatenate((first, second))[:max_boxes]

@@ -16,6 +16,7 @@ import signal
 import threading
 import warnings
 import weakref
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from darknet_py.data import augment
-from darknet_py.data.augment import CUTMIX, CUTMIX_OR_MOSAIC, MIXUP, MOSAIC, Augmentation, Size
+from darknet_py.data.augment import CUTMIX, CUTMIX_OR_MOSAIC, MIXUP, MOSAIC, Augmentation, Dice, Size
 from darknet_py.data.dataset import TRUTH_SIZE, Dataset, training_truths
 from darknet_py.data.labels import DataWarning
 from darknet_py.drawing import colour
@@ -47,9 +48,10 @@ Sizes: TypeAlias = Size | Callable[[int], Size] | None
 class Batch(NamedTuple):
     """A mini-batch.
 
-    images: (n, c, h, w) float32 in 0..1. truths: of a detector (n, max, 6) float32 rows x, y, w, h, class, track_id, where zeros end
-    the list; of a [detection] head (YOLOv1) (n, side*side*(1+classes+4)); of a classifier (n, classes). paths: of the pictures; of one that
-    is several in one, the first's.
+    images: (n, c, h, w) float32 in 0..1. paths: of the pictures; of one that is several in one, the first's.
+    truths: of a detector (n, max, 6) float32 rows x, y, w, h, class, track_id, where zeros end the list (with mixup one number more: the
+    part of the picture that the truth's picture is); of a [detection] head (YOLOv1) (n, side*side*(1+classes+4)); of a classifier (n,
+    classes).
     """
 
     images: Tensor
@@ -68,6 +70,8 @@ def detection_batches(
     step: int = 1,
     workers: int | None = None,
     size: Sizes = None,
+    sequence: Callable[[int], int] | None = None,
+    mixup_beta: float = 0.0,
 ) -> Iterator[Batch]:
     """Mini-batches without end, of pictures drawn with replacement and augmented as the cfg says (data.c:load_data_detection).
 
@@ -79,6 +83,8 @@ def detection_batches(
         workers: processes; 0: none, all is done when it is asked for; None: as many as there are cores, at most MOST_WORKERS.
         size: (width, height) of the network's input, if not the cfg's; or a function of the mini-batch's number. It is asked ahead
             of time, and must say the same for the same number.
+        sequence: with track=1: the number of a mini-batch → that of the one which began its sequence; None: itself.
+        mixup_beta: mixup blends with a part from Beta(b, b); 0: half of each, as Darknet.
 
     Raises:
         DarknetError: options that Darknet refuses together, or that are not built; no picture has a label file. While it runs: a lot of
@@ -86,7 +92,7 @@ def detection_batches(
             and another takes its place.)
     """
     options = getattr(head, "options", head)
-    _refuse(net)
+    _check_channels(net)
     if dataset.kind == "none":
         raise DarknetError(
             f"{dataset.source}: none of its {len(dataset)} pictures has a label file; {dataset.label_file(0)} would be the first's"
@@ -99,8 +105,8 @@ def detection_batches(
         raise DarknetError("letter_box=1 and mosaic=1 do not go together; write one of them")
     if options.resize <= 0:
         raise DarknetError(f"resize={options.resize:g}: a zoom by this factor is not possible; write 1 (no zoom) or e.g. 1.5")
-    samples = _Detection(dataset, net, seed, options, code)
-    return _stream(samples, net, _Numbers(start, step, mini_batch, size or (net.width, net.height)), workers)
+    samples = _Detection(dataset, net, seed, options, code, mixup_beta)
+    return _stream(samples, net, _Numbers(start, step, mini_batch, size or (net.width, net.height), sequence), workers)
 
 
 def classifier_batches(
@@ -121,7 +127,7 @@ def classifier_batches(
     Args:
         classes: so many of the dataset's labels count; None: all. tree: of the [softmax] layer, if it has one.
     """
-    _refuse(net)
+    _check_channels(net)
     labels = dataset.labels or dataset.names
     classes = len(labels) if classes is None else classes
     if len(labels) < classes or not classes:
@@ -133,15 +139,28 @@ def classifier_batches(
     return _stream(samples, net, _Numbers(start, step, mini_batch, size or (net.width, net.height)), workers)
 
 
-def _refuse(net: NetOptions) -> None:
+def _check_channels(net: NetOptions) -> None:
     if net.channels not in (1, 3, 4):
         raise DarknetError(f"[net] channels={net.channels}: a picture file has 1, 3 or 4 channels")
-    for name in ("contrastive", "track", "unsupervised"):
-        if getattr(net, name):
-            raise DarknetError(f"[net] {name}={getattr(net, name)}: batches of this kind are not built; write {name}=0")
 
 
 # One sample -------------------------------------------------------------------------------------------------------------------
+
+
+class Wanted(NamedTuple):
+    """A mini-batch by its number: so many pictures, (width, height), and the number of the mini-batch that began its sequence."""
+
+    number: int
+    pictures: int
+    size: Size
+    begin: int
+
+
+class Turn(NamedTuple):
+    """One of the pictures that a sample is made of: its random numbers, and its number in the dataset if that is not drawn."""
+
+    dice: Dice
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,15 +169,14 @@ class _Samples:
     net: NetOptions
     seed: int
 
-    def __getitem__(self, what: tuple[int, int, Size]) -> Batch | DarknetError:
-        """A mini-batch of (number, pictures, (width, height)); a mistake is returned, as a worker's exceptions lose their shape."""
-        number, count, size = what
+    def __getitem__(self, what: Wanted) -> Batch | DarknetError:
+        """A mini-batch; a mistake is returned, as a worker's exceptions lose their shape."""
+        count, size = what.pictures, what.size
         images = np.empty((count, self.net.channels, size[1], size[0]), np.float32)
         truths, paths = [], []
         try:
             for place in range(count):
-                rng = np.random.default_rng([self.seed & 0xFFFFFFFFFFFFFFFF, number, place])
-                picture, truth, path = self.sample(rng, size)
+                picture, truth, path = self.sample(*self.draws(what, place), size)
                 most = np.float32(255 if picture.dtype == np.uint8 else 1)
                 for plane, channel in zip(images[place], cv2.split(picture), strict=True):
                     np.divide(channel, most, out=plane, dtype=np.float32)
@@ -168,18 +186,52 @@ class _Samples:
             return error
         return Batch(torch.from_numpy(images), torch.from_numpy(np.stack(truths)), paths)
 
-    def sample(self, rng: np.random.Generator, size: Size) -> tuple[Picture, Rows, str]:
+    def rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed & 0xFFFFFFFFFFFFFFFF, *key])
+
+    def draws(self, what: Wanted, place: int) -> tuple[np.random.Generator, Iterator[Turn]]:
+        """What decides how a sample is made, and its pictures, one after the other."""
+        net, number, begin = self.net, what.number, what.begin
+        if net.track:
+            position, lines = (number - begin) * what.pictures + place, max(what.pictures // net.time_steps, 1)
+            return self.rng(begin, 0, 0, 0, 1), self._in_sequence(begin, position, lines)
+        if net.contrastive:
+            return self.rng(number, 0, 0, 0, 1), self._in_pairs(number, place)
+        own = self.rng(number, place)
+        return own, itertools.repeat(Turn(Dice.of(own)))
+
+    def _in_pairs(self, number: int, place: int) -> Iterator[Turn]:
+        """Samples 2k and 2k+1 are views of one picture, at the same place or in the same colours unless the cfg asks for others."""
+        pair = place // 2 * 2
+        for turn in itertools.count():
+            own, places, colours = self.rng(number, place, turn, 2), *(
+                self.rng(number, place if differs else pair, turn, kind)
+                for kind, differs in ((3, self.net.contrastive_jit_flip), (4, self.net.contrastive_color))
+            )  # fmt: skip
+            yield Turn(Dice(self.rng(number, pair, turn, 5), own, places, colours, own))
+
+    def _in_sequence(self, begin: int, position: int, lines: int) -> Iterator[Turn]:
+        """Each line of pictures goes through the list from a place of its own, all augmented alike (data.c:get_sequential_paths)."""
+        time, line = divmod(position, lines)
+        line = line // 2 * 2 if self.net.contrastive else line
+        for turn in itertools.count():
+            common = self.rng(begin, 0, turn, 6)
+            speed = augment.rand_int(1, max(self.net.augment_speed, 1), common)
+            first = int(self.rng(begin, line, turn, 7).integers(len(self.dataset)))
+            yield Turn(Dice.of(common), (first + time * speed) % len(self.dataset))
+
+    def sample(self, rng: np.random.Generator, turns: Iterator[Turn], size: Size) -> tuple[Picture, Rows, str]:
         raise NotImplementedError
 
-    def draw(self, rng: np.random.Generator) -> tuple[int, Picture, Any]:
-        """A picture drawn at random: its number, itself, and what `truths_of` says of it."""
-        reason = ""
+    def draw(self, turn: Turn) -> tuple[int, Picture, Any]:
+        """A picture, drawn at random where the turn does not name it: its number, itself, and what `truths_of` says of it."""
+        reason, index = "", turn.number
         for _ in range(MOST_FAILURES):
-            index = int(rng.integers(len(self.dataset)))
+            index = int(turn.dice.picture.integers(len(self.dataset))) if index is None else index
             try:
                 return index, read_image(self.dataset.images[index], self.net.channels), self.truths_of(index)
             except DarknetError as error:
-                reason = str(error)
+                reason, index = str(error), None
                 warnings.warn(f"{reason}; another picture takes its place", DataWarning, stacklevel=2)
         raise DarknetError(
             f"{reason}; as {MOST_FAILURES} pictures in a row cannot be used, training stops: run python -m darknet_py.check"
@@ -193,40 +245,44 @@ class _Samples:
 class _Detection(_Samples):
     options: Any
     code: int
+    mixup_beta: float = 0.0
 
     def truths_of(self, index: int) -> Any:
         return self.dataset.truths(index)
 
-    def sample(self, rng: np.random.Generator, size: Size) -> tuple[Picture, Rows, str]:
+    def sample(self, rng: np.random.Generator, turns: Iterator[Turn], size: Size) -> tuple[Picture, Rows, str]:
         # Darknet decides this, for one of two, once for all pictures of a loading thread
         code = self.code if self.code and rng.integers(2) else 0
         if code == MOSAIC:
-            picture, rows, path = self.mosaic(rng, size)
+            picture, rows, path = self.mosaic(rng, turns, size)
         else:
-            picture, rows, path, _ = self.one(rng, size)
-        if code == MIXUP:
-            other, others, _, _ = self.one(rng, size)
-            picture = augment.blend(augment.as_floats(picture), augment.as_floats(other))
-            rows = augment.blend_truths(rows, others, self.options.max)
+            picture, rows, path, _ = self.one(next(turns), size)
         if hasattr(self.options, "side"):
             return picture, cell_truths(rows, self.options.side, self.options.classes), path
+        if code == MIXUP:
+            part = rng.beta(self.mixup_beta, self.mixup_beta) if self.mixup_beta else 0.5
+            other, others, _, _ = self.one(next(turns), size)
+            picture = augment.blend(augment.as_floats(picture), augment.as_floats(other), part)
+            rows = augment.blend_truths(weighted(rows, part), weighted(others, 1 - part), self.options.max)
+        elif self.code == MIXUP:
+            rows = weighted(rows, 1)
         return picture, np.pad(rows, ((0, self.options.max - len(rows)), (0, 0))), path
 
-    def one(self, rng: np.random.Generator, size: Size, tile: int | None = None) -> tuple[Picture, Rows, str, Augmentation]:
-        index, picture, truths = self.draw(rng)
-        given = (picture.shape[1], picture.shape[0])
-        drawn = augment.draw_augmentation(self.net, self.options, given, rng, net_size=size, tile=tile)
+    def one(self, turn: Turn, size: Size, tile: int | None = None) -> tuple[Picture, Rows, str, Augmentation]:
+        index, picture, truths = self.draw(turn)
+        given, rest = (picture.shape[1], picture.shape[0]), turn.dice.rest
+        drawn = augment.draw_augmentation(self.net, self.options, given, turn.dice, net_size=size, tile=tile)
         options, label_file = self.options, self.dataset.label_file(index)
         moved = augment.transform_truths(truths, drawn)
-        rows = training_truths(moved, size, options.classes, options.max, rng, path=label_file)
-        return augment.augment(picture, drawn, size, rows, rng), rows, self.dataset.images[index], drawn
+        rows = training_truths(moved, size, options.classes, options.max, rest, path=label_file)
+        return augment.augment(picture, drawn, size, rows, rest), rows, self.dataset.images[index], drawn
 
-    def mosaic(self, rng: np.random.Generator, size: Size) -> tuple[Picture, Rows, str]:
+    def mosaic(self, rng: np.random.Generator, turns: Iterator[Turn], size: Size) -> tuple[Picture, Rows, str]:
         cut = augment.draw_cut(size, rng)
         pictures, shifts, paths = [], [], []
         rows = np.empty((0, TRUTH_SIZE), np.float32)
         for tile in range(4):
-            picture, given, path, drawn = self.one(rng, size, tile)
+            picture, given, path, drawn = self.one(next(turns), size, tile)
             shift = augment.mosaic_shifts(drawn, size, cut)
             room = self.options.max - len(rows)
             moved = augment.mosaic_truths(given[:room], tile, cut, shift, size, bool(self.net.mosaic_bound))
@@ -237,6 +293,11 @@ class _Detection(_Samples):
         if any(picture.dtype != np.uint8 for picture in pictures):
             pictures = [augment.as_floats(picture) for picture in pictures]
         return augment.mosaic(pictures, cut, shifts), rows, paths[0]
+
+
+def weighted(rows: Rows, weight: float) -> Rows:
+    """The rows with one more number: the part of the picture that the truths' picture is."""
+    return np.pad(rows, ((0, 0), (0, 1)), constant_values=weight)
 
 
 def cell_truths(rows: Rows, side: int, classes: int) -> Rows:
@@ -270,11 +331,11 @@ class _Classifier(_Samples):
     code: int
     tree: _Tree | None
 
-    def sample(self, rng: np.random.Generator, size: Size) -> tuple[Picture, Rows, str]:
+    def sample(self, rng: np.random.Generator, turns: Iterator[Turn], size: Size) -> tuple[Picture, Rows, str]:
         count = 1
         if self.code and rng.integers(2):
             count = 4 if self.code >= MOSAIC else 2
-        every = [self.one(rng, size) for _ in range(count)]
+        every = [self.one(next(turns), size) for _ in range(count)]
         picture, classes, path = every[0]
         if count > 1:
             pictures, vectors, _ = zip(*every, strict=True)
@@ -284,14 +345,18 @@ class _Classifier(_Samples):
             picture = np.asarray(cv2.GaussianBlur(picture, (kernel, kernel), 0), np.float32).reshape(picture.shape)
         return picture, classes, path
 
-    def one(self, rng: np.random.Generator, size: Size) -> tuple[Floats, Rows, str]:
-        index, picture, _ = self.draw(rng)
-        drawn = augment.draw_classifier_augmentation(self.net, (picture.shape[1], picture.shape[0]), rng, net_size=size)
-        path = (self.dataset.written or self.dataset.images)[index]
-        classes = class_vector(path, self.labels, self.net.label_smooth_eps)
-        if self.tree is not None:
-            classes = fill_hierarchy(classes, self.tree.parents, self.tree.groups)
+    def one(self, turn: Turn, size: Size) -> tuple[Floats, Rows, str]:
+        index, picture, _ = self.draw(turn)
+        given = (picture.shape[1], picture.shape[0])
+        drawn = augment.draw_classifier_augmentation(self.net, given, turn.dice.rest, net_size=size)
+        classes = self.classes_of((self.dataset.written or self.dataset.images)[index])
         return augment.augment_classifier(picture, drawn, size), classes, self.dataset.images[index]
+
+    def classes_of(self, path: str) -> Rows:
+        if self.net.unsupervised:  # nothing is known: each picture has a class of its own, whichever
+            return np.eye(len(self.labels), dtype=np.float32)[zlib.crc32(os.fsencode(path)) % len(self.labels)]
+        classes = class_vector(path, self.labels, self.net.label_smooth_eps)
+        return classes if self.tree is None else fill_hierarchy(classes, self.tree.parents, self.tree.groups)
 
 
 def class_vector(path: str, labels: Sequence[str], label_smooth_eps: float = 0.0) -> Rows:
@@ -329,17 +394,19 @@ def fill_hierarchy(classes: Rows, parents: NDArray[np.int64], groups: NDArray[np
 
 @dataclass(frozen=True)
 class _Numbers:
-    """(number, pictures, size) of each mini-batch from `start` on, without end."""
+    """The mini-batches from `start` on, without end."""
 
     start: int
     step: int
     mini_batch: int | Callable[[int], int]
     size: Size | Callable[[int], Size]
+    sequence: Callable[[int], int] | None = None
 
-    def __iter__(self) -> Iterator[tuple[int, int, Size]]:
+    def __iter__(self) -> Iterator[Wanted]:
         for number in itertools.count(self.start, self.step):
             count = self.mini_batch(number) if callable(self.mini_batch) else self.mini_batch
-            yield number, count, self.size(number) if callable(self.size) else self.size
+            size = self.size(number) if callable(self.size) else self.size
+            yield Wanted(number, count, size, self.sequence(number) if self.sequence else number)
 
 
 def _stream(samples: _Samples, net: NetOptions, numbers: _Numbers, workers: int | None) -> Iterator[Batch]:

@@ -26,7 +26,7 @@ class Yolo(Head, kinds=("yolo",)):
         nms_kind: str = option("default", "how overlapping boxes are suppressed", choices=NMS_KINDS[:3], otherwise="default")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(1, "0: a shorter line per iteration", use="none")
-        embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="untrained")
+        embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="none")
         track_history_size: int = option(5, "frames that tracking looks back", use="none")
         sim_thresh: float = option(0.8, "similarity that tracking takes for the same object", use="none")
         dets_for_track: int = option(1, "detections that start a track", use="none")
@@ -49,9 +49,10 @@ class Yolo(Head, kinds=("yolo",)):
         xy, wh, rest = entries[:, :, :2], entries[:, :, 2:4], entries[:, :, 4:]
         if not self.options.new_coords:
             xy, rest = xy.sigmoid(), rest.sigmoid()
-        return torch.cat((self._stretch(xy), wh, rest), 2).flatten(1, 2)
+        return torch.cat((self.stretch(xy), wh, rest), 2).flatten(1, 2)
 
-    def _stretch(self, xy: Tensor) -> Tensor:
+    def stretch(self, xy: Tensor) -> Tensor:
+        """The centre's place in its cell, by scale_x_y."""
         scale = self.options.scale_x_y
         return xy if scale == 1 else xy * scale - 0.5 * (scale - 1)
 
@@ -66,7 +67,7 @@ class Yolo(Head, kinds=("yolo",)):
         if not new_coords:
             xy, classes = xy.sigmoid(), classes.sigmoid()
         grid = torch.tensor(raw.shape[:1:-1], device=raw.device)  # (w, h) of the map
-        centre = (torch.stack((column, row), 1) + self._stretch(xy)) / grid
+        centre = (torch.stack((column, row), 1) + self.stretch(xy)) / grid
         sides = (wh * wh * 4 if new_coords else wh.exp()) * self.anchors[anchor] / torch.tensor(size, device=raw.device)
         probs = objectness[:, None] * classes
         return Candidates(image, torch.cat((centre, sides), 1), objectness, probs * (probs > thresh))

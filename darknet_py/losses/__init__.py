@@ -8,7 +8,10 @@ Darknet defines deltas rather than losses, and some are the gradient of no loss.
 from darknet_py.losses.classifier import cost_loss, softmax_loss
 from darknet_py.losses.contrastive import contrastive_loss
 from darknet_py.losses.detection import detection_loss
+from darknet_py.losses.focal import focal_loss
 from darknet_py.losses.gaussian_yolo import gaussian_yolo_loss
+from darknet_py.losses.giou import giou_loss
+from darknet_py.losses.grid import grid_loss
 from darknet_py.losses.loss import Context, Loss, LossFunction, inject
 from darknet_py.losses.region import region_loss
 from darknet_py.losses.rejection import Rejection
@@ -24,4 +27,7 @@ LOSSES: dict[str, LossFunction] = {
     "contrastive": contrastive_loss,
 }
 
-__all__ = ["LOSSES", "Context", "Loss", "LossFunction", "Rejection", "inject"]
+YOLO_LOSSES: dict[str, LossFunction] = {"darknet": yolo_loss, "grid": grid_loss, "giou": giou_loss, "focal": focal_loss}
+"""How [yolo] heads can be trained: as Darknet does, or as others do."""
+
+__all__ = ["LOSSES", "YOLO_LOSSES", "Context", "Loss", "LossFunction", "Rejection", "inject"]

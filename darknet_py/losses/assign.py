@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -68,6 +69,17 @@ class Assigned(NamedTuple):
     mask: Tensor
     row: Tensor
     column: Tensor
+
+    def cells(self, shape: Sequence[int]) -> Tensor:
+        """(k,): the boxes' places in a head of (n, anchors, h, w, …)."""
+        return ((self.image * shape[1] + self.mask) * shape[2] + self.row) * shape[3] + self.column
+
+
+def one_box_each(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """The different boxes among these (k,), and for each the last row that names it."""
+    boxes, which = cells.unique(return_inverse=True)
+    last = torch.zeros_like(boxes).scatter_reduce(0, which, torch.arange(len(cells), device=cells.device), "amax")
+    return boxes, last
 
 
 def assign(

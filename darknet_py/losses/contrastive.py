@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.losses.assign import assign, read_truths
+from darknet_py.losses.assign import assign, one_box_each, read_truths
 from darknet_py.losses.loss import Context, Loss, full, squared_sum
 
 CERTAIN = 0.9999  # the probability of a pair that nothing competes with
@@ -64,16 +64,13 @@ def boxes(layer: Any, rows: Tensor, context: Context, grid: tuple[int, int]) -> 
     size = torch.tensor(context.size, device=rows.device)
     mask = list(yolo.options.mask) or list(range(yolo.options.num))
     found = assign(truths, truths.xywh[..., :2], grid, yolo.all_anchors / size, mask, 1.0, "iou")
-    cell = ((found.image * len(mask) + found.mask) * grid[1] + found.row) * grid[0] + found.column
-    last = torch.full((int(cell.max()) + 1 if len(cell) else 0,), -1, device=rows.device)
-    last = last.scatter_reduce(0, cell, torch.arange(len(cell), device=rows.device), "amax")
-    taken = last[last >= 0]
+    cell, taken = one_box_each(found.cells((len(rows), len(mask), grid[1], grid[0])))
     image, number = found.image[taken], found.truth[taken]
     kind = truths.classes[image, number]
     label = rows[image, number, TRACK].long()
     time = image // max(len(rows) // layer.time_steps, 1)
     alone = -1 - torch.arange(len(taken), device=rows.device)
-    return Samples(cell[taken], label, torch.where(label < 0, alone, time * yolo.options.classes + kind), kind)
+    return Samples(cell, label, torch.where(label < 0, alone, time * yolo.options.classes + kind), kind)
 
 
 def deltas(z: Tensor, samples: Samples, options: Any, *, whole: bool) -> Tensor:

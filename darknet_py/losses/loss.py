@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,11 +15,13 @@ class Context:
     """What a loss knows beside its layer, input and truths.
 
     size: (width, height) of the network's input, pixels. seen: images shown to the network so far, this mini-batch included.
+    heads: the [yolo] layers, each with the (width, height) of its map.
     reject: deltas of a yolo head, and how many a box has → the same, less those that are to be left out.
     """
 
     size: tuple[int, int]
     seen: int = 0
+    heads: Sequence[tuple[Any, tuple[int, int]]] = ()
     reject: Callable[[Tensor, int], Tensor] = lambda delta, entries: delta
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,4 +62,5 @@ class Rejection:
 
 
 def _roll(rolling: float, value: Tensor) -> float:
-    return rolling * (1 - RENEWED) + float(value) * RENEWED
+    """In double, kept as float32, as in C: the first maximum stays equal to itself."""
+    return float(np.float32(rolling * (1 - RENEWED) + float(value) * RENEWED))

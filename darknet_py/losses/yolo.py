@@ -161,8 +161,7 @@ class YoloLoss:
             options.iou_thresh,
             options.iou_thresh_kind,
         )
-        _, anchors, height, width = self.shape
-        cells = ((assigned.image * anchors + assigned.mask) * height + assigned.row) * width + assigned.column
+        cells = assigned.cells(self.shape)
         labels, truth = self.truths.classes[assigned.image, assigned.truth], self.truths.xywh[assigned.image, assigned.truth]
         multiplier = self.multiplier(labels)
         pred = self.pred(cells)

@@ -53,11 +53,13 @@ class Trainer:
         compiled: bool = False,
         world: World | None = None,
         synchronised: bool = False,
+        freeze: int = 0,
         losses: Mapping[str, LossFunction] = LOSSES,
     ) -> None:
         """`exact`: the true derivatives in place of Darknet's own where they differ (see layers.Mode). `precision`: of the forward pass
         (weights, losses and updates stay float32). `compiled`: the forward pass goes through torch.compile. `world`: the processes that
-        train together; `synchronised`: batch norm is that of all of them. `losses`: of each kind of loss layer."""
+        train together; `synchronised`: batch norm is that of all of them. `freeze`: the layers before this one are not trained.
+        `losses`: of each kind of loss layer."""
         self.network, self.net, self.losses = network, network.net, losses
         self.world = world or World()
         self.dtype = PRECISIONS[precision]
@@ -83,7 +85,10 @@ class Trainer:
         for module in network.modules():
             if isinstance(module, Layer):
                 module.mode = self.mode
+        if not 0 <= freeze < len(network.layers):
+            raise DarknetError(f"{network.cfg.path}: there is no layer {freeze} to freeze up to; there are {len(network.layers)}")
         self.frozen = max((layer.index for layer in network.layers if layer.options.stopbackward == 1), default=-1)
+        self.freeze = max(freeze, self.frozen)
         self.stopped = self._stopped()
         if self.net.try_fix_nan:
             repair_convolutions(network)
@@ -105,7 +110,7 @@ class Trainer:
                 tensor = one.tensor
                 if not isinstance(tensor, nn.Parameter):
                     continue
-                tensor.requires_grad_(layer.index >= self.frozen)
+                tensor.requires_grad_(layer.index >= self.freeze)
                 if tensor.requires_grad and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield layer, one.name.rsplit(".", 1)[-1], tensor
@@ -146,9 +151,14 @@ class Trainer:
         self.mini_batches += 1
         self.images += len(images)
         height, width = (images.shape[2], images.shape[3]) if images.ndim == 4 else (0, 0)
-        context = Context((width, height), seen, self._reject)
         with torch.enable_grad():
             raws = self.forward(images)
+            heads = [
+                (layer, (raws[layer.index].shape[3], raws[layer.index].shape[2]))
+                for layer in self.loss_layers
+                if layer.kind == "yolo"
+            ]
+            context = Context((width, height), seen, heads, self._reject)
             losses = {layer.index: self.losses[layer.kind](layer, raws[layer.index], truths, context) for layer in self.loss_layers}
             total = torch.stack([inject(raws[index], loss.delta) for index, loss in losses.items()]).sum()
             if total.requires_grad:
