@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from kit import REALDATA, needs_realdata
-from test_data import data_file
+from small_data import data_file, picture
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.check import Fit, anchor_fit, check_dataset, main, network_fit, parser
@@ -44,12 +44,6 @@ size=1
 [avgpool]
 [softmax]
 """
-
-
-def picture(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8))
-    return path
 
 
 @pytest.fixture
