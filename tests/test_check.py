@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from kit import REALDATA, needs_realdata
+from project import CFGS
 from small_data import data_file, picture
 
 from darknet_py.cfg import parse_cfg
@@ -205,11 +206,10 @@ def test_the_fit_of_anchors_is_the_mean_of_the_best_iou() -> None:
 
 
 def test_anchors_of_region_heads_are_in_cells() -> None:
-    root = Path(__file__).parents[1] / "cfg"
-    region = network_fit(Network(parse_cfg(root / "yolov2-voc.cfg")))
+    region = network_fit(Network(parse_cfg(CFGS / "yolov2-voc.cfg")))
     assert region.anchors.max() == pytest.approx(11.2364 * 32, rel=1e-5)
     assert region.classes == 20
-    yolo = network_fit(Network(parse_cfg(root / "yolov3-tiny.cfg")))
+    yolo = network_fit(Network(parse_cfg(CFGS / "yolov3-tiny.cfg")))
     assert yolo.anchors.max() == 344
 
 

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import pytest
 from kit import KIT, REALDATA, needs_kit, needs_realdata, read_json
+from project import CFGS, environment, python
 
 from darknet_py import __main__ as words
 from darknet_py.command import run_command
 from darknet_py.summary import main as summary
 
-ROOT = Path(__file__).resolve().parents[1]
 MODEL = KIT / "real" / "yolo-fastest-1.1"
 NET = ["--cfg", str(MODEL / "yolo-fastest-1.1.cfg"), "--weights", str(MODEL / "yolo-fastest-1.1.weights")]
 NAMES = ["--names", str(MODEL / "coco.names")]
@@ -27,9 +27,7 @@ PICTURES = KIT / "real" / "images"
 
 
 def run(*arguments: str | Path, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, timeout=300)
+    return python("-m", *arguments, cwd=cwd, stdin=stdin)
 
 
 @needs_kit
@@ -158,9 +156,7 @@ def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "darknet_py.detect", *NET, str(folder), "--json", "r.json", "--out", "out", "--batch", "1"]
     # a background shell's children ignore Ctrl-C, and so would theirs; one that is handled here is not ignored there
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/*.jpg")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -246,11 +242,8 @@ def test_rnn_generate_writes_text(tmp_path: Path) -> None:
     network = Network(parse_cfg(cfg)).initialise(0)
     network.save_weights(tmp_path / "rnn.weights")
     arguments = ("darknet_py", "rnn", "generate", "rnn.cfg", "rnn.weights", "-len", "50", "-srand", "7", "-seed", "ab")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    texts = [
-        subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env=environment, capture_output=True).stdout
-        for _ in range(2)
-    ]
+    command = [sys.executable, "-m", *arguments]
+    texts = [subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True).stdout for _ in range(2)]
     assert texts[0] == texts[1]
     assert texts[0].startswith(b"ab")
     assert len(texts[0]) == 2 + 50 + 1
@@ -286,7 +279,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
 
 
 def test_the_layer_table_of_yolov3(capsys: pytest.CaptureFixture[str]) -> None:
-    assert summary([str(ROOT / "cfg" / "yolov3.cfg"), "--receptive-field"]) == 0
+    assert summary([str(CFGS / "yolov3.cfg"), "--receptive-field"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == [
         "0",
@@ -314,7 +307,7 @@ def test_the_layer_table_of_yolov3(capsys: pytest.CaptureFixture[str]) -> None:
         "3",
     ]
     assert "Total BFLOPS 65.879, heads: 82, 94, 106" in lines[-1]
-    assert summary([str(ROOT / "cfg" / "yolov3.cfg"), "--json", "--size", "608x320"]) == 0
+    assert summary([str(CFGS / "yolov3.cfg"), "--json", "--size", "608x320"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["layers"][82]["out"] == [255, 10, 19]
     assert table["layers"][86]["inputs"] == [85, 61]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import REALDATA, needs_realdata
+from project import CFGS
 from small_data import data_file, picture
 
 from darknet_py.data.dataset import Dataset, open_dataset, training_truths
@@ -473,7 +474,7 @@ def test_the_coco_file_and_darknet_labels_of_the_same_picture_agree() -> None:
 @needs_realdata
 def test_the_coco_file_opens_as_a_data_set_with_its_pictures(tmp_path: Path) -> None:
     root = REALDATA / "coco"
-    darknet = Path(__file__).parents[1] / "cfg/coco.names"  # aeroplane, sofa …: by order
+    darknet = CFGS / "coco.names"  # aeroplane, sofa …: by order
     for names in (root / "coco.names", darknet):
         data = data_file(tmp_path, valid=str(root / "annotations/instances_val2017_subset.json"), names=str(names))
         dataset = open_dataset(data, "valid")

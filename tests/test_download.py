@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from project import ROOT
 
 from darknet_py import download as module
 from darknet_py.cfg import parse_cfg
@@ -24,7 +25,6 @@ from darknet_py.download import FILES, DownloadError, Official, download, find, 
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA = bytes(range(256)) * 1200  # 307,200 bytes: several reads
 OTHER = DATA[::-1]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from kit import KIT, REALDATA, needs_kit, needs_realdata
+from project import python
 from weight_files import BACKBONE, FLAT, NET, ORDER, SEEN, count, header, network, numbered, random_file, states, value
 
 import darknet_py
@@ -353,11 +353,8 @@ def test_loading_takes_no_more_memory_than_the_file(version: tuple[int, int, int
         load_weights(network, "my.weights")
         print(kilobytes("VmHWM") - before)
         """)
-    root = Path(__file__).resolve().parents[1]
-    run = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
+    done = python("-c", script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     size = (tmp_path / "my.weights").stat().st_size
     assert size > 95_000_000
-    assert int(run.stdout) * 1024 < 1.2 * size
+    assert int(done.stdout) * 1024 < 1.2 * size
