@@ -476,7 +476,7 @@ def test_the_table_is_sound(one: Official) -> None:
     assert one.url.startswith("https://")
     assert one.url.endswith(f"/{one.file}")
     assert all(mirror.endswith(f"/{one.file}") for mirror in one.mirrors)
-    assert one.hashed or not one.mirrors  # nothing but a hash tells that a copy is one
+    assert one.hashes or not one.mirrors  # nothing but a hash tells that a copy is one
     assert one.sha256 is None or re.fullmatch("[0-9a-f]{64}", one.sha256)
     assert one.sha512 is None or re.fullmatch("[0-9a-f]{128}", one.sha512)
     assert one.note
