@@ -22,7 +22,7 @@ from darknet_py.cfg import Cfg, Section, parse_cfg, parse_text
 from darknet_py.command import add_size, run_command
 from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
 from darknet_py.errors import CfgWarning, DarknetError
-from darknet_py.files import replacing
+from darknet_py.files import write_file
 from darknet_py.layers import Head
 from darknet_py.network import Network
 
@@ -278,10 +278,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n iterations = {found.iterations} \n\ncounters_per_class = {counters}")
     print(f"\n avg IoU = {found.average_iou * 100:2.2f} % \n\nanchors = {anchors}")
     if given.out:
-        _write(Path(given.out) / "anchors.txt", anchors.encode())
-        _write(Path(given.out) / "counters_per_class.txt", f"counters_per_class = {counters}".encode())
+        folder = Path(given.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "anchors.txt", anchors)
+        write_file(folder / "counters_per_class.txt", f"counters_per_class = {counters}")
     if given.write:
-        _write(Path(given.write), with_anchors(given.cfg, found.centres))
+        Path(given.write).parent.mkdir(parents=True, exist_ok=True)
+        write_file(given.write, with_anchors(given.cfg, found.centres))
         print(f"written to {given.write}")
     if given.plot:
         from darknet_py.plots import anchors_plot
@@ -294,12 +297,6 @@ def _size_in(path: str) -> tuple[int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CfgWarning)
         return Network(parse_cfg(path)).size
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from darknet_py.command import run_command
 from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
 from darknet_py.data.labels import Truths, make_truths
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.files import replacing
+from darknet_py.files import write_file
 from darknet_py.images import letterbox_size, read_image
 from darknet_py.names import read_data
 from darknet_py.network import Network
@@ -344,8 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "findings": [one._asdict() for one in findings],
             "splits": contents,
         }
-        with replacing(given.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_file(given.json, json.dumps(report, indent=1) + "\n")
     return FINDINGS if findings else 0
 
 

@@ -83,8 +83,9 @@ class Official(NamedTuple):
     mirrors: tuple[str, ...] = ()
 
     @property
-    def hashed(self) -> bool:
-        return self.sha256 is not None or self.sha512 is not None
+    def hashes(self) -> list[tuple[str, str]]:
+        """Kind and value of those that are known."""
+        return [(kind, value) for kind, value in (("SHA-256", self.sha256), ("SHA-512", self.sha512)) if value is not None]
 
 
 # Joseph Redmon's files. Older texts name PJREDDIE_OLD, which has led to a web page since April 2025 (pjreddie/darknet issue 2655);
@@ -322,7 +323,7 @@ class _Download:
 
     def run(self, addresses: Iterable[str]) -> Path:
         official = self.official
-        if not self.force and self.place.exists() and (official.size is not None or official.hashed):
+        if not self.force and self.place.exists() and (official.size is not None or official.hashes):
             self._keep_or_refuse(_problem(self.place, official))
             return self.place
         self.place.parent.mkdir(parents=True, exist_ok=True)
@@ -353,7 +354,8 @@ class _Download:
                 failures = 1 if self._have() > furthest else failures + 1
                 furthest = max(furthest, self._have())
                 if failures > self.retries:
-                    raise _AddressError(f"{address}: {lost}; {self.retries} more tries did not help{self._kept()}") from None
+                    kept = f"; {_kept(self.part)}" if self._have() else ""
+                    raise _AddressError(f"{address}: {lost}; {self.retries} more tries did not help{kept}") from None
                 pause = min(2.0 ** (failures - 1), LONGEST_PAUSE)
                 self._say(f"{self.place.name}: {lost}; trying again in {pause:.0f} s")
                 time.sleep(pause)
@@ -380,7 +382,7 @@ class _Download:
             size = self.official.size
             if None not in (size, total) and size != total:
                 raise _AddressError(f"{address}: the file there has {total} bytes, but {size} are expected; has it been replaced?")
-            if size is None and not self.official.hashed and not self.force and self.place.exists():
+            if size is None and not self.official.hashes and not self.force and self.place.exists():
                 have = self.place.stat().st_size
                 self._keep_or_refuse(None if have == total else f"{have} bytes, the server's has {'?' if total is None else total}")
                 return False
@@ -404,7 +406,7 @@ class _Download:
         lines = self.source.read_text(encoding="utf-8", errors="replace").split("\n") if self.source.exists() else []
         if len(lines) > 1 and lines[0] == address:
             return have, lines[1]
-        return (have, None) if self.official.hashed else (0, None)
+        return (have, None) if self.official.hashes else (0, None)
 
     def _open(self, address: str, offset: int) -> Any:
         """The server's answer, whatever its status."""
@@ -465,9 +467,6 @@ class _Download:
         os.replace(self.part, self.place)
         self.source.unlink(missing_ok=True)
 
-    def _kept(self) -> str:
-        return f"; {_megabytes(self._have())} are kept in {self.part}, the same command goes on from there" if self._have() else ""
-
     def _say(self, text: str) -> None:
         if self.progress:
             tqdm.write(text, file=sys.stderr)
@@ -497,16 +496,15 @@ def _problem(path: Path, official: Official) -> str | None:
     size = path.stat().st_size
     if size == 0 or (official.size is not None and size != official.size):
         return f"{size} bytes, not {official.size or 'more'}"
-    for kind, expected in (("sha256", official.sha256), ("sha512", official.sha512)):
-        if expected is not None:
-            found = _hash(path, kind)
-            if found != expected.lower():
-                return f"its {kind.replace('sha', 'SHA-')} is {found}, not {expected.lower()}"
+    for kind, expected in official.hashes:
+        found = _hash(path, kind)
+        if found != expected.lower():
+            return f"its {kind} is {found}, not {expected.lower()}"
     return None
 
 
 def _hash(path: Path, kind: str) -> str:
-    digest = hashlib.new(kind)
+    digest = hashlib.new(kind.replace("-", ""))
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
@@ -519,6 +517,10 @@ def _words(error: object) -> str:
     return " ".join(str(text).split())[:120]
 
 
+def _kept(part: Path) -> str:
+    return f"{_megabytes(part.stat().st_size)} are kept in {part}, the same command goes on from there"
+
+
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
@@ -528,7 +530,7 @@ def table() -> str:
     rows = [("name", "bytes", "hash", "for")]
     for one in FILES:
         size = "not known" if one.size is None else f"{one.size:,}"
-        known = "SHA-256" if one.sha256 else "SHA-512" if one.sha512 else "-"
+        known = one.hashes[0][0] if one.hashes else "-"
         rows.append((one.name, size, known, one.cfg + (f", cutoff={one.cutoff}" if one.cutoff else "")))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:{widths[2]}}  {d}" for a, b, c, d in rows)
@@ -569,16 +571,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _summary(path: Path, official: Official) -> str:
-    checked = "SHA-256 is right" if official.sha256 else "SHA-512 is right" if official.sha512 else "no hash is known for it"
+    checked = f"{official.hashes[0][0]} is right" if official.hashes else "no hash is known for it"
     use = f"; for {official.cfg}" + (f" with cutoff={official.cutoff}" if official.cutoff else "") if official.cfg else ""
     return f"{path}: {path.stat().st_size:,} bytes, {checked}{use}"
 
 
 def _interrupted(name: str, folder: str) -> str:
     part = part_of(Path(folder) / find(name).file)
-    if not part.exists():
-        return "interrupted: nothing had come yet"
-    return f"interrupted: {_megabytes(part.stat().st_size)} are kept in {part}, the same command goes on from there"
+    return f"interrupted: {_kept(part) if part.exists() else 'nothing had come yet'}"
 
 
 if __name__ == "__main__":

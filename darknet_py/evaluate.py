@@ -31,7 +31,7 @@ from darknet_py.data.labels import Truths
 from darknet_py.detect import UNREADABLE, make_detector
 from darknet_py.detector import PRECISIONS, Detector
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.files import replacing
+from darknet_py.files import write_file
 from darknet_py.images import Picture, letterbox, resize, to_picture
 from darknet_py.metrics import Found, MapResult, check_points, coco_metrics, confusion_matrix, darknet_map, voc_map
 from darknet_py.names import read_data
@@ -241,7 +241,8 @@ def write_coco_results(path: str | os.PathLike[str], findings: Findings, images:
             f'{{"image_id":{name}, "category_id":{ids[label]}, "bbox":[{x:f}, {y:f}, {w:f}, {h:f}], "score":{prob:f}}}'
             for label, prob, (x, y, w, h) in zip(found.classes.tolist(), found.probs.tolist(), box.tolist(), strict=True)
         ]
-    _write_lines(path, "[\n" + ",\n".join(lines) + "\n]\n")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
 
 
 def write_voc_results(
@@ -262,7 +263,8 @@ def write_voc_results(
             lines[label].append(f"{stem} {prob:f} {left:f} {top:f} {right:f} {bottom:f}\n")
     paths = [Path(f"{os.fspath(prefix)}{name}.txt") for name in names]
     for path, text in zip(paths, lines, strict=True):
-        _write_lines(path, "".join(text))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, "".join(text))
     return paths
 
 
@@ -274,12 +276,6 @@ def _pixel_corners(found: Found, size: Size, first: int = 0) -> np.ndarray:
     half = xywh[:, 2:] / 2
     left_top = np.maximum((xywh[:, :2] - half).astype(np.float32), np.float32(first))
     return np.concatenate((left_top, np.minimum((xywh[:, :2] + half).astype(np.float32), np.array(size, np.float32))), 1)
-
-
-def _write_lines(path: str | os.PathLike[str], text: str) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 class Recall(NamedTuple):

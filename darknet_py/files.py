@@ -18,13 +18,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name keeps the ending, as writers of pictures and videos choose the format by it.
     """
-    place = Path(path)
-    if not place.name:
-        raise OSError(errno.EINVAL, "this is no file name")
-    temporary = place.with_name(f".{place.stem}.{os.getpid()}.part{place.suffix}")
+    temporary = beside(path)
     try:
         yield temporary
-        os.replace(temporary, place)
+        os.replace(temporary, Path(path))
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def beside(path: str | os.PathLike[str]) -> Path:
+    """The temporary name of a file."""
+    place = Path(path)
+    if not place.name:
+        raise OSError(errno.EINVAL, "this is no file name")
+    return place.with_name(f".{place.stem}.{os.getpid()}.part{place.suffix}")
+
+
+def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """All of a file at once; text as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -170,6 +170,19 @@ def _rows(items: Sequence[Found] | Sequence[Truths]) -> _Rows:
     return _Rows(image, np.concatenate([one.classes for one in items]), np.concatenate([one.xywh for one in items]))
 
 
+def _difficult(truths: Sequence[Truths]) -> Bools:
+    return _concatenated([one.difficult for one in truths]).astype(np.bool_)
+
+
+def _concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(arrays) if len(arrays) else np.zeros(0, np.float32)
+
+
+def _sizes_of(rows: _Rows, sizes: Sequence[tuple[int, int]]) -> Doubles:
+    """(m, 2) width and height of each row's picture."""
+    return np.array(sizes, np.float64).reshape(-1, 2)[rows.image]
+
+
 def _pairs(found: _Rows, truths: _Rows, *, same_class: bool = True) -> _Pairs:
     """All pairs in the same picture (and of the same class)."""
     keys = [rows.image * (1 << 32) + rows.classes if same_class else rows.image for rows in (found, truths)]
@@ -259,7 +272,7 @@ def darknet_map(
     check_points(points)
     found, there = _rows(detections), _rows(truths)
     probs = _concatenated([one.probs for one in detections])
-    difficult = _concatenated([one.difficult for one in truths]).astype(bool)
+    difficult = _difficult(truths)
     pairs = _pairs(found, there)
     over = pairs.iou > np.float32(iou_thresh)
     match, best = _best(pairs, len(probs), over & ~difficult[pairs.truth])
@@ -284,10 +297,6 @@ def darknet_map(
     mean_iou = _ratio(float(best[right].sum(dtype=np.float64)), int(np.count_nonzero(sure)))
     mean = _ratio(sum(one.AP for one in results), count)
     return MapResult("darknet", iou_thresh, thresh, points, tuple(results), mean, mean_iou)
-
-
-def _concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(arrays) if len(arrays) else np.zeros(0, np.float32)
 
 
 def _by_class(labels: Ints, probs: Floats, count: int) -> list[Ints]:
@@ -318,7 +327,7 @@ def voc_map(
     base = darknet_map(detections, truths, classes, iou_thresh, thresh, points)
     found, there = (_whole_pixels(_rows(items), sizes) for items in (detections, truths))
     probs = _concatenated([one.probs for one in detections])
-    difficult = _concatenated([one.difficult for one in truths]).astype(bool)
+    difficult = _difficult(truths)
     pairs = _pairs(found, there)
     match, _ = _best(pairs, len(probs), pairs.iou >= np.float32(iou_thresh))
     ignored = (match >= 0) & difficult[match] if len(difficult) else np.zeros(len(probs), np.bool_)
@@ -327,14 +336,15 @@ def voc_map(
     for one, every in zip(base.classes, by_class, strict=True):
         rows = every[~ignored[every]]
         area, precision, recall = average_precision(_first(match[rows]), one.truths, points)
-        curve = {"precision": precision, "recall": recall, "probs": probs[rows].astype(np.float64)}
-        results.append(replace(one, AP=area, detections=len(rows), **curve))
+        results.append(
+            replace(one, AP=area, detections=len(rows), precision=precision, recall=recall, probs=probs[rows].astype(np.float64))
+        )
     return replace(base, metric="voc", classes=tuple(results), mAP=_mean_of_present(results))
 
 
 def _whole_pixels(rows: _Rows, sizes: Sequence[tuple[int, int]]) -> _Rows:
     """Boxes in pixels, no further than the first and the last, and one wider and higher, as both edges belong to them."""
-    size = np.array(sizes, np.float64).reshape(-1, 2)[rows.image]
+    size = _sizes_of(rows, sizes)
     box = clipped(rows.xywh * np.tile(size, 2), size - 1)
     sides = box[:, 2:] - box[:, :2]
     return rows._replace(xywh=np.concatenate((box[:, :2] + sides / 2, sides + 1), 1, dtype=np.float32))
@@ -396,14 +406,14 @@ def coco_metrics(
 def _coco_dataset(truths: Sequence[Truths], classes: Sequence[str], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """Truths as the contents of a COCO annotation file; pictures and classes are numbered from 1."""
     there = _rows(truths)
-    size = np.array(sizes, np.float64).reshape(-1, 2)[there.image]
+    size = _sizes_of(there, sizes)
     sides = there.xywh[:, 2:] * size
     corner = there.xywh[:, :2] * size - sides / 2
-    difficult = _concatenated([one.difficult for one in truths])
+    difficult = _difficult(truths)
     columns = (there.image, there.classes, np.concatenate((corner, sides), 1), sides.prod(1), difficult)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return {
-        "images": [{"id": number, "width": size[0], "height": size[1]} for number, size in enumerate(sizes, 1)],
+        "images": [{"id": number, "width": width, "height": height} for number, (width, height) in enumerate(sizes, 1)],
         "categories": [{"id": number, "name": name} for number, name in enumerate(classes, 1)],
         "annotations": [
             {"id": number, "image_id": image + 1, "category_id": label + 1, "bbox": box, "area": area, "iscrowd": int(crowd)}
@@ -455,7 +465,7 @@ def _coco_results(
         empty.dataset = {"images": truth.dataset["images"], "categories": truth.dataset["categories"], "annotations": []}
         empty.createIndex()
         return empty
-    size = np.array(sizes, np.float64).reshape(-1, 2)[found.image]
+    size = _sizes_of(found, sizes)
     box = clipped(found.xywh * np.tile(size, 2), size)
     probs = _concatenated([one.probs for one in detections])
     rows = np.column_stack((np.array(ids)[found.image], box[:, :2], box[:, 2:] - box[:, :2], probs, number)).astype(np.float64)
@@ -482,7 +492,7 @@ def confusion_matrix(
     """
     sure = [Found(*(part[one.probs > np.float32(thresh)] for part in one)) for one in detections]
     found, there = _rows(sure), _rows(truths)
-    difficult = _concatenated([one.difficult for one in truths]).astype(bool)
+    difficult = _difficult(truths)
     pairs = _pairs(found, there, same_class=False)
     row, truth = _one_to_one(pairs, pairs.iou > np.float32(iou_thresh))
     result = np.zeros((classes + 1, classes + 1), np.int64)
@@ -490,7 +500,7 @@ def confusion_matrix(
     np.add.at(result, (there.classes[truth[counts]], found.classes[row[counts]]), 1)
     missed, extra = ~difficult, np.ones(len(found.image), np.bool_)
     missed[truth], extra[row] = False, False
-    np.add.at(result, (there.classes[missed], classes), 1)
+    np.add.at(result[:, classes], there.classes[missed], 1)
     np.add.at(result[classes], found.classes[extra], 1)
     return result
 

@@ -17,7 +17,7 @@ import numpy as np
 from darknet_py.detector import Detections
 from darknet_py.drawing import as_bytes, draw
 from darknet_py.errors import DarknetError
-from darknet_py.files import replacing
+from darknet_py.files import beside, write_file
 from darknet_py.images import Picture
 
 # COCO numbers its 80 classes 1..90; these numbers have no class.
@@ -82,14 +82,13 @@ def fresh_folder(parent: Path, prefix: str) -> Path:
 
 def write_picture(path: Path, picture: Picture) -> None:
     """uint8 RGB → a file of the kind that the name's ending says."""
-    with replacing(path) as temporary:
-        try:
-            good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        except cv2.error:
-            good = False
-        if not good:
-            raise DarknetError(f"{path}: OpenCV cannot write this kind of picture")
-        temporary.write_bytes(data.tobytes())
+    try:
+        good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        good = False
+    if not good:
+        raise DarknetError(f"{path}: OpenCV cannot write this kind of picture")
+    write_file(path, data.tobytes())
 
 
 class JsonFile:
@@ -115,8 +114,7 @@ class JsonFile:
 
 
 def write_json(path: Path, value: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 class VideoFile:
@@ -125,7 +123,7 @@ class VideoFile:
     def __init__(self, path: Path, fps: float) -> None:
         self.path = path
         self.fps = fps
-        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self.temporary = beside(path)
         self.writer: cv2.VideoWriter | None = None
 
     def add(self, frame: Picture) -> None:
@@ -202,8 +200,7 @@ class Results:
             self.coco += as_coco(found, self.count if path is None else image_id(path, self.count))
         if self.labels:
             (self.folder / "labels").mkdir(exist_ok=True)
-            with replacing(self.folder / "labels" / f"{stem}.txt") as temporary:
-                temporary.write_text(as_labels(found))
+            write_file(self.folder / "labels" / f"{stem}.txt", as_labels(found))
         if self.crops:
             self._write_crops(found, stem, picture)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from darknet_py.command import run_command
-from darknet_py.files import replacing
+from darknet_py.files import write_file
 from darknet_py.images import Picture
 from darknet_py.results import write_picture
 
@@ -141,21 +141,20 @@ def write_dataset(folder: Path, train: int = 2000, valid: int = 200, seed: int =
         picture, rows = draw_scene(np.random.default_rng([seed, number]))
         name = f"{split}-{number:05d}"
         write_picture(folder / "images" / f"{name}.png", picture)
-        _write(
-            folder / "labels" / f"{name}.txt", [f"{int(row[0])} " + " ".join(f"{value:.6f}" for value in row[1:]) for row in rows]
-        )
+        labels = [f"{int(row[0])} " + " ".join(f"{value:.6f}" for value in row[1:]) for row in rows]
+        _write_lines(folder / "labels" / f"{name}.txt", labels)
         lists[split].append(f"images/{name}.png")
     for split, lines in lists.items():
-        _write(folder / f"{split}.txt", lines)
-    _write(folder / "shapes.names", list(NAMES))
+        _write_lines(folder / f"{split}.txt", lines)
+    _write_lines(folder / "shapes.names", NAMES)
     data = folder / "shapes.data"
-    _write(data, [f"classes = {len(NAMES)}", "train = train.txt", "valid = valid.txt", "names = shapes.names", "backup = backup"])
+    options = [f"classes = {len(NAMES)}", "train = train.txt", "valid = valid.txt", "names = shapes.names", "backup = backup"]
+    _write_lines(data, options)
     return data
 
 
-def _write(path: Path, lines: Sequence[str]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    write_file(path, "".join(f"{line}\n" for line in lines))
 
 
 def parser() -> argparse.ArgumentParser:

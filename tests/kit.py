@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,9 @@ def digest(array: np.ndarray) -> np.ndarray:
     return np.concatenate([[flat.mean(), flat.std(), flat.min(), flat.max()], samples])
 
 
-def recipe_weights(network: Network, seed: int) -> bytes:
-    """The file that the kit's deterministic recipe gives (kit/README.md)."""
+def recipe_weights(network: Network, seed: int) -> Iterator[np.ndarray]:
+    """The values of the file that the kit's deterministic recipe gives (kit/README.md), float32, tensor after tensor."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    parts = [struct.pack("<3iq", 0, 2, 5, 0)]
     layers = network.layers
     for k, layer in enumerate(layers):
         biases = 0
@@ -73,18 +74,20 @@ def recipe_weights(network: Network, seed: int) -> bytes:
                     gain = GAIN.get(layer.options.activation, 2.0)
                     if k + 1 < len(layers) and layers[k + 1].kind == "shortcut":
                         gain = 0.2
-                values = np.sqrt(gain / (count // biases)) * rng.standard_normal(count)
-            parts.append(values.astype(np.float32).tobytes())
-    return b"".join(parts)
+                values = rng.standard_normal(count)
+                values *= np.sqrt(gain / (count // biases))
+            yield values.astype("<f4")
 
 
 def recipe_network(cfg: Path, case: dict[str, Any], folder: Path) -> Network:
     """The case's network with the recipe's weights, read from a file as a user's would be."""
     network = Network(parse_cfg(cfg))
-    data = recipe_weights(network, case["seed"])
-    assert hashlib.sha256(data).hexdigest() == case["weights_sha256"], "the recipe gives other weights than the kit had"
-    path = folder / "recipe.weights"
-    path.write_bytes(data)
+    path, sha256 = folder / "recipe.weights", hashlib.sha256()
+    with path.open("wb") as file:
+        for part in chain([struct.pack("<3iq", 0, 2, 5, 0)], recipe_weights(network, case["seed"])):
+            sha256.update(part)
+            file.write(part)
+    assert sha256.hexdigest() == case["weights_sha256"], "the recipe gives other weights than the kit had"
     load_weights(network, path)
     path.unlink()
     return network.requires_grad_(False).eval()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit import KIT, REALDATA, needs_kit, needs_realdata
+from project import CFGS
 
 from darknet_py import DarknetError, Network, anchors, parse_cfg
 from darknet_py.anchors import anchors_text, box_sizes, calc_anchors, kmeans, kmedians, size_iou, with_anchors
@@ -17,7 +18,6 @@ from darknet_py.command import run_command
 from darknet_py.data.dataset import open_dataset
 from darknet_py.errors import CfgError
 
-ROOT = Path(__file__).resolve().parents[1]
 BCCD = REALDATA / "bccd"
 
 
@@ -151,8 +151,8 @@ def changed_lines(before: bytes, after: bytes) -> dict[int, bytes]:
 
 
 def test_as_many_anchors_change_nothing_but_the_anchors() -> None:
-    before = (ROOT / "cfg" / "yolov3.cfg").read_bytes()
-    changed = changed_lines(before, with_anchors(ROOT / "cfg" / "yolov3.cfg", NINE))
+    before = (CFGS / "yolov3.cfg").read_bytes()
+    changed = changed_lines(before, with_anchors(CFGS / "yolov3.cfg", NINE))
     assert set(changed.values()) == {b"anchors=10,  9,  20, 21,  30, 33,  40, 45,  50, 57,  60, 69,  70, 81,  80, 93,  90,105"}
     assert len(changed) == 3
 
@@ -170,7 +170,7 @@ def test_as_many_anchors_change_nothing_but_the_anchors() -> None:
 def test_another_number_of_anchors_is_shared_the_largest_for_the_coarsest_map(
     tmp_path: Path, cfg: str, count: int, masks: list[tuple[int, ...]]
 ) -> None:
-    source = ROOT / "cfg" / f"{cfg}.cfg"
+    source = CFGS / f"{cfg}.cfg"
     after = with_anchors(source, np.resize(NINE, (count, 2)) + np.arange(count)[:, None])
     (tmp_path / "new.cfg").write_bytes(after)
     network = Network(parse_cfg(tmp_path / "new.cfg"))
@@ -187,7 +187,7 @@ def test_another_number_of_anchors_is_shared_the_largest_for_the_coarsest_map(
 
 def test_region_anchors_are_in_cells() -> None:
     cells = np.array([[1.25, 1.5], [3, 4], [5, 8], [9.5, 5], [11, 10]])
-    source = ROOT / "cfg" / "yolov2-voc.cfg"
+    source = CFGS / "yolov2-voc.cfg"
     changed = changed_lines(source.read_bytes(), with_anchors(source, cells))
     assert list(changed.values()) == [b"anchors=1.2500,1.5000, 3.0000,4.0000, 5.0000,8.0000, 9.5000,5.0000, 11.0000,10.0000"]
     changed = changed_lines(source.read_bytes(), with_anchors(source, cells[:3]))
@@ -209,10 +209,10 @@ def test_comments_spaces_line_ends_and_marks_stay(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="2 anchors for 3 heads; write --clusters 3 or more"):
-        with_anchors(ROOT / "cfg" / "yolov3.cfg", NINE[:2])
+        with_anchors(CFGS / "yolov3.cfg", NINE[:2])
     with pytest.raises(DarknetError, match=r"other networks have no anchors"):
-        with_anchors(ROOT / "cfg" / "darknet19.cfg", NINE)
-    text = (ROOT / "cfg" / "yolov3-tiny.cfg").read_text()
+        with_anchors(CFGS / "darknet19.cfg", NINE)
+    text = (CFGS / "yolov3-tiny.cfg").read_text()
     (tmp_path / "x.cfg").write_text(text.replace("num=6\n", "", 1))
     with pytest.raises(CfgError, match=r"\[yolo\]: there is no line num= to change; write num=4"):
         with_anchors(tmp_path / "x.cfg", NINE[:4])
@@ -220,7 +220,7 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 @needs_realdata
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, new = ROOT / "cfg" / "yolov3-tiny.cfg", tmp_path / "new.cfg"
+    source, new = CFGS / "yolov3-tiny.cfg", tmp_path / "new.cfg"
     arguments = [str(BCCD / "bccd.data"), "--cfg", str(source), "--seed", "1", "--out", str(tmp_path), "--write", str(new)]
     assert anchors.main(arguments) == 0
     printed = capsys.readouterr().out
@@ -233,7 +233,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert f"anchors={line.strip()}".encode() in changed_lines(source.read_bytes(), new.read_bytes()).values()
     assert anchors.main([str(BCCD / "bccd.data"), "--size", "13x13", "--clusters", "5", "--method", "notes"]) == 0
     assert "." in capsys.readouterr().out.split("anchors = ")[1]
-    assert anchors.main([str(BCCD / "bccd.data"), "--cfg", str(ROOT / "cfg" / "yolov2-voc.cfg")]) == 0
+    assert anchors.main([str(BCCD / "bccd.data"), "--cfg", str(CFGS / "yolov2-voc.cfg")]) == 0
     assert " num_of_clusters = 5, width = 13, height = 13 " in capsys.readouterr().out
 
 
@@ -256,7 +256,7 @@ def test_mistakes_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         assert run_command(lambda arguments=arguments: anchors.main(arguments)) == 2
         assert text in capsys.readouterr().err
-    source, new = ROOT / "cfg" / "yolov3.cfg", tmp_path / "new.cfg"
+    source, new = CFGS / "yolov3.cfg", tmp_path / "new.cfg"
     with pytest.warns(UserWarning, match="the anchors are for 608x608, .* has width=416 height=416"):
         anchors.main([data, "--cfg", str(source), "--size", "608", "--write", str(new)])
     assert new.is_file()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from kit import KIT, cases, needs_kit
+from project import OWN_CFGS
 
 import darknet_py
 from darknet_py.cfg import Cfg, parse_cfg, parse_text
@@ -16,7 +17,6 @@ from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.layers import Layer
 from darknet_py.network import Network
 
-OWN_CFGS = sorted((Path(__file__).resolve().parents[1] / "cfg").glob("*.cfg"))
 NET = "[net]\nwidth=8\nheight=8\nchannels=4\n"
 CONV = NET + "\n[convolutional]\nfilters=2\n"  # [convolutional] is line 6; what is added begins at line 8
 

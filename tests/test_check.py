@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from kit import REALDATA, needs_realdata
-from test_data import data_file
+from project import CFGS
+from small_data import data_file, picture
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.check import Fit, anchor_fit, check_dataset, main, network_fit, parser
@@ -44,12 +45,6 @@ size=1
 [avgpool]
 [softmax]
 """
-
-
-def picture(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8))
-    return path
 
 
 @pytest.fixture
@@ -211,11 +206,10 @@ def test_the_fit_of_anchors_is_the_mean_of_the_best_iou() -> None:
 
 
 def test_anchors_of_region_heads_are_in_cells() -> None:
-    root = Path(__file__).parents[1] / "cfg"
-    region = network_fit(Network(parse_cfg(root / "yolov2-voc.cfg")))
+    region = network_fit(Network(parse_cfg(CFGS / "yolov2-voc.cfg")))
     assert region.anchors.max() == pytest.approx(11.2364 * 32, rel=1e-5)
     assert region.classes == 20
-    yolo = network_fit(Network(parse_cfg(root / "yolov3-tiny.cfg")))
+    yolo = network_fit(Network(parse_cfg(CFGS / "yolov3-tiny.cfg")))
     assert yolo.anchors.max() == 344
 
 

@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 import pytest
 from kit import KIT, REALDATA, needs_kit, needs_realdata, read_json
+from project import CFGS, environment, python
 
 from darknet_py import __main__ as words
 from darknet_py.command import run_command
+from darknet_py.detect import main as detect
 from darknet_py.summary import main as summary
 
-ROOT = Path(__file__).resolve().parents[1]
 MODEL = KIT / "real" / "yolo-fastest-1.1"
 NET = ["--cfg", str(MODEL / "yolo-fastest-1.1.cfg"), "--weights", str(MODEL / "yolo-fastest-1.1.weights")]
 NAMES = ["--names", str(MODEL / "coco.names")]
@@ -27,9 +28,7 @@ PICTURES = KIT / "real" / "images"
 
 
 def run(*arguments: str | Path, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, text=True, timeout=300)
+    return python("-m", *arguments, cwd=cwd, stdin=stdin)
 
 
 @needs_kit
@@ -57,15 +56,14 @@ def test_detect_writes_all_it_is_asked_for(tmp_path: Path) -> None:
 
 
 @needs_kit
-def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path) -> None:
+def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The main job, end to end: the program's own pixels in, its detections out."""
+    monkeypatch.chdir(tmp_path)
     pictures = KIT / "real" / "images_stb_png"
-    for model in sorted(path.name for path in (KIT / "real").iterdir() if (path / "..").exists() and list(path.glob("*.cfg"))):
-        folder = KIT / "real" / model
-        files = [next(folder.glob(f"*.{kind}")) for kind in ("cfg", "weights", "names")]
-        done = run("darknet_py.detect", "--cfg", files[0], "--weights", files[1], "--names", files[2], pictures,
-                   "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json", cwd=tmp_path)  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    for folder in sorted(path.parent for path in (KIT / "real").glob("*/*.cfg")):
+        model = folder.name
+        model_files = [text for kind in ("cfg", "weights", "names") for text in (f"--{kind}", str(next(folder.glob(f"*.{kind}"))))]
+        assert detect([*model_files, str(pictures), "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json"]) == 0
         for one in json.loads((tmp_path / "r.json").read_text()):
             name = Path(one["filename"]).stem + ".jpg"
             expected = read_json("real/expected", model)["images"][name]["resize"]["thresh_0.25"]["detections"]
@@ -101,30 +99,32 @@ def test_an_unreadable_picture_is_named_and_the_rest_goes_on(tmp_path: Path) -> 
 def test_mistakes_get_one_sentence_and_status_2(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from darknet_py.detect import main
-
     monkeypatch.chdir(tmp_path)
-    assert run_command(lambda: main(arguments)) == 2
+    assert run_command(lambda: detect(arguments)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
 
 
 @needs_kit
-def test_paths_on_standard_input_and_lists(tmp_path: Path) -> None:
+def test_paths_on_standard_input_and_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     dog = str(PICTURES / "dog.jpg")
     done = run("darknet_py.detect", *NET, "-", "--no-pictures", cwd=tmp_path, stdin=f"{dog}\n\n{dog}\n")
     assert done.stdout.count("dog.jpg: Predicted") == 2
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + dog.encode() + b"\r\n\r\n")
-    done = run("darknet_py.detect", *NET, "list.txt", "--no-pictures", cwd=tmp_path)
-    assert done.stdout.count("dog.jpg: Predicted") == 1
+    monkeypatch.chdir(tmp_path)
+    assert detect([*NET, "list.txt", "--no-pictures"]) == 0
+    assert capsys.readouterr().out.count("dog.jpg: Predicted") == 1
 
 
 @needs_kit
-def test_two_pictures_of_one_name_both_get_a_file(tmp_path: Path) -> None:
+def test_two_pictures_of_one_name_both_get_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "dog.jpg").write_bytes((PICTURES / "eagle.jpg").read_bytes())
-    run("darknet_py.detect", *NET, PICTURES / "dog.jpg", "other/dog.jpg", "--out", "out", cwd=tmp_path)
+    assert detect([*NET, str(PICTURES / "dog.jpg"), "other/dog.jpg", "--out", "out"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"dog.jpg", "dog_2.jpg"}
 
 
@@ -158,9 +158,7 @@ def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "darknet_py.detect", *NET, str(folder), "--json", "r.json", "--out", "out", "--batch", "1"]
     # a background shell's children ignore Ctrl-C, and so would theirs; one that is handled here is not ignored there
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/*.jpg")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -176,7 +174,8 @@ def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
 
 
 @needs_kit
-def test_darknets_own_words(tmp_path: Path) -> None:
+def test_darknets_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "coco.data").write_text(f"classes = 80\nnames = {MODEL / 'coco.names'}\n")
     dog = PICTURES / "dog.jpg"
     done = run("darknet_py", "detector", "test", "coco.data", NET[1], NET[3], dog, "-thresh", ".25", "-ext_output", "-dont_show",
@@ -188,8 +187,7 @@ def test_darknets_own_words(tmp_path: Path) -> None:
     expected = read_json("real/expected", "yolo-fastest-1.1")["images"]["dog.jpg"]["letter_box"]["thresh_0.25"]
     sure = {int(row[0]) for row in expected.get("detections_cfg_nms_kind") or expected["detections"] if row[1] > 0.35}
     assert sure <= {one["class_id"] for one in objects}
-    done = run("darknet_py", "detect", NET[1], NET[3], dog, "-thresh", "0.9", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert words.main(["detect", NET[1], NET[3], str(dog), "-thresh", "0.9"]) == 0
     done = run("darknet_py", "detector", "test", "coco.data", NET[1], NET[3], "-thresh", "0.9", cwd=tmp_path, stdin=f"{dog}\n")
     assert "dog.jpg: Predicted" in done.stdout
 
@@ -246,11 +244,8 @@ def test_rnn_generate_writes_text(tmp_path: Path) -> None:
     network = Network(parse_cfg(cfg)).initialise(0)
     network.save_weights(tmp_path / "rnn.weights")
     arguments = ("darknet_py", "rnn", "generate", "rnn.cfg", "rnn.weights", "-len", "50", "-srand", "7", "-seed", "ab")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    texts = [
-        subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env=environment, capture_output=True).stdout
-        for _ in range(2)
-    ]
+    command = [sys.executable, "-m", *arguments]
+    texts = [subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True).stdout for _ in range(2)]
     assert texts[0] == texts[1]
     assert texts[0].startswith(b"ab")
     assert len(texts[0]) == 2 + 50 + 1
@@ -286,7 +281,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
 
 
 def test_the_layer_table_of_yolov3(capsys: pytest.CaptureFixture[str]) -> None:
-    assert summary([str(ROOT / "cfg" / "yolov3.cfg"), "--receptive-field"]) == 0
+    assert summary([str(CFGS / "yolov3.cfg"), "--receptive-field"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == [
         "0",
@@ -314,7 +309,7 @@ def test_the_layer_table_of_yolov3(capsys: pytest.CaptureFixture[str]) -> None:
         "3",
     ]
     assert "Total BFLOPS 65.879, heads: 82, 94, 106" in lines[-1]
-    assert summary([str(ROOT / "cfg" / "yolov3.cfg"), "--json", "--size", "608x320"]) == 0
+    assert summary([str(CFGS / "yolov3.cfg"), "--json", "--size", "608x320"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["layers"][82]["out"] == [255, 10, 19]
     assert table["layers"][86]["inputs"] == [85, 61]

@@ -5,12 +5,13 @@ import os
 import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import REALDATA, needs_realdata
+from project import CFGS
+from small_data import data_file, picture
 
 from darknet_py.data.dataset import Dataset, open_dataset, training_truths
 from darknet_py.data.labels import (
@@ -216,19 +217,6 @@ def test_what_is_no_coco_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DarknetError, match=r"a\.json: this is not"):
         read_coco(tmp_path / "a.json")
-
-
-def picture(path: Path, value: int = 90) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((20, 30, 3), value, np.uint8))
-    return path
-
-
-def data_file(folder: Path, **options: str) -> Path:
-    (folder / "obj.names").write_text("cat\ndog\n")
-    lines = {"classes": "2", "names": "obj.names", **options}
-    (folder / "obj.data").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))
-    return folder / "obj.data"
 
 
 def test_lists_with_bom_crlf_empty_lines_and_spaces_in_paths(tmp_path: Path) -> None:
@@ -486,7 +474,7 @@ def test_the_coco_file_and_darknet_labels_of_the_same_picture_agree() -> None:
 @needs_realdata
 def test_the_coco_file_opens_as_a_data_set_with_its_pictures(tmp_path: Path) -> None:
     root = REALDATA / "coco"
-    darknet = Path(__file__).parents[1] / "cfg/coco.names"  # aeroplane, sofa …: by order
+    darknet = CFGS / "coco.names"  # aeroplane, sofa …: by order
     for names in (root / "coco.names", darknet):
         data = data_file(tmp_path, valid=str(root / "annotations/instances_val2017_subset.json"), names=str(names))
         dataset = open_dataset(data, "valid")

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from project import ROOT
 
 from darknet_py import download as module
 from darknet_py.cfg import parse_cfg
@@ -24,7 +25,6 @@ from darknet_py.download import FILES, DownloadError, Official, download, find, 
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
-ROOT = Path(__file__).resolve().parents[1]
 DATA = bytes(range(256)) * 1200  # 307,200 bytes: several reads
 OTHER = DATA[::-1]
 
@@ -476,7 +476,7 @@ def test_the_table_is_sound(one: Official) -> None:
     assert one.url.startswith("https://")
     assert one.url.endswith(f"/{one.file}")
     assert all(mirror.endswith(f"/{one.file}") for mirror in one.mirrors)
-    assert one.hashed or not one.mirrors  # nothing but a hash tells that a copy is one
+    assert one.hashes or not one.mirrors  # nothing but a hash tells that a copy is one
     assert one.sha256 is None or re.fullmatch("[0-9a-f]{64}", one.sha256)
     assert one.sha512 is None or re.fullmatch("[0-9a-f]{128}", one.sha512)
     assert one.note

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import struct
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -24,6 +23,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from project import OWN_CFGS, python
 
 from darknet_py.cfg import Cfg, parse_cfg, parse_text
 from darknet_py.errors import CfgError, CfgWarning, WeightsError
@@ -33,8 +33,6 @@ from darknet_py.network import Network
 from darknet_py.options import LARGEST_INT, cfg_name, meaning_of
 from darknet_py.weights import load_weights, save_weights
 
-ROOT = Path(__file__).resolve().parents[1]
-OWN_CFGS = sorted((ROOT / "cfg").glob("*.cfg"))
 LONGER = int(os.environ.get("DARKNET_PY_FUZZ", "1"))
 
 
@@ -444,8 +442,7 @@ def test_a_huge_network_is_built_or_refused_in_little_memory(tmp_path: Path) -> 
             results[name] = result if grown < 100_000 else f"{result}, but it took {grown} kB"
         print(json.dumps(results))
         """)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = python("-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {name: result for name, result in json.loads(done.stdout).items() if result not in ("built", "refused")} == {}
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from kit import KIT, cases, needs_kit, read_json
+from project import CFGS, OWN_CFGS
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.network import Network
 from darknet_py.summary import describe
 
-CFGS = Path(__file__).resolve().parents[1] / "cfg"
 NEW = ("shapes", "cells")  # of this project alone; no official file
-OWN = sorted(path.stem for path in CFGS.glob("*.cfg") if path.stem not in NEW)
+OWN = [path.stem for path in OWN_CFGS if path.stem not in NEW]
 IOU_LOSS = {"iou": 0, "giou": 1, "mse": 2, "diou": 3, "ciou": 4}
 WORDS: dict[str, dict[str, int]] = {
     "iou_loss": IOU_LOSS,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from project import CFGS
 
 from darknet_py import DarknetError, Network, load, parse_cfg
 from darknet_py.cfg import parse_text
 
-CFGS = Path(__file__).resolve().parents[1] / "cfg"
 DETECTORS = sorted(path.stem for path in CFGS.glob("yolo*.cfg"))
 QUICK = {"yolov1", "yolov2-tiny", "yolov3-tiny", "yolov4-tiny", "yolov7-tiny"}
 TRACED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS]

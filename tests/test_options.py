@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
 import darknet_py.detector
 import darknet_py.layers
@@ -120,5 +121,5 @@ def test_meanings_are_written_for_readers() -> None:
 
 
 def test_the_reference_page_is_up_to_date() -> None:
-    page = Path(__file__).resolve().parents[1] / "docs" / "OPTIONS.md"
+    page = ROOT / "docs" / "OPTIONS.md"
     assert page.read_text() == options_page(), "run: python -m darknet_py.summary --options > docs/OPTIONS.md"

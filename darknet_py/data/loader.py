@@ -481,6 +481,8 @@ def _checked(batches: Iterator[Any]) -> Generator[Batch, None, None]:
             f"a process that reads pictures died ({reason}); was the memory, or the shared memory (/dev/shm), used up? "
             "Use fewer workers, or 0"
         ) from None
+    finally:
+        del batches  # the traceback would keep it, and with it its workers
 
 
 def preview(batch: Batch, names: Sequence[str], *, columns: int | None = None) -> Picture:

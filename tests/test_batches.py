@@ -1,0 +1,350 @@
+"""Batches for training: what they hold, that they can be repeated whatever the number of workers, and what cannot be used is named."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from augmenting import NET, Head, rng
+from kit import REALDATA, needs_realdata
+
+from darknet_py.data import augment as au
+from darknet_py.data.dataset import Dataset, open_dataset
+from darknet_py.data.labels import DataWarning
+from darknet_py.data.loader import (
+    SECRET_NUM,
+    Batch,
+    Wanted,
+    _Detection,
+    cell_truths,
+    class_vector,
+    classifier_batches,
+    detection_batches,
+    fill_hierarchy,
+    preview,
+)
+from darknet_py.errors import DarknetError
+from darknet_py.layers.detection import Detection
+from darknet_py.layers.softmax import Tree
+from darknet_py.layers.yolo import Yolo
+
+SMALL = replace(NET, width=64, height=48, hue=0.1, saturation=1.5, exposure=1.5)
+
+
+# Truths ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_classifiers_label_is_any_that_is_part_of_the_path() -> None:
+    labels = ["cat", "dog", "n0123"]
+    assert class_vector("train/n0123/5.jpg", labels).tolist() == [0, 0, 1]
+    np.testing.assert_allclose(class_vector("dog.jpg", labels, 0.1), [0.05, 0.9, 0.05], rtol=1e-6)
+    with pytest.warns(DataWarning, match="several labels are part of this path: cat, dog"):
+        assert class_vector("cat_and_dog.jpg", labels).tolist() == [1, 1, 0]
+    with pytest.warns(DataWarning, match="no label is part of this path"):
+        assert class_vector("bird.jpg", labels).tolist() == [0, 0, 0]
+
+
+def test_a_class_tree_fills_in_the_ancestors_and_masks_groups_without_a_truth() -> None:
+    # 0 animal, 1 thing; 2 dog and 3 cat below 0; 4 car and 5 cup below 1; 6 poodle below 2
+    parents, groups = np.array([-1, -1, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 2, 2, 3])
+    vector = np.zeros(7, np.float32)
+    vector[2] = 1
+    assert fill_hierarchy(vector, parents, groups).tolist() == [1, 0, 1, 0, SECRET_NUM, SECRET_NUM, SECRET_NUM]
+
+
+def test_truths_by_cell_for_yolov1() -> None:
+    rows = np.array([[0.75, 0.3, 0.2, 0.4, 1, 0], [0.8, 0.1, 0.1, 0.1, 0, 0], [1.0, 1.0, 0.5, 0.5, 0, 0]], np.float32)
+    cells = cell_truths(rows, 2, 3).reshape(2, 2, 8)
+    np.testing.assert_allclose(cells[0, 1], [1, 0, 1, 0, 0.5, 0.6, 0.2, 0.4], rtol=1e-6)  # of two in the cell, the first
+    assert cells[1, 1, :4].tolist() == [1, 1, 0, 0]
+    assert not cells[:, 0].any()
+
+
+# Batches -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Six pictures of different sizes with one to four objects each."""
+    folder = tmp_path_factory.mktemp("set")
+    generator = rng(9)
+    images = []
+    for k in range(6):
+        height, width = generator.integers(40, 90, 2)
+        path = folder / f"cat{k}.png"
+        cv2.imwrite(str(path), generator.integers(0, 256, (height, width, 3), np.uint8))
+        lines = [
+            f"{generator.integers(3)} {' '.join(f'{v:.3f}' for v in generator.uniform(0.3, 0.6, 4))}" for _ in range(1 + k % 4)
+        ]
+        path.with_suffix(".txt").write_text("\n".join(lines))
+        images.append(str(path))
+    return Dataset(images, ["cat", "dog", "cow"], "set")
+
+
+def first(batches: Iterator[Batch], count: int) -> list[Batch]:
+    result = list(islice(batches, count))
+    batches.close()  # type: ignore[attr-defined]
+    return result
+
+
+def assert_same(left: list[Batch], right: list[Batch]) -> None:
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        assert one.paths == other.paths
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.truths, other.truths)
+
+
+@pytest.mark.parametrize("options", [{"mosaic": 1}, {"mixup": 1}, {"letter_box": 1}, {"blur": 1, "gaussian_noise": 20}])
+def test_a_batch_is_pictures_and_truths(dataset: Dataset, options: dict[str, int]) -> None:
+    for batch in first(detection_batches(dataset, replace(SMALL, **options), Head(), mini_batch=5, seed=1, workers=0), 6):
+        assert batch.images.shape == (5, 3, 48, 64)
+        assert batch.images.dtype == batch.truths.dtype == torch.float32
+        assert 0 <= batch.images.min() < batch.images.max() <= 1
+        assert batch.truths.shape == (5, 20, 7 if options.get("mixup") else 6)
+        assert set(batch.paths) <= set(dataset.images)
+        there = batch.truths[..., 0] > 0
+        assert (there == (batch.truths[..., 2] > 0)).all()
+        assert (there.int().diff(dim=1) <= 0).all()  # zeros end the list
+        rows = batch.truths[there]
+        assert len(rows) > 0
+        low, high = rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2
+        beyond = 1 / 48 if "mosaic" in options else 1e-6  # a mosaic's boxes are cut at whole pixels, towards 0
+        assert low.min() > -beyond
+        assert high.max() < 1 + beyond
+        assert (rows[:, 2:4] >= 1 / torch.tensor([64, 48]) - 1e-6).all()
+        assert set(rows[:, 4].tolist()) <= {0, 1, 2}
+
+
+def test_the_same_seed_gives_the_same_batches_whatever_the_number_of_workers(dataset: Dataset) -> None:
+    net = replace(SMALL, mosaic=1, gaussian_noise=20)
+
+    def batches(workers: int, seed: int = 4, **more: Any) -> list[Batch]:
+        return first(detection_batches(dataset, net, Head(), mini_batch=3, seed=seed, workers=workers, **more), 5)
+
+    plain = batches(0)
+    for workers in (1, 2):
+        assert_same(batches(workers), plain)
+    assert not torch.equal(batches(0, seed=5)[0].images, plain[0].images)
+    assert not torch.equal(plain[0].images, plain[1].images)
+
+
+def test_starting_at_a_mini_batch_is_the_same_as_skipping_those_before(dataset: Dataset) -> None:
+    for workers in (0, 2):
+        whole = first(detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=4, workers=0), 7)
+        assert_same(first(detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=4, start=4, workers=workers), 3), whole[4:])
+
+
+def test_size_and_mini_batch_may_follow_the_number(dataset: Dataset) -> None:
+    def size_of(number: int) -> tuple[int, int]:
+        return (32 + 32 * (number // 2), 32)
+
+    for workers in (0, 2):
+        batches = detection_batches(
+            dataset, SMALL, Head(), mini_batch=lambda k: 1 + k, seed=1, start=1, workers=workers, size=size_of
+        )
+        shapes = [tuple(batch.images.shape) for batch in first(batches, 4)]
+        assert shapes == [(2, 3, 32, 32), (3, 3, 32, 64), (4, 3, 32, 64), (5, 3, 32, 96)]
+
+
+def test_pictures_are_drawn_evenly_with_replacement(dataset: Dataset) -> None:
+    net = replace(SMALL, width=8, height=8)
+    batch = next(detection_batches(dataset, net, Head(), mini_batch=1500, seed=1, workers=0))
+    share = np.array([batch.paths.count(path) for path in dataset.images]) / 1500
+    np.testing.assert_allclose(share, 1 / 6, atol=0.039)
+
+
+def test_half_of_the_samples_are_mosaics(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(au, "mosaic", lambda pictures, *_: made.append(1) or pictures[0])
+    next(detection_batches(dataset, replace(SMALL, width=8, height=8, mosaic=1), Head(), mini_batch=500, seed=1, workers=0))
+    assert len(made) / 500 == pytest.approx(0.5, abs=0.09)
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(1, np.uint8), (3, np.uint16), (4, np.uint8)])
+def test_grey_transparent_and_16_bit_pictures(tmp_path: Path, channels: int, kind: Any) -> None:
+    picture = rng(1).integers(0, np.iinfo(kind).max, (40, 50, 4 if channels == 4 else 3), kind)
+    cv2.imwrite(str(tmp_path / "1.png"), picture)
+    (tmp_path / "1.txt").write_text("0 .5 .5 .5 .5")
+    one = Dataset([str(tmp_path / "1.png")], ["cat"], "set")
+    for options in ({}, {"mosaic": 1}, {"mixup": 1}, {"blur": 5}):
+        net = replace(SMALL, channels=channels, **options)
+        batch = next(detection_batches(one, net, Head(), mini_batch=8, seed=1, workers=0))
+        assert batch.images.shape == (8, channels, 48, 64)
+        assert 0.1 < batch.images.mean() < 0.9
+
+
+def damaged(dataset: Dataset, tmp_path: Path) -> Dataset:
+    """One good picture among a missing one, one that is none, and one with malformed labels."""
+    (tmp_path / "none.jpg").write_bytes(b"no picture")
+    picture = cv2.imread(dataset.images[0])
+    cv2.imwrite(str(tmp_path / "labels.png"), picture)
+    (tmp_path / "labels.txt").write_text("0 .5 .5")
+    return replace(
+        dataset, images=[dataset.images[1], str(tmp_path / "missing.jpg"), str(tmp_path / "none.jpg"), str(tmp_path / "labels.png")]
+    )
+
+
+def test_a_picture_that_cannot_be_used_is_named_and_another_takes_its_place(dataset: Dataset, tmp_path: Path) -> None:
+    bad = damaged(dataset, tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        batch = next(detection_batches(bad, SMALL, Head(), mini_batch=30, seed=1, workers=0))
+    assert set(batch.paths) == {dataset.images[1]}
+    said = sorted(str(one.message) for one in caught)
+    assert len(said) == 3
+    assert all(one.endswith("; another picture takes its place") for one in said)
+    assert "labels.txt:1: '0 .5 .5' is 3 values" in said[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore")
+def test_where_no_picture_can_be_used_training_stops_with_a_sentence(dataset: Dataset, tmp_path: Path, workers: int) -> None:
+    bad = replace(damaged(dataset, tmp_path), images=[str(tmp_path / "missing.jpg")])
+    with pytest.raises(DarknetError, match=r"missing\.jpg: cannot read .* 50 pictures in a row") as raised:
+        next(detection_batches(bad, SMALL, Head(), mini_batch=2, seed=1, workers=workers))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("net", "head", "message"),
+    [
+        ({"letter_box": 1, "mosaic": 1}, {}, "letter_box=1 and mosaic=1 do not go together"),
+        ({}, {"resize": 0.0}, "resize=0"),
+        ({"channels": 6}, {}, "channels=6"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_at_once(
+    dataset: Dataset, net: dict[str, int], head: dict[str, float], message: str
+) -> None:
+    with pytest.raises(DarknetError, match=message):
+        detection_batches(dataset, replace(SMALL, **net), Head(**head), mini_batch=2, seed=1, workers=0)
+
+
+def test_a_data_set_without_any_label_file_cannot_train_a_detector(dataset: Dataset) -> None:
+    with pytest.raises(DarknetError, match="none of its 6 pictures has a label file"):
+        detection_batches(replace(dataset, kind="none"), SMALL, Head(), mini_batch=2, seed=1, workers=0)
+
+
+def test_detectors_ignore_cutmix_and_say_so(dataset: Dataset) -> None:
+    with pytest.warns(DataWarning, match="cutmix=1"):
+        batches = detection_batches(dataset, replace(SMALL, cutmix=1), Head(), mini_batch=2, seed=1, workers=0)
+    assert_same(first(batches, 2), first(detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=1, workers=0), 2))
+
+
+def test_workers_end_with_their_batches(dataset: Dataset) -> None:
+    before = {one.pid for one in multiprocessing.active_children()}
+    batches = detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=1, workers=2)
+    next(batches)
+    assert len({one.pid for one in multiprocessing.active_children()} - before) == 2
+    batches.close()  # type: ignore[attr-defined]
+    assert {one.pid for one in multiprocessing.active_children()} <= before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals as on Unix")
+def test_workers_stay_when_all_processes_are_asked_to_end(dataset: Dataset) -> None:
+    """`timeout` and schedulers send SIGTERM to the whole group; the parent finishes its iteration, and needs batches for it."""
+    before = {one.pid for one in multiprocessing.active_children()}
+    batches = detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=1, workers=2)
+    next(batches), next(batches)  # one of each worker, so both have started
+    for pid in {one.pid for one in multiprocessing.active_children()} - before:
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+    assert len(first(batches, 8)) == 8
+    assert {one.pid for one in multiprocessing.active_children()} <= before
+
+
+def test_a_worker_that_is_killed_is_one_sentence(dataset: Dataset) -> None:
+    before = {one.pid for one in multiprocessing.active_children()}
+    batches = detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=1, workers=1)
+    next(batches)
+    (worker,) = [one for one in multiprocessing.active_children() if one.pid not in before]
+    worker.kill()
+    worker.join()
+    with pytest.raises(DarknetError, match="a process that reads pictures died"):
+        first(batches, 100)
+
+
+def test_the_global_random_numbers_are_left_alone(dataset: Dataset) -> None:
+    torch.manual_seed(3)
+    state, ours = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first(detection_batches(dataset, replace(SMALL, mosaic=1), Head(), mini_batch=2, seed=1, workers=1), 2)
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(np.random.get_state()[1], ours)
+
+
+@pytest.mark.parametrize("options", [{}, {"mixup": 1}, {"cutmix": 1}, {"mosaic": 1}, {"mosaic": 1, "cutmix": 1}, {"blur": 1}])
+def test_batches_for_a_classifier(dataset: Dataset, options: dict[str, int]) -> None:
+    mixed = replace(dataset, images=dataset.images[:2], written=["cat/1.png", "dog/2.png"], kind="none")
+    net = replace(SMALL, angle=7, aspect=0.75, label_smooth_eps=0.1, **options)
+
+    def batches(workers: int, start: int = 0) -> Iterator[Batch]:
+        return classifier_batches(mixed, net, mini_batch=8, seed=2, workers=workers, start=start)
+
+    whole = first(batches(0), 3)
+    for batch in whole:
+        assert batch.images.shape == (8, 3, 48, 64)
+        assert batch.truths.shape == (8, 3)
+        np.testing.assert_allclose(batch.truths.sum(1), 1, rtol=1e-5)
+        assert 0.1 < batch.images.mean() < 0.9
+    assert_same(first(batches(2, 1), 2), whole[1:])
+    pure = np.isclose(np.concatenate([batch.truths for batch in whole]).max(1), 0.9)
+    assert pure.all() == (not set(options) & {"mixup", "cutmix", "mosaic"})
+
+
+def test_a_class_tree_in_batches_for_a_classifier(dataset: Dataset) -> None:
+    labelled = replace(dataset, labels=["animal", "thing", "cat", "dog"], images=dataset.images[:1])
+    tree = Tree(labelled.labels, [-1, -1, 0, 0])
+    batch = next(classifier_batches(labelled, SMALL, mini_batch=2, seed=1, workers=0, tree=tree))
+    assert batch.truths.tolist() == [[1, 0, 1, 0]] * 2
+
+
+def test_a_yolov1_head_gets_its_truths_by_cell(dataset: Dataset) -> None:
+    head = Detection.Options(classes=3, side=5, coords=4, max=20)
+    batch = next(detection_batches(dataset, SMALL, head, mini_batch=4, seed=1, workers=0))
+    assert batch.truths.shape == (4, 5 * 5 * (1 + 3 + 4))
+    cells = batch.truths.reshape(4, 25, 8)
+    there = cells[..., 0] == 1
+    assert there.any()
+    assert (cells[there][:, 1:4].sum(1) == 1).all()
+    assert not cells[~there].any()
+
+
+def test_all_that_a_worker_needs_can_be_sent_to_it(dataset: Dataset) -> None:
+    """Where processes are not forked (Windows, macOS), it is pickled."""
+    options = Yolo.Options(classes=3, num=1, anchors=(1, 1))
+    samples, wanted = _Detection(dataset, SMALL, 1, options, 0), Wanted(3, 2, (32, 32), 3)
+    left, right = samples[wanted], pickle.loads(pickle.dumps(samples))[wanted]
+    assert_same([left], [right])
+
+
+def test_a_classifier_needs_as_many_labels_as_classes(dataset: Dataset) -> None:
+    with pytest.raises(DarknetError, match="3 labels, but the network has 10 classes"):
+        classifier_batches(dataset, SMALL, mini_batch=2, seed=1, workers=0, classes=10)
+    assert next(classifier_batches(dataset, SMALL, mini_batch=2, seed=1, workers=0, classes=2)).truths.shape == (2, 2)
+
+
+@needs_realdata
+def test_a_preview_shows_all_pictures_with_their_boxes() -> None:
+    bccd = open_dataset(REALDATA / "bccd/bccd.data")
+    net = replace(NET, width=256, height=192, mosaic=1, saturation=1.5, exposure=1.5, hue=0.1)
+    batch = next(detection_batches(bccd, net, Head(max=90), mini_batch=5, seed=3, workers=0))
+    shown = preview(batch, bccd.names)
+    assert shown.shape == (2 * 192, 3 * 256, 3)
+    assert shown.dtype == np.uint8
+    plain = (batch.images[0].permute(1, 2, 0).numpy() * 255).round()
+    changed = (shown[:192, :256] != plain).any(2)
+    assert 0.01 < changed.mean() < 0.6  # lines and names
+    assert (shown[192:, 512:] == 127).all()  # no sixth picture
+    vector = Batch(batch.images, torch.eye(5)[:, :3], batch.paths)
+    assert preview(vector, bccd.names, columns=5).shape == (192, 5 * 256, 3)
