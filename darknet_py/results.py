@@ -103,7 +103,7 @@ class JsonFile:
         if self.file is None:
             self.items.append(item)
         else:
-            self.file.write(json.dumps(item, ensure_ascii=False) + "\n")
+            self.file.write(_json(item) + "\n")
             self.file.flush()
 
     def close(self) -> None:
@@ -114,7 +114,12 @@ class JsonFile:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_file(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_file(path, _json(value, indent=1) + "\n")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """Readable in any language; the bytes of a file name that is no UTF-8 are escaped."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 class VideoFile:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from darknet_py import sources
 from darknet_py.errors import DarknetError, ImageError
+from darknet_py.results import write_json
 from darknet_py.sources import ImageSource, LiveVideo, VideoSource, expand
 
 
@@ -129,3 +132,9 @@ def test_a_stream_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=1, works=lambda opened: False))
     with pytest.raises(ImageError, match="camera 0: cannot be opened"):
         LiveVideo("0")
+
+
+def test_a_file_name_that_is_not_utf8_is_escaped_in_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "all.json", [{"filename": name}])
+    assert json.loads((tmp_path / "all.json").read_text(encoding="utf-8")) == [{"filename": name}]

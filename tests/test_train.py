@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from project import python
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.errors import CfgWarning, DarknetError
@@ -407,3 +408,15 @@ def test_a_classifier_learns_two_colours(tmp_path: Path, monkeypatch: pytest.Mon
     assert words(["classifier", "train", "colours.data", "colours.cfg", "-nogpu", "-dont_show"]) == 0
     losses = [float(row["loss"]) for row in read_rows(tmp_path / "backup" / "metrics.csv")]
     assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
+
+
+def test_training_ends_with_its_sentence_where_no_picture_can_be_read(tmp_path: Path) -> None:
+    """… and its worker processes end with it."""
+    cfg = write_cfg(tmp_path)
+    (tmp_path / "list.txt").write_text(str(tmp_path / "missing.jpg"))
+    (tmp_path / "missing.txt").write_text("0 .5 .5 .2 .2")
+    (tmp_path / "a.data").write_text("classes=6\ntrain=list.txt\n")
+    ended = python("-m", "darknet_py.train", "a.data", cfg, "--out", "out", "--device", "cpu", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "50 pictures in a row cannot be used" in ended.stderr
+    assert "Traceback" not in ended.stderr
