@@ -44,6 +44,7 @@ WORDS = {
     "classifier predict": "DATA CFG WEIGHTS [IMAGE]",
     "yolo test": "CFG WEIGHTS [IMAGE]",
     "yolo demo": "CFG WEIGHTS [VIDEO]",
+    "rnn train": "CFG [WEIGHTS] [-file TEXT]",
     "rnn generate": "CFG WEIGHTS",
 }
 
@@ -60,6 +61,7 @@ FLAGS = dict.fromkeys(
         "-dontdraw_bbox",
         "-map",
         "-clear",
+        "-tokenized",
         "-show_imgs",
     ),
     False,
@@ -67,7 +69,7 @@ FLAGS = dict.fromkeys(
 FLAGS |= dict.fromkeys(
     ("-thresh", "-nms", "-hier", "-out", "-out_filename", "-json_file_output", "-c", "-i", "-gpus", "-t", "-len", "-temp", "-srand", "-seed",
      "-tokens", "-s", "-prefix", "-avgframes", "-mjpeg_port", "-json_port", "-width", "-height", "-iou_thresh", "-points", "-num_of_clusters",
-     "-chart"), True,
+     "-chart", "-file"), True,
 )  # fmt: skip
 
 VOC_NAMES = "cfg/voc.names"
@@ -191,6 +193,14 @@ def _train(words: Words) -> int:
     return train.main([*words.plain[:3], *switches, *_device(words)])
 
 
+def _rnn_train(words: Words) -> int:
+    from darknet_py import train
+
+    text = words.options.get("-file", "data/shakespeare.txt")
+    switches = [f"--{name}" for name in ("clear", "tokenized") if f"-{name}" in words.options]
+    return train.main([text, *words.plain[:2], *switches, "--out", "backup", *_device(words)])
+
+
 def _train_on_several(gpus: list[str], arguments: list[str]) -> int:
     """A process for each of these GPUs."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
@@ -255,6 +265,7 @@ ACTIONS: dict[str, Callable[[Words], int]] = {
     "classifier predict": _classifier_predict,
     "yolo test": _yolo_test,
     "yolo demo": _yolo_demo,
+    "rnn train": _rnn_train,
     "rnn generate": _rnn_generate,
 }
 

@@ -150,11 +150,24 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
-    def reset_state(self) -> None:
-        """Recurrent layers forget what they have read."""
+    def reset_state(self, lanes: Tensor | None = None) -> None:
+        """Recurrent layers forget what they have read, of these lanes (n,) bool of their input; None: of all."""
         for layer in self.layers:
             if isinstance(layer, Recurrent):
-                layer.reset()
+                layer.reset(lanes)
+
+    def states(self) -> dict[str, Tensor]:
+        """What the recurrent layers remember, by "layer.name"."""
+        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
+        return {f"{layer.index}.{name}": state for layer in recurrent for name, state in layer.states.items()}
+
+    def set_states(self, states: dict[str, Tensor]) -> None:
+        """Makes the recurrent layers remember what `states` gave."""
+        self.reset_state()
+        device = next(self.parameters()).device
+        for key, state in states.items():
+            index, name = key.split(".")
+            cast(Recurrent, self.layers[int(index)]).states[name] = state.to(device)
 
     @property
     def size(self) -> tuple[int, int]:

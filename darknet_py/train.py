@@ -13,6 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from darknet_py.cfg import parse_cfg
 from darknet_py.command import run_command
 from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.data.loader import Batch, classifier_batches, detection_batches, preview
+from darknet_py.data.text import read_symbols, text_batches
 from darknet_py.detect import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.layers import Head
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         description="Trains a network as its cfg says: batch, subdivisions, burn_in, steps, jitter, mosaic, losses; without arguments, the bundled model.",
         epilog="example: python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg yolov3-tiny.conv.15 --map",
     )
-    result.add_argument("data", help="the .data file: classes, train, valid, names, backup")
+    result.add_argument("data", help="the .data file: classes, train, valid, names, backup; for a character network, a text")
     result.add_argument("cfg", help="the network's .cfg")
     result.add_argument("weights", nargs="?", help="weights to start from; without them, fresh ones")
     start = result.add_argument_group("start")
@@ -88,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--max-batches", type=int, help="iterations, in place of the cfg's max_batches")
     how.add_argument("--workers", type=int, default=2, help="processes that read and augment pictures (default: %(default)s)")
+    how.add_argument("--tokenized", action="store_true", help="the text of a character network is numbers, one for each symbol")
     look = result.add_argument_group("results")
     look.add_argument("--out", help="folder of weights, metrics.csv and chart.png (default: the .data file's backup)")
     look.add_argument("--map", action="store_true", help="evaluate on the valid pictures now and then, keep NAME_best.weights")
@@ -126,12 +129,9 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     if given.patience and not given.map:
         raise DarknetError("--patience needs --map: it counts evaluations")
     network = make_network(given)
-    dataset = open_dataset(given.data, "train")
-    if not len(dataset):
-        raise DarknetError(f"{dataset.source}: no pictures to train with")
-    _check_classes(network, dataset)
+    material = read_text_material(given, network) if reads_text(network) else read_pictures(given, network)
     if given.show_batches:
-        return show_batches(given, network, dataset)
+        return show_batches(given, network, material)
     deal_out(network, world)
     network.to(pick_device(device))
     if given.channels_last:
@@ -146,17 +146,15 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
         freeze=given.freeze,
         losses=LOSSES | {"yolo": YOLO_LOSSES[given.loss]},
     )
-    plan = make_plan(given, network, dataset)
+    plan = make_plan(given, network, material)
     outputs = _Outputs(plan) if world.first else None
     plan.on_row = outputs
     together = f" in {world.size} processes" if world.size > 1 else ""
-    amount = f"{len(dataset)} pictures, {plan.max_batches} iterations of {trainer.batch} pictures{together}"
+    amount = f"{material.count} {material.unit}, {plan.max_batches} iterations of {trainer.batch} {material.unit}{together}"
     print(f"{plan.name}: {amount}, weights in {plan.folder}", flush=True)
 
-    def batches_from(progress: Progress) -> Callable[[int], Iterator[Batch]]:
-        return lambda mini_batch: make_batches(
-            network, dataset, progress, mini_batch, workers=given.workers, world=world, mixup_beta=given.mixup_beta
-        )
+    def batches_from(progress: Progress) -> Callable[[int], Iterator[Any]]:
+        return lambda mini_batch: material.batches(progress, mini_batch, world)
 
     progress = train(trainer, batches_from, plan, seed=given.seed, resume=given.resume)
     if outputs:
@@ -164,6 +162,47 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     best = f", best mAP {progress.best:.4f} in iteration {progress.best_iteration}" if progress.best >= 0 else ""
     print(f"{trainer.iteration} iterations, average loss {progress.average:.4f}{best}; weights in {plan.folder}")
     return 0
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a network is trained with: `count` of a `unit`. batches: (the run's beginning, number of a mini-batch, the processes) →
+    the mini-batches from there on. options: of the .data file. dataset: of pictures."""
+
+    count: int
+    unit: str
+    batches: Callable[[Progress, int, World], Iterator[Any]]
+    options: dict[str, str]
+    dataset: Dataset | None = None
+
+
+def reads_text(network: Network) -> bool:
+    """A character network: recurrent, and its input is no picture."""
+    return not network.input_shape.c and any(isinstance(layer, Recurrent) for layer in network.layers)
+
+
+def read_text_material(given: argparse.Namespace, network: Network) -> Material:
+    if given.map or given.show_batches:
+        raise DarknetError(f"{given.cfg}: a character network has no mAP and no pictures; leave --map and --show-batches out")
+    symbols = network.input_shape.count
+    text = read_symbols(given.data, symbols, tokenized=given.tokenized)
+
+    def batches(progress: Progress, mini_batch: int, world: World) -> Iterator[Any]:
+        return text_batches(text, network.net, symbols, seed=progress.seed, start=mini_batch, path=given.data)
+
+    return Material(len(text), "symbols", batches, {})
+
+
+def read_pictures(given: argparse.Namespace, network: Network) -> Material:
+    dataset = open_dataset(given.data, "train")
+    if not len(dataset):
+        raise DarknetError(f"{dataset.source}: no pictures to train with")
+    _check_classes(network, dataset)
+
+    def batches(progress: Progress, mini_batch: int, world: World) -> Iterator[Any]:
+        return make_batches(network, dataset, progress, mini_batch, workers=given.workers, world=world, mixup_beta=given.mixup_beta)
+
+    return Material(len(dataset), "pictures", batches, read_data(given.data), dataset)
 
 
 def deal_out(network: Network, world: World) -> None:
@@ -251,13 +290,13 @@ def make_batches(
     return classifier_batches(dataset, net, mini_batch=count_of, classes=network.classes, tree=tree, **place)
 
 
-def make_plan(given: argparse.Namespace, network: Network, dataset: Dataset) -> Plan:
-    data = read_data(given.data)
+def make_plan(given: argparse.Namespace, network: Network, material: Material) -> Plan:
+    data, dataset = material.options, material.dataset
     folder = Path(given.out or data.get("backup", "backup"))
     net = network.net
     save_every = _whole(data.get("saveweights"), 1000 if net.max_batches < 10_000 else 10_000)
     plan = Plan(folder, Path(given.cfg).stem, net.max_batches, save_last=_whole(data.get("savelast"), 100), save_every=save_every)
-    if given.map:
+    if given.map and dataset is not None:
         from darknet_py.evaluate import evaluate
 
         valid = open_dataset(given.data, "valid")
@@ -265,6 +304,7 @@ def make_plan(given: argparse.Namespace, network: Network, dataset: Dataset) -> 
         plan.evaluate = lambda model: float(evaluate(model, valid).mAP)
         plan.evaluate_every = given.map_every or every
         plan.patience = given.patience
+    plan.unit = "images" if dataset else material.unit
     return plan
 
 
@@ -302,12 +342,13 @@ class _Outputs:
             draw_chart(self.plan.folder / "chart.png", rows, self.plan.max_batches, self.plan.name)
 
 
-def show_batches(given: argparse.Namespace, network: Network, dataset: Dataset) -> int:
+def show_batches(given: argparse.Namespace, network: Network, material: Material) -> int:
     folder = Path(given.out) if given.out else fresh_folder(Path("runs"), "batches")
     folder.mkdir(parents=True, exist_ok=True)
-    batches = make_batches(network, dataset, Progress(seed=given.seed), 0, workers=given.workers, mixup_beta=given.mixup_beta)
+    batches = material.batches(Progress(seed=given.seed), 0, World())
+    names = material.dataset.names if material.dataset else []
     for number, batch in zip(range(given.show_batches), batches, strict=False):
-        write_picture(folder / f"batch-{number + 1}.png", preview(batch, dataset.names))
+        write_picture(folder / f"batch-{number + 1}.png", preview(batch, names))
     print(f"augmented batches in {folder}")
     return 0
 

@@ -68,7 +68,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
             setattr(self, part, convolution)
         self.limit = 32 if options.state_constrain is None else options.state_constrain
 
-    def forward(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor) -> Tensor:
         options = self.options
         cell, hidden = self.state("cell", x, *self.shape[:3]), self.state("hidden", x, *self.shape[:3])
         if options.bottleneck:
@@ -85,7 +85,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
         hidden = o.sigmoid() * activate(cell, options.lstm_activation)
         if self.limit:
             cell = cell.clamp(-self.limit, self.limit)
-        self.states.update(cell=cell.detach(), hidden=hidden.detach())
+        self.states.update(cell=cell, hidden=hidden)
         if options.shortcut and options.bottleneck:
             half = hidden.shape[1] // 2
             return torch.cat((hidden[:, :half] + x[:, :half], hidden[:, half:]), 1)

@@ -62,12 +62,12 @@ class Crnn(Recurrent, kinds=("crnn",)):
         self.output_layer = options.convolution(place, self.hidden, self.filters, options.activation)
         self.shape = self.output_layer.shape
 
-    def forward(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor) -> Tensor:
         old = self.state("hidden", x, *self.hidden[:3])
         state = self.input_layer(x) + self.self_layer(old)
         if self.options.shortcut:
             state = state + old
-        self.states["hidden"] = state.detach()
+        self.states["hidden"] = state
         return self.output_layer(state)
 
     def describe(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Gru(Recurrent, kinds=("gru",)):
             setattr(self, f"state_{gate}", connected(place, options.output, options.output, "linear", options.batch_normalize))
         self.shape = Shape.flat(options.output)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor) -> Tensor:
         """(n, …) → (n, output)"""
         state = self.state("output", x, self.options.output)
         z = (self.input_z(x) + self.state_z(state)).flatten(1).sigmoid()
@@ -44,7 +44,7 @@ class Gru(Recurrent, kinds=("gru",)):
         candidate = (self.input_h(x) + self.state_h(r * state)).flatten(1)
         candidate = torch.tanh(candidate) if self.options.tanh else candidate.sigmoid()
         output = z * state + (1 - z) * candidate
-        self.states["output"] = output.detach()
+        self.states["output"] = output
         return output
 
     def describe(self) -> dict[str, Any]:

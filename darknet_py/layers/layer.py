@@ -122,7 +122,8 @@ class Mode:
     exact: the true derivatives in place of Darknet's where they differ (batch norm, some activations, weighted shortcuts …).
     processes, place: so many train together, each a mini-batch at a time; which of them this is, from 0.
     synchronised: batch norm takes the mini-batches that are worked through at the same time for one.
-    progress: the part of max_batches that is done, 0..1.
+    progress: the part of max_batches that is done, 0..1. time_steps: a mini-batch of a recurrent network is so many inputs in a row of
+    each of its lanes, all lanes' first ones first.
     """
 
     exact: bool = False
@@ -130,6 +131,7 @@ class Mode:
     place: int = 0
     synchronised: bool = False
     progress: float = 1.0
+    time_steps: int = 1
 
     def renewal(self, momentum: float) -> tuple[float, float]:
         """The factors of the rolling statistics and of a mini-batch's. Added up over the processes, all but the first of which began with

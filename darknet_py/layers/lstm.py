@@ -36,7 +36,7 @@ class Lstm(Recurrent, kinds=("lstm",)):
             setattr(self, f"u{gate}", connected(place, place.input.count, options.output, "linear", options.batch_normalize))
         self.shape = Shape.image(options.output, 1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor) -> Tensor:
         """(n, …) → (n, output, 1, 1)"""
         cell = self.state("cell", x, self.options.output, 1, 1)
         hidden = self.state("hidden", x, self.options.output, 1, 1)
@@ -46,7 +46,7 @@ class Lstm(Recurrent, kinds=("lstm",)):
         o = (self.wo(hidden) + self.uo(x)).sigmoid()
         cell = f * cell + i * g
         hidden = o * cell.tanh()
-        self.states.update(cell=cell.detach(), hidden=hidden.detach())
+        self.states.update(cell=cell, hidden=hidden)
         return hidden
 
     def describe(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from darknet_py.layers.activation import activation_option
@@ -16,15 +17,32 @@ from darknet_py.options import option
 class Recurrent(Layer):
     """A layer with states: tensors that start at 0 and are kept until `reset` (or until the batch size changes).
 
-    One call of `forward` is one step in time.
+    A kind defines `step`, one step in time. In inference that is a call of `forward`; in training a call goes through all time_steps of a
+    mini-batch, and gradients go back through them.
     """
 
     def __init__(self, options: Any, place: Place) -> None:
         super().__init__(options, place)
         self.states: dict[str, Tensor] = {}
 
-    def reset(self) -> None:
-        self.states.clear()
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, …) → (n, …); in training n is time_steps times the lanes, all lanes' first inputs first."""
+        steps = self.mode.time_steps if self.training else 1
+        outputs = [self.step(part) for part in x.chunk(steps)]
+        self.states = {name: state.detach() for name, state in self.states.items()}
+        return torch.cat(outputs) if steps > 1 else outputs[0]
+
+    def step(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def reset(self, lanes: Tensor | None = None) -> None:
+        """Forgets what was read, of these lanes (n,) bool; None: of all."""
+        if lanes is None:
+            self.states.clear()
+            return
+        for name, state in self.states.items():
+            if len(state) == len(lanes):
+                self.states[name] = state.masked_fill(lanes.to(state.device).view(-1, *[1] * (state.ndim - 1)), 0)
 
     def state(self, name: str, x: Tensor, *shape: int) -> Tensor:
         """The state `name`, (n, *shape); zeros at the start."""
@@ -61,13 +79,13 @@ class Rnn(Recurrent, kinds=("rnn",)):
         self.output_layer = connected(place, options.hidden, options.output, options.activation, normalise)
         self.shape = self.output_layer.shape
 
-    def forward(self, x: Tensor) -> Tensor:
+    def step(self, x: Tensor) -> Tensor:
         """(n, …) → (n, output, 1, 1)"""
         old = self.state("hidden", x, self.options.hidden, 1, 1)
         state = self.input_layer(x) + self.self_layer(old)
         if self.options.shortcut:
             state = state + old
-        self.states["hidden"] = state.detach()
+        self.states["hidden"] = state
         return self.output_layer(state)
 
     def describe(self) -> dict[str, Any]:

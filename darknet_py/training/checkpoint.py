@@ -33,6 +33,7 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, pr
         },
         "optimizer": trainer.optimizer.state_dict(),
         "ema": {name: value.cpu() for name, value in ema.values.items()},
+        "states": network.states(),
         "rejection": vars(trainer.rejection),
         "iteration": trainer.iteration,
         "seen": trainer.seen,
@@ -77,6 +78,7 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema) ->
     trainer.optimizer.load_state_dict(content["optimizer"])
     device = trainer.device
     ema.values = {name: value.to(device) for name, value in content["ema"].items()}
+    network.set_states(content["states"])
     trainer.rejection = Rejection(**content["rejection"])
     trainer.iteration, trainer.seen = content["iteration"], content["seen"]
     network.seen = trainer.seen

@@ -33,7 +33,8 @@ LINES_APART = 10.0  # seconds between two lines where the output is no terminal
 
 
 class Batch(Protocol):
-    """A mini-batch: images (n, c, h, w) float32 in 0..1, truths as the loss layers read them, the pictures' paths."""
+    """A mini-batch: images (n, c, h, w) float32 in 0..1, truths as the loss layers read them, the pictures' paths. A batch for a recurrent
+    network may have `fresh`, (lanes,) bool: those that have nothing to do with what they read before."""
 
     @property
     def images(self) -> Tensor: ...
@@ -47,7 +48,7 @@ class Batch(Protocol):
 class Plan:
     """How a run goes. folder, name: of its files. save_last, save_every: iterations between NAME_last and NAME_N. evaluate: a network in
     evaluation mode → its mAP, 0..1; called every `evaluate_every` iterations after burn-in. patience: evaluations without a better
-    mAP after which training ends; 0: never."""
+    mAP after which training ends; 0: never. unit: of what a batch holds."""
 
     folder: Path
     name: str
@@ -58,6 +59,7 @@ class Plan:
     evaluate_every: int = 0
     patience: int = 0
     on_row: Callable[[dict[str, Any]], None] | None = None
+    unit: str = "images"
 
 
 @dataclass
@@ -183,6 +185,8 @@ def _iteration(
 
 def _step(trainer: Trainer, batch: Batch) -> Step:
     device = trainer.device
+    if (fresh := getattr(batch, "fresh", None)) is not None:
+        trainer.network.reset_state(fresh)
     try:
         return trainer.accumulate(batch.images.to(device, non_blocking=True), batch.truths.to(device, non_blocking=True))
     except torch.OutOfMemoryError:
@@ -237,7 +241,7 @@ class Lines:
 
     def __init__(self, plan: Plan, iteration: int, *, silent: bool) -> None:
         self.bar = tqdm(total=plan.max_batches, initial=iteration, unit="it", disable=True if silent else None)
-        self.max_batches = plan.max_batches
+        self.max_batches, self.unit = plan.max_batches, plan.unit
         self.seconds = 0.0  # of an iteration, smoothed
         self.last = 0.0
 
@@ -245,7 +249,7 @@ class Lines:
         self.seconds = self.seconds * 0.95 + seconds * 0.05 if self.seconds else seconds
         left = timedelta(seconds=round((self.max_batches - iteration) * self.seconds))
         precision = f", mAP {progress.last_map:.4f} (best {progress.best:.4f})" if progress.last_map >= 0 else ""
-        text = f"{loss:.6f}, {progress.average:.6f} avg loss, {rate:.6f} rate, {count / self.seconds:.1f} images/s, {left} left{precision}"
+        text = f"{loss:.6f}, {progress.average:.6f} avg loss, {rate:.6f} rate, {count / self.seconds:.1f} {self.unit}/s, {left} left{precision}"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(1)
         if self.bar.disable and (time.monotonic() - self.last > LINES_APART or iteration == self.max_batches):

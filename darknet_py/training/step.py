@@ -81,7 +81,7 @@ class Trainer:
                 self.overwritten.setdefault(layer.source_indices[layer.overwrites], layer.index)
         network.train()
         size, rank = self.world.size, self.world.rank
-        self.mode = Mode(exact, size, rank, synchronised and size > 1)
+        self.mode = Mode(exact, size, rank, synchronised and size > 1, time_steps=self.net.time_steps)
         for module in network.modules():
             if isinstance(module, Layer):
                 module.mode = self.mode
