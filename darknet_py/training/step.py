@@ -148,6 +148,8 @@ class Trainer:
         self.seen += count * self.world.size
         if not self.mini_batches:
             self._begin()
+        if self.network.input_shape.c and self.mini_batches % sequence(self.net, self.iteration) == 0:
+            self.network.reset_state()  # a sequence of pictures begins; texts go on, and say where they do not
         self.mini_batches += 1
         self.images += len(images)
         height, width = (images.shape[2], images.shape[3]) if images.ndim == 4 else (0, 0)

@@ -1,0 +1,97 @@
+"""Recurrent layers in training: time_steps inputs of each lane at once, gradients back through time, states from one mini-batch to the next."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from darknet_py.cfg import parse_text
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.network import Network
+from darknet_py.training.step import Trainer
+
+FLAT = "[net]\ninputs=5\nbatch=2\ntime_steps=3\n"
+IMAGE = "[net]\nwidth=4\nheight=4\nchannels=2\nbatch=2\ntime_steps=3\n"
+CONV = "size=3\npad=1\n"
+KINDS = {
+    "rnn": FLAT + "[rnn]\nhidden=4\noutput=3\nactivation=tanh\nshortcut=1\n",
+    "gru": FLAT + "[gru]\noutput=4\n",
+    "gru tanh": FLAT + "[gru]\noutput=4\ntanh=1\n",
+    "lstm": FLAT + "[lstm]\noutput=4\n",
+    "crnn": IMAGE + "[crnn]\nhidden=3\noutput=2\nactivation=tanh\n" + CONV,
+    "conv_lstm": IMAGE + "[conv_lstm]\noutput=3\nactivation=linear\npeephole=1\n" + CONV,
+    "bottleneck": IMAGE + "[conv_lstm]\noutput=2\nactivation=linear\nbottleneck=1\nshortcut=1\n" + CONV,
+}
+
+
+def make(text: str) -> tuple[Network, torch.Tensor]:
+    network = Network(parse_text(text + "[cost]\n")).initialise(1).double()
+    Trainer(network)
+    generator = torch.Generator().manual_seed(2)
+    shape = network.input_shape
+    return network, torch.randn(6, *(shape[:3] if shape.c else (shape.count,)), generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_go_back_through_time(kind: str) -> None:
+    """They are the slopes of the unrolled network. Darknet's are too in [rnn], [gru] and [crnn] without batch norm and shortcut."""
+    network, x = make(KINDS[kind])
+    layer = network.layers[0]
+    weights = torch.randn(6, *layer(x).shape[1:], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def value() -> torch.Tensor:
+        network.reset_state()
+        return (layer(x) * weights).sum()
+
+    with torch.enable_grad():
+        value().backward()
+    for one in layer.stored():
+        flat, gradient = one.tensor.detach().view(-1), one.tensor.grad
+        assert gradient is not None
+        for index in range(0, len(flat), max(len(flat) // 6, 1)):
+            ends = []
+            for step in (1e-5, -1e-5):
+                flat[index] += step
+                ends.append(float(value()))
+                flat[index] -= step
+            slope = (ends[0] - ends[1]) / 2e-5
+            assert float(gradient.view(-1)[index]) == pytest.approx(slope, rel=1e-5, abs=1e-7), (one.name, index)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mini_batch_is_its_steps_one_after_the_other(kind: str) -> None:
+    network, x = make(KINDS[kind])
+    layer = network.layers[0]
+    assert isinstance(layer, Recurrent)
+    together = layer(x)
+    again = layer(x)
+    assert not torch.allclose(together, again), "the next mini-batch goes on"
+    network.reset_state()
+    network.eval()
+    steps = [layer(part) for part in x.chunk(3)]
+    assert torch.allclose(together, torch.cat(steps))
+    assert all(not state.requires_grad for state in layer.states.values())
+
+
+def test_single_lanes_forget() -> None:
+    network, x = make(KINDS["gru"])
+    layer = network.layers[0]
+    fresh = layer(x)
+    network.reset_state(torch.tensor([False, True]))
+    mixed = layer(x)
+    assert not torch.allclose(mixed[0], fresh[0])
+    assert torch.allclose(mixed[1], fresh[1])
+
+
+def test_a_sequence_of_pictures_begins_with_nothing() -> None:
+    """Without sequential_subdivisions each mini-batch is a sequence; with it, so many mini-batches of an iteration are."""
+    for option, goes_on in (("", False), ("sequential_subdivisions=1\n", True)):
+        text = KINDS["crnn"].replace("batch=2\n", f"batch=4\nsubdivisions=2\nmax_batches=9\n{option}")
+        network, x = make(text)
+        trainer, weights = Trainer(network), {key: value.clone() for key, value in network.state_dict().items()}
+        truths = torch.zeros(6, 32, dtype=torch.float64)
+        costs = [trainer.accumulate(x, truths).cost for _ in range(2)]
+        assert (costs[0] != pytest.approx(costs[1])) == goes_on
+        trainer.update()
+        network.load_state_dict(weights)
+        assert trainer.accumulate(x, truths).cost == pytest.approx(costs[0])
