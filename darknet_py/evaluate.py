@@ -31,14 +31,12 @@ from darknet_py.data.labels import Truths
 from darknet_py.detect import UNREADABLE, make_detector
 from darknet_py.detector import PRECISIONS, Detector
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.files import write_file
 from darknet_py.images import Picture, letterbox, resize, to_picture
-from darknet_py.metrics import Found, MapResult, check_points, coco_metrics, confusion_matrix, darknet_map, voc_map
+from darknet_py.metrics import Findings, Found, MapResult, Size, check_points, coco_metrics, confusion_matrix, darknet_map, voc_map
 from darknet_py.names import read_data
 from darknet_py.network import Network
-from darknet_py.results import COCO_IDS, image_id, write_json
-
-Size = tuple[int, int]
+from darknet_py.results import write_json
+from darknet_py.valid import FORMATS, write_coco_results, write_voc_results
 
 
 class Rule(NamedTuple):
@@ -56,14 +54,6 @@ class Rule(NamedTuple):
 # detector.c: validate_detector_map, validate_detector
 RULES = {"darknet": Rule(0.005, 0.45, False), "voc": Rule(0.001, 0.6, True), "coco": Rule(0.001, 0.6, True)}
 RECALL_THRESH, RECALL_IOU, RECALL_NMS = 0.001, 0.5, 0.4  # detector.c: validate_detector_recall
-
-
-class Findings(NamedTuple):
-    """What was found in each picture, the pictures' (width, height) in pixels, and the paths of those that could not be read."""
-
-    found: list[Found]
-    sizes: list[Size]
-    unreadable: list[str]
 
 
 def evaluate(
@@ -226,58 +216,6 @@ def found_in(detector: Detector, heads: Sequence[Tensor], sizes: Sequence[Size],
     return [Found(*one) for one in zip(*columns, strict=True)]
 
 
-def write_coco_results(path: str | os.PathLike[str], findings: Findings, images: Sequence[str], classes: int) -> None:
-    """`detector valid` with `eval=coco`: the file that COCO's evaluation reads (detector.c:print_cocos), line by line as there.
-
-    Of 80 classes the category ids are COCO's, of others they count from 1. A picture's id is the number in its name.
-    """
-    ids = COCO_IDS if classes == len(COCO_IDS) else list(range(1, classes + 1))
-    lines = []
-    for number, (found, size, image) in enumerate(zip(findings.found, findings.sizes, images, strict=True), 1):
-        box = _pixel_corners(found, size)
-        box[:, 2:] -= box[:, :2]
-        name = image_id(image, number)
-        lines += [
-            f'{{"image_id":{name}, "category_id":{ids[label]}, "bbox":[{x:f}, {y:f}, {w:f}, {h:f}], "score":{prob:f}}}'
-            for label, prob, (x, y, w, h) in zip(found.classes.tolist(), found.probs.tolist(), box.tolist(), strict=True)
-        ]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, "[\n" + ",\n".join(lines) + "\n]\n")
-
-
-def write_voc_results(
-    prefix: str | os.PathLike[str], findings: Findings, images: Sequence[str], names: Sequence[str]
-) -> list[Path]:
-    """`detector valid` with `eval=voc`: a file `prefix` + name + `.txt` for each class (detector.c:print_detector_detections).
-
-    A line is the picture's name without its ending, probability, left, top, right, bottom; the first pixel is 1.
-
-    Returns:
-        The files.
-    """
-    lines: list[list[str]] = [[] for _ in names]
-    for found, size, image in zip(findings.found, findings.sizes, images, strict=True):
-        stem = Path(image).name.split(".")[0]
-        box = _pixel_corners(found, size, first=1)
-        for label, prob, (left, top, right, bottom) in zip(found.classes, found.probs, box.tolist(), strict=True):
-            lines[label].append(f"{stem} {prob:f} {left:f} {top:f} {right:f} {bottom:f}\n")
-    paths = [Path(f"{os.fspath(prefix)}{name}.txt") for name in names]
-    for path, text in zip(paths, lines, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, "".join(text))
-    return paths
-
-
-def _pixel_corners(found: Found, size: Size, first: int = 0) -> np.ndarray:
-    """(m, 4) float32 left, top, right, bottom in pixels, the first of which is numbered `first`; clipped to the picture."""
-    with np.errstate(over="ignore"):  # a network at the beginning of its training gives any size
-        xywh = (found.xywh * np.array([*size, *size], np.float32)).astype(np.float64)
-    xywh[:, :2] += first
-    half = xywh[:, 2:] / 2
-    left_top = np.maximum((xywh[:, :2] - half).astype(np.float32), np.float32(first))
-    return np.concatenate((left_top, np.minimum((xywh[:, :2] + half).astype(np.float32), np.array(size, np.float32))), 1)
-
-
 class Recall(NamedTuple):
     """`detector recall` after some pictures: `correct` of `total` truths have a box; `proposals`: boxes; `iou`: sum of the best IoUs."""
 
@@ -415,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write_valid(name: str, findings: Findings, images: Sequence[str], names: Sequence[str]) -> None:
     if name.lower().endswith(".json"):
-        write_coco_results(name, findings, images, len(names))
+        write_coco_results(name, findings, images, names)
     else:
         write_voc_results(name, findings, images, names)
 
@@ -427,19 +365,14 @@ def valid_main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     options = read_data(given.data)
     kind = options.get("eval", "voc")
-    if kind in ("imagenet", "bdd", "kitti"):
-        raise DarknetError(f"{given.data}: eval={kind}: results of this kind are not built; write eval=coco or eval=voc")
+    if kind not in FORMATS:  # Darknet takes any other word for voc
+        raise DarknetError(f"{given.data}: eval={kind}: there are no results of this kind; write one of {', '.join(FORMATS)}")
     images = open_dataset(given.data, "valid").images[: given.limit]
     detector = _detector(given, None)
     findings = find(detector, images, RULES["coco" if kind == "coco" else "voc"])
-    folder = options.get("results") or "results"
-    if kind == "coco":
-        target = f"{folder}/{given.out or 'coco_results'}.json"
-        write_coco_results(target, findings, images, len(detector.names))
-    else:
-        target = f"{folder}/{given.out or 'comp4_det_test_'}"
-        write_voc_results(target, findings, images, detector.names)
-    print(f"results in {target}{'' if kind == 'coco' else '*.txt'}")
+    usual, write = FORMATS[kind]
+    written = write(Path(options.get("results") or "results", given.out or usual), findings, images, detector.names)
+    print(f"results in {written[0]}{f' and {len(written) - 1} more' if len(written) > 1 else ''}")
     return UNREADABLE if findings.unreadable else 0
 
 

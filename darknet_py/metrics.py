@@ -31,6 +31,9 @@ Bools: TypeAlias = NDArray[np.bool_]
 COCO_NUMBERS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")  # fmt: skip
 
 
+Size = tuple[int, int]
+
+
 class Found(NamedTuple):
     """What was found in one picture, in Darknet's raw order: box after box, and each box's classes ascending.
 
@@ -40,6 +43,14 @@ class Found(NamedTuple):
     classes: Ints
     probs: Floats
     xywh: Floats
+
+
+class Findings(NamedTuple):
+    """What was found in each picture, the pictures' (width, height) in pixels, and the paths of those that could not be read."""
+
+    found: list[Found]
+    sizes: list[Size]
+    unreadable: list[str]
 
 
 @dataclass(frozen=True)

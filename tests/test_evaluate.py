@@ -19,9 +19,10 @@ from darknet_py import evaluate as command
 from darknet_py.cfg import parse_text
 from darknet_py.command import run_command
 from darknet_py.data.dataset import Dataset, open_dataset
-from darknet_py.evaluate import RULES, Findings, evaluate, find, measure, read_truths, recall, write_coco_results, write_voc_results
-from darknet_py.metrics import Found
+from darknet_py.evaluate import RULES, evaluate, find, measure, read_truths, recall
+from darknet_py.metrics import Findings, Found
 from darknet_py.names import read_names
+from darknet_py.valid import write_bdd_results, write_coco_results, write_imagenet_results, write_kitti_results, write_voc_results
 
 # mAP as the program prints it has six decimals.
 PRINTED = 1.5e-6
@@ -171,7 +172,7 @@ def test_coco_results_are_those_of_detector_valid(tmp_path: Path, model: str) ->
     run = next(run for run in json.loads((REALDATA / "expected" / "map_coco.json").read_text())["runs"] if run["model"] == model)
     dataset = open_dataset(data_file(tmp_path, "coco"), "valid")
     findings = find(real_detector(run, dataset), dataset.images, RULES["coco"])
-    write_coco_results(tmp_path / "r.json", findings, dataset.images, 80)
+    write_coco_results(tmp_path / "r.json", findings, dataset.images, [""] * 80)
     ours = [row for row in json.loads((tmp_path / "r.json").read_text()) if row["score"] >= 0.005]
     assert len(ours) == pytest.approx(len(golden), rel=1e-3)
     table = np.array([[row["image_id"], row["category_id"], *row["bbox"], row["score"]] for row in ours])
@@ -285,13 +286,13 @@ def hand_made() -> tuple[Findings, list[str]]:
 
 def test_coco_results_are_written_as_the_program_writes_them(tmp_path: Path) -> None:
     findings, images = hand_made()
-    write_coco_results(tmp_path / "r.json", findings, images, 2)
+    write_coco_results(tmp_path / "r.json", findings, images, ["cat", "dog"])
     lines = (tmp_path / "r.json").read_text().split("\n")
     assert lines[0] == "["
     assert lines[1] == '{"image_id":139, "category_id":2, "bbox":[0.000000, 80.000000, 30.000000, 20.000000], "score":0.500000},'
     assert lines[3] == '{"image_id":139, "category_id":2, "bbox":[75.000000, 25.000000, 50.000000, 50.000000], "score":0.125000}'
     assert lines[4:] == ["]", ""]
-    write_coco_results(tmp_path / "r.json", findings, images, 80)
+    write_coco_results(tmp_path / "r.json", findings, images, [""] * 80)
     assert json.loads((tmp_path / "r.json").read_text())[0]["category_id"] == 2
 
 
@@ -304,6 +305,22 @@ def test_voc_results_are_written_as_the_program_writes_them(tmp_path: Path) -> N
     assert paths[1].read_text() == (
         f"{name} 0.500000 1.000000 81.000000 31.000000 100.000000\n{name} 0.125000 76.000000 26.000000 126.000000 76.000000\n"
     )
+
+
+def test_imagenet_bdd_and_kitti_results(tmp_path: Path) -> None:
+    findings, images = hand_made()
+    (imagenet,) = write_imagenet_results(tmp_path / "imagenet-detection", findings, images, ["cat", "dog"])
+    assert imagenet.name == "imagenet-detection.txt"
+    assert imagenet.read_text().splitlines()[:2] == [
+        "1 2 0.500000 0.000000 80.000000 30.000000 100.000000",
+        "1 1 0.250000 75.000000 25.000000 125.000000 75.000000",
+    ]
+    (bdd,) = write_bdd_results(tmp_path / "bdd_results", findings, images, ["cat", "dog"])
+    assert json.loads(bdd.read_text())[0] == {"name": images[0], "category": "bus", "bbox": [0, 80, 30, 100], "score": 0.5}
+    (kitti,) = write_kitti_results(tmp_path / "kitti_results", findings, images, ["cat", "dog"])
+    assert kitti == tmp_path / "kitti_results" / "data" / "COCO_val2014_000000000139.txt"
+    line = "pedestrian -1 -1 -10 0.000000 80.000000 30.000000 100.000000 -1 -1 -1 -1000 -1000 -1000 -10 0.500000"
+    assert kitti.read_text().splitlines()[0] == line
 
 
 def small_model(folder: Path) -> list[str]:
@@ -348,7 +365,7 @@ def test_darknets_valid_and_recall(tmp_path: Path, capsys: pytest.CaptureFixture
     model = small_model(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert command.valid_main(model) == 0
-    assert "results in results/comp4_det_test_*.txt" in capsys.readouterr().out
+    assert "results in results/comp4_det_test_cat.txt and 1 more" in capsys.readouterr().out
     assert (tmp_path / "results" / "comp4_det_test_dog.txt").read_text().startswith("0 0.")
     (tmp_path / "x.data").write_text("classes=2\nvalid=list.txt\nnames=x.names\neval=coco\n")
     assert command.valid_main([*model, "--out", "mine"]) == 0
@@ -357,8 +374,12 @@ def test_darknets_valid_and_recall(tmp_path: Path, capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("    2 ")
     assert "\tRecall:" in lines[-1]
-    (tmp_path / "x.data").write_text("classes=2\nvalid=list.txt\nnames=x.names\neval=kitti\n")
-    with pytest.raises(DarknetError, match="eval=kitti"):
+    for kind, name in (("kitti", "kitti_results/data/1.txt"), ("bdd", "bdd_results.json"), ("imagenet", "imagenet-detection.txt")):
+        (tmp_path / "x.data").write_text(f"classes=2\nvalid=list.txt\nnames=x.names\neval={kind}\n")
+        assert command.valid_main(model) == 0
+        assert (tmp_path / "results" / name).is_file()
+    (tmp_path / "x.data").write_text("classes=2\nvalid=list.txt\nnames=x.names\neval=koko\n")
+    with pytest.raises(DarknetError, match="eval=koko: there are no results of this kind; write one of voc, coco"):
         command.valid_main(model)
 
 
