@@ -36,7 +36,7 @@ from darknet_py.results import fresh_folder, write_picture
 from darknet_py.shapes import write_dataset
 from darknet_py.training.loop import Plan, Progress, read_rows, train
 from darknet_py.training.schedule import sequence
-from darknet_py.training.sizes import mini_batch_of, network_size
+from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
 from darknet_py.training.step import PRECISIONS, Trainer
 from darknet_py.training.world import World, joined
 from darknet_py.weights import describe_loaded, load_weights
@@ -272,7 +272,8 @@ def make_batches(
     random = _random(network)
 
     def size_of(number: int) -> tuple[int, int]:
-        return network_size(net, random, first + number // net.subdivisions, first, seed)
+        iteration = first + number // net.subdivisions
+        return network_size(net, random, iteration, first, seed) if network.heads else classifier_size(net, iteration, first, seed)
 
     def count_of(number: int) -> int:
         return mini_batch_of(net, random, size_of(number)) * net.time_steps
@@ -287,7 +288,7 @@ def make_batches(
             dataset, net, head.options, mini_batch=count_of, size=size_of, sequence=sequence_of, mixup_beta=mixup_beta, **place
         )
     tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax)), None)
-    return classifier_batches(dataset, net, mini_batch=count_of, classes=network.classes, tree=tree, **place)
+    return classifier_batches(dataset, net, mini_batch=count_of, size=size_of, classes=network.classes, tree=tree, **place)
 
 
 def make_plan(given: argparse.Namespace, network: Network, material: Material) -> Plan:

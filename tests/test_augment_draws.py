@@ -12,7 +12,7 @@ import pytest
 from augmenting import NET, Head, rng
 
 from darknet_py.data import augment as au
-from darknet_py.data.augment import draw_augmentation, draw_classifier_augmentation
+from darknet_py.data.augment import augment_classifier, draw_augmentation, draw_classifier_augmentation
 from darknet_py.layers import NetOptions
 
 DRAWS = 20_000
@@ -157,3 +157,13 @@ def test_a_classifiers_crop() -> None:
     default = replace(net, min_crop=None, max_crop=None, aspect=1.0)
     short = np.array([draw_classifier_augmentation(default, (500, 300), generator).scale * 300 for _ in range(500)])
     assert 224 <= short.min() < short.max() <= 448.001
+
+
+def test_center_takes_the_largest_square_in_the_middle() -> None:
+    """pjreddie's image.c:center_crop_image"""
+    net = NetOptions(width=32, height=32, channels=3, center=1, flip=0, aspect=2.0, angle=30.0, min_crop=20, max_crop=90)
+    picture = np.zeros((40, 100, 3), np.uint8)
+    picture[:, 30:70] = 200
+    drawn = draw_classifier_augmentation(net, (100, 40), np.random.default_rng(0))
+    result = augment_classifier(picture, drawn, (32, 32))
+    assert result[:, 1:-1] == pytest.approx(200 / 255, abs=0.01)

@@ -11,7 +11,7 @@ from darknet_py.errors import CfgError
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network
 from darknet_py.training.schedule import sequence
-from darknet_py.training.sizes import mini_batch_of
+from darknet_py.training.sizes import classifier_size, mini_batch_of
 from darknet_py.training.step import Trainer
 
 LAYERS = """
@@ -170,3 +170,12 @@ def test_sequences_grow_with_seq_scales() -> None:
     assert [sequence(net, iteration) for iteration in (1, 99, 100, 200, 300)] == [1, 1, 2, 4, 4]
     assert sequence(NetOptions(batch=8, subdivisions=8, sequential_subdivisions=2), 5) == 4
     assert sequence(NetOptions(batch=8, subdivisions=8), 5) == 1
+
+
+def test_random_classifiers_change_their_size_every_40_iterations() -> None:
+    """pjreddie's classifier.c: 4 to 14 times 32 pixels."""
+    assert classifier_size(NetOptions(width=224, height=160), 50, 1, 0) == (224, 160)
+    sizes = [classifier_size(NetOptions(width=224, height=224, random=1), iteration, 1, 0) for iteration in range(1, 4001)]
+    assert all(len(set(sizes[start : start + 40])) == 1 for start in range(0, 4000, 40))
+    assert {width for width, _ in sizes} == {32 * side for side in range(4, 15)}
+    assert all(width == height for width, height in sizes)

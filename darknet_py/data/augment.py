@@ -421,16 +421,16 @@ def draw_classifier_augmentation(
     """Draws the augmentation of a classifier's picture (image.c:random_augment_image).
 
     The short side of the picture, its proportions changed by up to `aspect`, becomes min_crop..max_crop pixels; of that, turned by up
-    to `angle` degrees, a square of the network's longer side is taken, from anywhere.
+    to `angle` degrees, a square of the network's longer side is taken, from anywhere. With `center` it is the largest in the middle.
     """
     width, height = size
     side = max(net_size or (net.width, net.height))
     low = net.width if net.min_crop is None else net.min_crop
     high = 2 * net.width if net.max_crop is None else net.max_crop
     if net.min_ratio is not None:
-        low = int(net.min_ratio * net.width)
+        low = int(net.min_ratio * side)
     if net.max_ratio is not None:
-        high = int(net.max_ratio * net.width)
+        high = int(net.max_ratio * side)
     aspect = rand_scale(net.aspect, rng)
     scale = rand_int(low, high, rng) / max(1, int(min(height, width * aspect)))
     rad = math.radians(rng.uniform(-abs(net.angle), abs(net.angle)))
@@ -438,6 +438,8 @@ def draw_classifier_augmentation(
     dx, dy = rng.uniform(-room_x, room_x), rng.uniform(-room_y, room_y)
     flip = bool(net.flip) and bool(rng.integers(2))
     colours = (rng.uniform(-abs(net.hue), abs(net.hue)), rand_scale(net.saturation, rng), rand_scale(net.exposure, rng))
+    if net.center:
+        return ClassifierAugmentation(0.0, side / min(size), 1.0, 0.0, 0.0, side, flip, *colours)
     return ClassifierAugmentation(rad, scale, aspect, dx, dy, side, flip, *colours)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from darknet_py.layers.net import NetOptions
 
 PERIOD = 10  # iterations that one size lasts
+CLASSIFIER_PERIOD = 40  # the same of classifiers
 LAST = 100  # iterations at the end, at the largest size, for the rolling statistics
 MEMORY_PART = 0.8  # of the memory that a larger mini-batch may take
 DEFAULT_COEFFICIENT = 1.4  # of random=1
@@ -33,6 +34,15 @@ def network_size(net: NetOptions, random: float, iteration: int, first: int, see
     if scale < 1 and (width > net.width or height > net.height):
         return net.width, net.height
     return max(width, int(net.resize_step)), max(height, int(net.resize_step))
+
+
+def classifier_size(net: NetOptions, iteration: int, first: int, seed: int) -> tuple[int, int]:
+    """(width, height) of a classifier in an iteration; with `random` in [net] another square every 40 (pjreddie's classifier.c)."""
+    if not net.random:
+        return net.width, net.height
+    period = (iteration - first) // CLASSIFIER_PERIOD
+    side = int(np.random.default_rng([seed, 0x512F, period]).integers(4, 15)) * 32
+    return side, side
 
 
 def mini_batch_of(net: NetOptions, random: float, size: tuple[int, int]) -> int:
