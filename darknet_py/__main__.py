@@ -44,6 +44,7 @@ WORDS = {
     "classifier predict": "DATA CFG WEIGHTS [IMAGE]",
     "yolo test": "CFG WEIGHTS [IMAGE]",
     "yolo demo": "CFG WEIGHTS [VIDEO]",
+    "partial": "CFG WEIGHTS OUT N",
     "rnn train": "CFG [WEIGHTS] [-file TEXT]",
     "rnn generate": "CFG WEIGHTS",
 }
@@ -252,6 +253,22 @@ def _rnn_generate(words: Words) -> int:
     return generate.main(["--cfg", cfg, "--weights", weights, *options])
 
 
+def _partial(words: Words) -> int:
+    """The layers before N, as a file to train others from (darknet.c:partial)."""
+    from darknet_py.cfg import parse_cfg
+    from darknet_py.network import Network
+    from darknet_py.weights import load_weights, save_weights
+
+    cfg, weights, out, cutoff = words.plain[:4]
+    if not cutoff.isdigit() or not int(cutoff):
+        raise DarknetError(f"partial: '{cutoff}' is not the number of a layer; write how many layers to keep")
+    network = Network(parse_cfg(cfg))
+    load_weights(network, weights)
+    save_weights(network, out, cutoff=int(cutoff), seen=0)
+    print(f"the layers before {cutoff} of {weights} are in {out}")
+    return 0
+
+
 ACTIONS: dict[str, Callable[[Words], int]] = {
     "detector test": _detector_test,
     "detector demo": _detector_demo,
@@ -265,6 +282,7 @@ ACTIONS: dict[str, Callable[[Words], int]] = {
     "classifier predict": _classifier_predict,
     "yolo test": _yolo_test,
     "yolo demo": _yolo_demo,
+    "partial": _partial,
     "rnn train": _rnn_train,
     "rnn generate": _rnn_generate,
 }

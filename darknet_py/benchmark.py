@@ -20,8 +20,11 @@ import torch
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.command import add_size, run_command
+from darknet_py.data.dataset import open_dataset
+from darknet_py.data.loader import default_workers, detection_batches
 from darknet_py.detector import PRECISIONS, Detector
 from darknet_py.network import Network
+from darknet_py.training.step import Trainer
 from darknet_py.weights import load_weights, save_weights
 
 ROUNDS = 5
@@ -150,6 +153,52 @@ def measure_import() -> None:
     report("starting Python", {name: statistics.median(values) for name, values in times.items()})
 
 
+def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
+    """A mini-batch of training: the step in each precision and layout, and the pictures for it, by so many processes."""
+    network = Network(parse_cfg(cfg))
+    dataset, net = open_dataset(data, "train"), network.net
+    count = max(net.batch // net.subdivisions, 1)
+    head = network.head_layers()[-1].options
+    first = next(detection_batches(dataset, net, head, mini_batch=count, seed=0, workers=0))
+    images, truths = first.images.to(device), first.truths.to(device)
+    actions: dict[str, Callable[[], object]] = {}
+
+    def add(name: str, precision: str, *, channels_last: bool) -> None:
+        own = Network(parse_cfg(cfg)).initialise(0).to(device)
+        trainer = Trainer(own.channels_last() if channels_last else own, precision=precision)
+
+        def action() -> None:
+            trainer.accumulate(images, truths)
+            trainer.update()
+            if device != "cpu":
+                torch.cuda.synchronize()
+
+        actions[name] = action
+
+    add("step, float32", "fp32", channels_last=False)
+    add("step, float32, channels last (the default)", "fp32", channels_last=True)
+    for name in ("bf16",) if device == "cpu" else ("bf16", "fp16"):
+        add(f"step, {name}, channels last", name, channels_last=True)
+    times = interleaved(actions, seconds)
+    for workers in sorted({0, 1, 2, default_workers()}):
+        stream = detection_batches(dataset, net, head, mini_batch=count, seed=0, workers=workers)
+        taken, start = 0, 0.0
+        for _ in stream:
+            taken += 1
+            if taken == 2 * workers + 1:  # what was fetched beforehand
+                start = time.perf_counter()
+            if start and time.perf_counter() - start > seconds and taken > 3 * workers + 4:
+                break
+        times[f"pictures, {f'{workers} processes' if workers else 'in turn with the step'}"] = (
+            (time.perf_counter() - start) * 1000 / (taken - 2 * workers - 1)
+        )
+        stream.close()  # type: ignore[attr-defined]
+    size = f"{net.width}x{net.height}"
+    report(f"training {cfg}, mini-batches of {count} pictures at {size}, {device}", times)
+    for name, value in times.items():
+        print(f"  {name:44} {count * 1000 / value:10.1f} pictures/s")
+
+
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m darknet_py.benchmark",
@@ -160,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--device", default="cpu", help="cpu, cuda … (default: %(default)s)")
     result.add_argument("--batch", type=int, default=1, help="pictures at once (default: %(default)s)")
     result.add_argument("--seconds", type=float, default=3.0, help="for each thing that is measured (default: %(default)s)")
+    result.add_argument("--data", help="a .data file: training is measured, the step and the loading of pictures")
     add_size(result)
     return result
 
@@ -167,6 +217,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    if given.data:
+        measure_training(given.cfg, given.data, given.device, given.seconds)
+        return 0
     measure_network(given.cfg, given.size, given.device, given.batch, given.seconds)
     measure_around(given.cfg, given.size, given.seconds)
     measure_loading(given.cfg, given.seconds)

@@ -110,7 +110,7 @@ def check_dataset(dataset: Dataset, fit: Fit | None = None, *, progress: bool = 
     sides: list[NDArray[np.float32]] = []
     if fit and dataset.names and len(dataset.names) != classes:
         text = f"{len(dataset.names)} names, but the network has {classes} classes"
-        findings.append(Finding(dataset.source, "names", text))
+        findings.append(Finding(dataset.names_file or dataset.source, "names", text))
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         every = pool.map(lambda index: _look(dataset, index, fit), range(len(dataset)))
         for index, seen in enumerate(tqdm(every, total=len(dataset), unit="picture", disable=None if progress else True)):

@@ -81,7 +81,7 @@ class MapResult:
             from them (precision, recall, F1) follow Darknet's rule in all three.
         iou_thresh: the overlap a detection needs. thresh: the confidence that TP, FP, FN need. points: recall points of AP; 0: area.
         average_iou: of the detections over `thresh`; those that are wrong count as 0.
-        summary: the twelve numbers of COCO, where that is the metric.
+        summary: the twelve numbers of COCO, where that is the metric; None: there are no objects of this size.
         unreadable: pictures that could not be read; they count as pictures in which nothing was found.
     """
 
@@ -92,7 +92,7 @@ class MapResult:
     classes: tuple[ClassResult, ...]
     mAP: float  # noqa: N815
     average_iou: float
-    summary: dict[str, float] = field(default_factory=dict)
+    summary: dict[str, float | None] = field(default_factory=dict)
     unreadable: int = 0
 
     @property
@@ -146,7 +146,7 @@ class MapResult:
         counts = f"TP = {self.TP}, FP = {self.FP}, FN = {self.FN}, average IoU = {self.average_iou * 100:2.2f} % "
         lines += ["", f" for conf_thresh = {self.thresh:1.2f}, {rates}", f" for conf_thresh = {self.thresh:0.2f}, {counts}", ""]
         if self.metric == "coco":
-            lines += [f" {name:10} = {value:.4f}" for name, value in self.summary.items()]
+            lines += [f" {name:10} = {'-' if value is None else f'{value:.4f}'}" for name, value in self.summary.items()]
             return "\n".join([*lines, f" mean average precision (mAP@[.50:.95]) = {self.mAP:f}, or {self.mAP * 100:2.2f} % "])
         used = f"used {self.points} Recall-points " if self.points else "used Area-Under-Curve for each unique Recall "
         rule = " by the rules of PASCAL VOC" if self.metric == "voc" else ""
@@ -410,8 +410,8 @@ def coco_metrics(
     per_class = np.zeros(len(classes))
     per_class[[one is not None for one in numbers]] = np.maximum(precision.mean((0, 1)), 0)  # -1: a class without truths
     results = [replace(one, AP=float(area)) for one, area in zip(base.classes, per_class, strict=True)]
-    twelve = {name: max(float(value), 0.0) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)}
-    return replace(base, metric="coco", classes=tuple(results), mAP=twelve["AP"], summary=twelve)
+    twelve = {name: None if value < 0 else float(value) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)}
+    return replace(base, metric="coco", classes=tuple(results), mAP=twelve["AP"] or 0.0, summary=twelve)
 
 
 def _coco_dataset(truths: Sequence[Truths], classes: Sequence[str], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:

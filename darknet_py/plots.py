@@ -171,8 +171,8 @@ def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, 
     figure, axes = _figure(10, 7)
     axes.plot(iterations, loss, ".", color="tab:blue", markersize=2, alpha=0.5, label="loss")
     axes.plot(iterations, average, color="tab:blue", linewidth=1.2, label="average loss")
-    settled = average[len(average) // 20 :]  # the first iterations would hide the rest
-    axes.set(xlim=(0, max_batches), ylim=(0, 1.5 * float(settled.max()) or 1), xlabel="iteration", ylabel="loss")
+    top = 1.3 * float(np.nanquantile(average, 0.9))  # the first iterations would hide the rest
+    axes.set(xlim=(0, max_batches), ylim=(0, top if np.isfinite(top) and top > 0 else 1), xlabel="iteration", ylabel="loss")
     axes.grid(alpha=0.3)
     title = f"{name}: iteration {iterations[-1]} of {max_batches}, average loss {average[-1]:.4f}"
     measured = [(int(row["iteration"]), float(row["map"])) for row in rows if row["map"]]
@@ -181,7 +181,7 @@ def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, 
         right.plot(*zip(*measured, strict=True), color="tab:red", marker="o", markersize=3, label="mAP")
         for iteration, value in measured[-1:]:
             right.annotate(
-                f"{value:.1%}", (iteration, value), xytext=(0, 6), textcoords="offset points", ha="center", color="tab:red"
+                f"{value:.1%}", (iteration, value), xytext=(-2, 6), textcoords="offset points", ha="right", color="tab:red"
             )
         right.set(ylim=(0, 1), ylabel="mAP")
         title += f", best mAP {max(value for _, value in measured):.1%}"

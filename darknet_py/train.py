@@ -34,7 +34,7 @@ from darknet_py.network import Network
 from darknet_py.plots import draw_chart
 from darknet_py.results import fresh_folder, write_picture
 from darknet_py.shapes import write_dataset
-from darknet_py.training.loop import Plan, Progress, read_rows, train
+from darknet_py.training.loop import Plan, Progress, checkpoint_path, read_rows, train
 from darknet_py.training.schedule import sequence
 from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
 from darknet_py.training.step import PRECISIONS, Trainer
@@ -147,6 +147,8 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
         losses=LOSSES | {"yolo": YOLO_LOSSES[given.loss]},
     )
     plan = make_plan(given, network, material)
+    if world.first and not given.resume and checkpoint_path(plan).is_file():
+        print(f"an earlier run in {plan.folder} is overwritten; --resume would go on from it")
     outputs = _Outputs(plan) if world.first else None
     plan.on_row = outputs
     together = f" in {world.size} processes" if world.size > 1 else ""
@@ -232,6 +234,7 @@ def make_network(given: argparse.Namespace) -> Network:
         )
     if network.net.batch * network.net.time_steps < 2:
         raise DarknetError(f"{given.cfg}: [net] batch=1: batch norm needs more pictures; write e.g. batch=64 and subdivisions=16")
+    _check_schedule(network)
     network.initialise(given.seed)
     cutoff = given.cutoff
     if given.weights:
@@ -243,10 +246,20 @@ def make_network(given: argparse.Namespace) -> Network:
     return network
 
 
+def _check_schedule(network: Network) -> None:
+    """Steps that are never reached are usually another run's."""
+    cfg, net = network.cfg, network.net
+    section = cfg.sections[0]
+    for name, last in (("burn_in", net.burn_in), ("steps", max(net.steps, default=0) if net.policy in ("steps", "sgdr") else 0)):
+        if last >= net.max_batches:
+            text = f"reaches beyond max_batches={net.max_batches}, the rate will not get where it should; write smaller ones"
+            cfg.warn(section, section.get(name), text)
+
+
 def _check_classes(network: Network, dataset: Dataset) -> None:
     if network.heads and dataset.names and network.classes != len(dataset.names):
         raise DarknetError(
-            f"{network.cfg.path}: the head has classes={network.classes}, but {dataset.source} has {len(dataset.names)} names; "
+            f"{network.cfg.path}: the head has classes={network.classes}, but {dataset.names_file or dataset.source} has {len(dataset.names)} names; "
             "set classes (and the filters before each head), or correct the names"
         )
 

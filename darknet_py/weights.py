@@ -11,6 +11,7 @@ import json
 import os
 import struct
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import WeightsError
+from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.files import replacing
 from darknet_py.layers import Layer, Stored
 
@@ -90,7 +91,8 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     Args:
         network: built, not fused.
         path: the file; what ends in .safetensors is read as that.
-        cutoff: only the layers before this one are in the file (backbones); the others get fresh weights.
+        cutoff: only the layers before this one are read (backbones); the others get fresh weights. A file that holds more than these
+            is read in part, with a warning.
 
     Returns:
         What became of each layer.
@@ -119,7 +121,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
 def _check_size(
     network: Network, layers: Sequence[Layer], path: str | os.PathLike[str], header: Header, cutoff: int | None
 ) -> None:
-    """Before anything is read: the file holds exactly what the layers need."""
+    """Before anything is read: the file holds exactly what the layers need (with a cutoff, at least that)."""
     have = os.path.getsize(path)
     needed = header.size + FLOAT * sum(one.tensor.numel() for layer in layers for one in layer.loaded())
     if have == needed:
@@ -135,7 +137,10 @@ def _check_size(
                 if end > have:
                     raise WeightsError(start + _short(network, layer, one, position, have, needed))
                 position = end
-    raise WeightsError(start + _long(network, layers, have, needed, cutoff))
+    rest = f"{_bytes(have - needed)} {'is' if have - needed == 1 else 'are'} left over after layer {layers[-1].index if layers else -1}"
+    if cutoff is None:
+        raise WeightsError(f"{start}{rest}. Wrong cfg (other classes or filters, or fewer layers)?")
+    warnings.warn(f"{path}: {rest}, and not read, as cutoff={cutoff}", CfgWarning, stacklevel=3)
 
 
 def _short(network: Network, layer: Layer, one: Stored, position: int, have: int, needed: int) -> str:
@@ -145,15 +150,8 @@ def _short(network: Network, layer: Layer, one: Stored, position: int, have: int
     first = next(layer.loaded())
     if position == have and one.name == first.name:
         return (f"the file ends just before layer {layer.index} ({layer.kind}); "
-                f"a backbone? Load it with cutoff={layer.index}. Otherwise: another cfg, or a cut-off download")  # fmt: skip
+                f"a backbone? Train from it with --cutoff {layer.index} (load: cutoff={layer.index}). Or another cfg, or a cut-off download")  # fmt: skip
     return f"{text}. Wrong cfg (other classes or filters?), or a cut-off download?"
-
-
-def _long(network: Network, layers: Sequence[Layer], have: int, needed: int, cutoff: int | None) -> str:
-    text = f"{_bytes(have - needed)} {'is' if have - needed == 1 else 'are'} left over after layer {layers[-1].index if layers else -1}"
-    if cutoff is not None:
-        return f"{text}. Another cfg, or cutoff={cutoff} is too small?"
-    return f"{text}. Wrong cfg (other classes or filters, or fewer layers)?"
 
 
 def _bytes(count: int) -> str:

@@ -150,7 +150,7 @@ def test_names_that_are_not_as_many_as_the_networks_classes(folder: Path, capsys
     (folder / "obj.names").write_text("cat\ndog\ncow\n")
     status, lines = run(folder, capsys)
     assert status == 1
-    assert lines[0] == f"{folder / 'train.txt'}: 3 names, but the network has 2 classes"
+    assert lines[0] == f"{folder / 'obj.names'}: 3 names, but the network has 2 classes"
 
 
 def test_a_classifiers_pictures_must_have_one_label_in_their_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -420,3 +420,32 @@ def test_training_ends_with_its_sentence_where_no_picture_can_be_read(tmp_path: 
     assert ended.returncode == 2
     assert "50 pictures in a row cannot be used" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_schedule_that_does_not_fit_is_named(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, extra="steps=4,9\nscales=.1,.1\n")
+    cfg.write_text(cfg.read_text().replace("policy=constant", "policy=steps"))
+    with pytest.warns(CfgWarning, match=r"\[net\] steps=4,9: reaches beyond max_batches=3"):
+        assert run(data, cfg, tmp_path / "out", "--max-batches", "3") == 0
+
+
+def test_a_run_over_another_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = write_cfg(tmp_path, iterations=2)
+    for said in (False, True):
+        assert run(data, cfg, tmp_path / "out") == 0
+        assert ("--resume would go on from it" in capsys.readouterr().out) == said
+
+
+def test_partial_keeps_the_first_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from darknet_py.__main__ import main as words
+
+    cfg = write_cfg(tmp_path)
+    whole = Network(parse_cfg(cfg)).initialise(0)
+    whole.seen = 64
+    whole.save_weights(tmp_path / "whole.weights")
+    assert words(["partial", str(cfg), str(tmp_path / "whole.weights"), str(tmp_path / "tiny.conv.2"), "2"]) == 0
+    part = load(cfg, tmp_path / "tiny.conv.2", cutoff=2)
+    assert part.seen == 0
+    assert torch.equal(part.layers[1].weights, whole.layers[1].weights)
+    with pytest.raises(DarknetError, match="'x' is not the number of a layer"):
+        words(["partial", str(cfg), str(tmp_path / "whole.weights"), str(tmp_path / "out"), "x"])

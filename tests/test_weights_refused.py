@@ -15,7 +15,7 @@ from kit import KIT, needs_kit
 from weight_files import ERRORS, GOOD, NEEDED, NET, header, network, value
 
 import darknet_py
-from darknet_py.errors import WeightsError
+from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.weights import load_weights
 
 # --------------------------------------------------------------------------------------------------------- wrong files
@@ -38,8 +38,8 @@ WRONG = {
     ),
     "cut before a layer": (
         GOOD[: 20 + 4 * 14],
-        f"76 bytes, but my.cfg needs {NEEDED}: the file ends just before layer 2 (convolutional); a backbone? Load it with cutoff=2. "
-        "Otherwise: another cfg, or a cut-off download",
+        f"76 bytes, but my.cfg needs {NEEDED}: the file ends just before layer 2 (convolutional); a backbone? "
+        "Train from it with --cutoff 2 (load: cutoff=2). Or another cfg, or a cut-off download",
     ),
     "4 bytes too long": (
         GOOD + bytes(4),
@@ -112,14 +112,14 @@ def test_a_header_alone_is_no_backbone(tmp_path: Path) -> None:
     assert "cutoff" not in str(error.value)
 
 
-def test_the_message_counts_up_to_the_cutoff(tmp_path: Path) -> None:
+def test_of_a_longer_file_the_layers_before_the_cutoff_are_read(tmp_path: Path) -> None:
     (tmp_path / "my.weights").write_bytes(GOOD)
-    with pytest.raises(WeightsError) as error:
-        load_weights(network(ERRORS), tmp_path / "my.weights", cutoff=1)
-    assert str(error.value) == (
-        f"{tmp_path / 'my.weights'}: {NEEDED} bytes, but my.cfg needs 76 for the layers before 1: 36 bytes are left over after layer 0. "
-        "Another cfg, or cutoff=1 is too small?"
-    )
+    whole, part = network(ERRORS), network(ERRORS)
+    load_weights(whole, tmp_path / "my.weights")
+    text = f"{tmp_path / 'my.weights'}: 36 bytes are left over after layer 0, and not read, as cutoff=1"
+    with pytest.warns(CfgWarning, match=re.escape(text)):
+        load_weights(part, tmp_path / "my.weights", cutoff=1)
+    assert torch.equal(value(part, "0.weights"), value(whole, "0.weights"))
 
 
 @pytest.mark.parametrize("ending", ["weights", "safetensors"])

@@ -34,7 +34,7 @@ class Dataset:
         labels: what a classifier looks for in the paths: the .data file's `labels`, or the names.
         written: the pictures' paths as the list writes them, which is what a classifier's labels are looked for in.
         difficult: pictures in the same order, the label files of which hold the difficult objects (the .data file's `difficult`).
-        given: the truths, where one file holds them all (COCO).
+        given: the truths, where one file holds them all (COCO). names_file: that which names the classes.
     """
 
     images: list[str]
@@ -45,6 +45,7 @@ class Dataset:
     written: list[str] = field(default_factory=list)
     difficult: list[str] = field(default_factory=list)
     given: list[Truths] | None = None
+    names_file: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -115,7 +116,8 @@ def open_dataset(data: str | os.PathLike[str], split: str = "train") -> Dataset:
         if len(difficult) != len(images):
             raise DarknetError(f"{path}: {len(difficult)} pictures, but {source} has {len(images)}; they must be the same ones")
     labels = read_lines(find_beside(options["labels"], data), "list of labels") if options.get("labels") else names
-    return Dataset(images, names or labels, str(source), _kind(images), labels, written, difficult)
+    names_file = str(find_beside(options["names"], data)) if options.get("names") else os.fspath(data)
+    return Dataset(images, names or labels, str(source), _kind(images), labels, written, difficult, names_file=names_file)
 
 
 def _names(data: str | os.PathLike[str], options: dict[str, str]) -> list[str]:

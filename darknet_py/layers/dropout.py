@@ -27,8 +27,6 @@ class Dropout(Layer, kinds=("dropout",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.shape = place.input
-        if not 0 <= options.probability < 1:
-            place.fail("probability", "write 0 or more, and less than 1")
         if options.dropblock:
             place.image()
 
@@ -38,7 +36,7 @@ class Dropout(Layer, kinds=("dropout",)):
         if self.options.dropblock:
             return self._drop_blocks(x)
         kept = torch.rand(x.shape, device=x.device) >= self.options.probability
-        return x * kept / (1 - self.options.probability)
+        return x * kept / (1 - self.options.probability) if self.options.probability != 1 else x * 0
 
     @torch.compiler.disable  # type: ignore[untyped-decorator, misc, unused-ignore]  # its sizes change as training goes on
     def _drop_blocks(self, x: Tensor) -> Tensor:

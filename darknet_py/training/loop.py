@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -64,7 +64,8 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What a run remembers beside the trainer. first: the iteration that it began with; average: of the loss, as Darknet smooths it."""
+    """What a run remembers beside the trainer. first: the iteration that it began with; average: of the loss, as Darknet smooths it;
+    last_map, measured: the last evaluation's mAP, and its iteration."""
 
     first: int = 1
     seed: int = 0
@@ -73,7 +74,8 @@ class Progress:
     best_iteration: int = 0
     evaluations_since_best: int = 0
     stopped_early: bool = False
-    last_map: float = field(default=-1.0)
+    last_map: float = -1.0
+    measured: int = 0
 
     def plain(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -114,7 +116,7 @@ def train(
     if trainer.iteration >= plan.max_batches:
         raise DarknetError(
             f"{trainer.network.cfg.path}: max_batches={plan.max_batches}, but these weights have had {trainer.iteration} iterations; "
-            "write a larger max_batches, or start them anew with --clear"
+            "write a larger max_batches (or --max-batches), or start them anew with --clear"
         )
     if trainer.net.subdivisions % world.size:
         raise DarknetError(f"subdivisions={trainer.net.subdivisions} cannot be dealt out to {world.size} processes")
@@ -227,7 +229,7 @@ def _evaluate(trainer: Trainer, ema: Ema, plan: Plan, progress: Progress) -> flo
     if plan.evaluate is None or not due:
         return None
     precision = plan.evaluate(ema.averaged().eval())
-    progress.last_map = precision
+    progress.last_map, progress.measured = precision, iteration
     progress.evaluations_since_best += 1
     if precision > progress.best:
         progress.best, progress.best_iteration, progress.evaluations_since_best = precision, iteration, 0
@@ -242,13 +244,18 @@ class Lines:
     def __init__(self, plan: Plan, iteration: int, *, silent: bool) -> None:
         self.bar = tqdm(total=plan.max_batches, initial=iteration, unit="it", disable=True if silent else None)
         self.max_batches, self.unit = plan.max_batches, plan.unit
-        self.seconds = 0.0  # of an iteration, smoothed
+        self.seconds, self.count = 0.0, 0  # of an iteration, smoothed; iterations so far
         self.last = 0.0
 
     def add(self, iteration: int, loss: float, rate: float, count: float, seconds: float, progress: Progress) -> None:
-        self.seconds = self.seconds * 0.95 + seconds * 0.05 if self.seconds else seconds
+        self.seconds = self.seconds * 0.95 + seconds * 0.05 if self.count > 1 else seconds  # the first one started the workers
+        self.count += 1
         left = timedelta(seconds=round((self.max_batches - iteration) * self.seconds))
-        precision = f", mAP {progress.last_map:.4f} (best {progress.best:.4f})" if progress.last_map >= 0 else ""
+        precision = ""
+        if progress.last_map >= 0:
+            precision = (
+                f", mAP {progress.last_map:.4f} of {progress.measured} (best {progress.best:.4f} of {progress.best_iteration})"
+            )
         text = f"{loss:.6f}, {progress.average:.6f} avg loss, {rate:.6f} rate, {count / self.seconds:.1f} {self.unit}/s, {left} left{precision}"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(1)
@@ -279,13 +286,13 @@ class Rows:
         self.path = path
         kept = [] if fresh or not path.is_file() else [row for row in read_rows(path) if int(row["iteration"]) <= keep_until]
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
 
     def add(self, row: dict[str, Any]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
