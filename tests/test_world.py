@@ -55,7 +55,7 @@ classes=2
 max=4
 ignore_thresh=.6
 """
-SAME = 2e-6  # of the largest value of a tensor: float32 sums in another order
+SAME = 1e-5  # of the largest value of a tensor: float32 sums in another order
 
 
 def make(subdivisions: int) -> Network:
@@ -117,7 +117,7 @@ def test_with_synchronised_batch_norm_two_mini_batches_are_one(tmp_path: Path, e
     first, second = together(tmp_path / "two", 2, synchronised=True, exact=exact)
     assert all(torch.equal(first[key], second[key]) for key in first)
     alone = iterate(Trainer(make(1), exact=exact))
-    assert worst(first, alone) < 10 * SAME
+    assert worst(first, alone) < 2 * SAME
     assert worst(iterate(Trainer(make(2), exact=exact)), alone) > 1e-3, "batch norm makes a difference here"
 
 

@@ -48,17 +48,11 @@ class Normalised(Layer):
         return F.batch_norm(x, self.rolling_mean, self.rolling_variance, self.scales, self.biases, False, 0.0, EPSILON)
 
     def _normalise_by_batch(self, x: Tensor) -> Tensor:
-        if self.exact and not self.mode.synchronised:
-            mean, variance = torch.zeros_like(self.rolling_mean), torch.zeros_like(self.rolling_variance)
-            result = F.batch_norm(x, mean, variance, self.scales, self.biases, True, 1.0, EPSILON)
-        else:
-            normal, mean, variance = _Norm.apply(x, self.mode)
-            shape = (1, -1, *[1] * (x.ndim - 2))
-            result = normal * self.scales.view(shape) + self.biases.view(shape)
+        result, mean, variance = _BatchNorm.apply(x, self.scales, self.biases, self.mode)
         keep, renew = self.mode.renewal(self.momentum)
         with torch.no_grad():
-            self.rolling_mean.mul_(keep).add_(mean.to(self.rolling_mean.dtype), alpha=renew)
-            self.rolling_variance.mul_(keep).add_(variance.to(self.rolling_variance.dtype), alpha=renew)
+            self.rolling_mean.mul_(keep).add_(mean, alpha=renew)
+            self.rolling_variance.mul_(keep).add_(variance, alpha=renew)
         return result
 
     def fold_normalisation(self, weights: Tensor, channel_dim: int = 0) -> None:
@@ -103,8 +97,8 @@ class BatchNorm(Normalised, kinds=("batchnorm",)):
         return self.normalise(x)
 
 
-class _Norm(torch.autograd.Function):
-    """x → (x - mean) / sqrt(variance + 1e-5), the mean, the variance (of N-1).
+class _BatchNorm(torch.autograd.Function):
+    """x, scales, biases → scales * (x - mean) / sqrt(variance + 1e-5) + biases; the mean; the variance (of N-1).
 
     As in Darknet the variance divides by N-1, and the gradient's three terms take 1/(sqrt(variance) + 1e-5), variance + 1e-5 and N: nearly,
     not quite, the derivative (batchnorm_layer.c). Exact: the variance divides by N, and the gradient is the derivative. Synchronised: the
@@ -112,40 +106,48 @@ class _Norm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
-        dims, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
-        count = x.numel() // x.shape[1]
-        variance, mean = torch.var_mean(
-            x.float() if x.dtype in (torch.float16, torch.bfloat16) else x,
-            dims,
-            correction=0 if mode.synchronised else int(count > 1),
-        )
+    def forward(ctx: Any, x: Tensor, scales: Tensor, biases: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
+        mean, variance, count = _statistics(x, scales)
         if mode.synchronised:
             own, mean = mean, _summed(mean) / mode.processes
-            squares = _summed((variance + (own - mean) ** 2) * count)
+            variance = _summed(variance * (count - 1) + (own - mean) ** 2 * count)
             count *= mode.processes
-            variance = squares / max(count - 1, 1)
+            variance = variance / (count - 1)
         used = variance * (count - 1) / count if mode.exact else variance
-        ctx.save_for_backward(x, mean, used)
+        ctx.save_for_backward(x, scales, mean, used)
         ctx.mode, ctx.count = mode, count
-        normal = (x - mean.view(shape)) * (used + EPSILON).rsqrt().view(shape)
         ctx.mark_non_differentiable(mean, variance)
-        return normal.to(x.dtype), mean, variance
+        return F.batch_norm(x, mean, used, scales, biases, False, 0.0, EPSILON), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        x, mean, variance = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, scales, mean, variance = ctx.saved_tensors
         gradient, mode = gradients[0], ctx.mode
-        dims, shape = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
+        shape, inverse = (1, -1, *[1] * (x.ndim - 2)), (variance + EPSILON).rsqrt()
+        direct = inverse if mode.exact else (variance.sqrt() + EPSILON).reciprocal()
+        if not mode.synchronised:
+            result, by_scales, by_biases = torch.ops.aten.native_batch_norm_backward(
+                gradient, x, scales, None, None, mean, inverse, True, EPSILON, [True] * 3
+            )  # the derivative, were `inverse` that of the mini-batch's own variance
+            if not mode.exact:
+                result.add_(gradient * (scales * (direct - inverse)).to(gradient.dtype).view(shape))
+            return result, by_scales, by_biases, None
+        dims = [0, *range(2, x.ndim)]
         centred = x - mean.view(shape)
-        sums = torch.stack((gradient.sum(dims), (gradient * centred).sum(dims))).to(mean.dtype)
-        if mode.synchronised:
-            sums = _summed(sums)
-        by_mean = -sums[0] / (variance + EPSILON).sqrt() / ctx.count
-        by_variance = -sums[1] * (variance + EPSILON) ** -1.5 / ctx.count
-        direct = (variance + EPSILON).rsqrt() if mode.exact else (variance.sqrt() + EPSILON).reciprocal()
-        result = gradient * direct.view(shape) + centred * by_variance.view(shape) + by_mean.view(shape)
-        return result.to(x.dtype), None
+        by_biases, products = gradient.sum(dims), (gradient * centred).sum(dims)
+        sums = _summed(torch.stack((by_biases, products)).to(mean.dtype))
+        by_mean = -sums[0] * inverse / ctx.count
+        by_variance = -sums[1] * inverse**3 / ctx.count
+        result = scales.view(shape) * (gradient * direct.view(shape) + centred * by_variance.view(shape) + by_mean.view(shape))
+        return result.to(x.dtype), products * inverse, by_biases, None
+
+
+def _statistics(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean and variance (of N-1; 0 of a single value) of each channel, and N."""
+    mean, variance = torch.zeros_like(like), torch.zeros_like(like)
+    torch.ops.aten.batch_norm_update_stats(x, mean, variance, 1.0)
+    count = x.numel() // x.shape[1]
+    return mean, variance if count > 1 else torch.zeros_like(like), count
 
 
 def _summed(values: Tensor) -> Tensor:
