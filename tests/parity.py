@@ -19,9 +19,11 @@ import torch
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
 
 import test_decode
+import test_evaluate
 import test_forward
 import test_layer_table
 import test_real
+import test_training
 from kit import cases
 
 HEAD = f"""# Parity with the C program
@@ -77,6 +79,30 @@ def main() -> None:
             "default suppression and the cfg's own: all the same boxes, classes and probabilities. Largest difference of a probability or a "
             f"relative coordinate; tolerance {test_real.TOLERANCE:g}.",
             "model | detections | worst difference", cases("real/expected", "*.json"), real)  # fmt: skip
+
+    def training(name: str) -> str:
+        with torch.enable_grad():
+            worst = test_training.training_case(name)
+        looser = test_training.LOOSER.get(name)
+        return " | ".join(f"{worst[key]:.1e}" for key in ("delta", "update", "after1", "after5")) + (
+            f" | {looser}" if looser else " | "
+        )
+
+    limits = f"{test_training.DELTA:g}, {test_training.UPDATE:g}, {test_training.WEIGHTS:g}, {test_training.WEIGHTS:g}"
+    section("Training steps", "Deltas and update buffers of the first step, relative to the largest; weights after one and five updates, "
+            f"relative to the largest change. Tolerances {limits}; the last column names those that are looser, the reasons stand in "
+            "tests/test_training.py.",
+            "case | deltas | updates | after 1 | after 5 | looser", cases("training", "*.npz"), training)  # fmt: skip
+
+    def mean_average_precision(name: str) -> str:
+        model, letter_box = name.split(", ")
+        with tempfile.TemporaryDirectory() as place:
+            test_evaluate.test_the_kits_runs_of_detector_map(Path(place), model, int(letter_box.split("=")[1]))
+        return "mAP, AP of each class, TP, FP, FN, average IoU: every printed digit equal"
+
+    section("detector map", "From the pixels as the program decoded them; each with several thresholds and ways to take the area.",
+            "model, letter_box | result", [f"{model}, letter_box={box}" for model, box in test_evaluate.kit_runs()],
+            mean_average_precision)  # fmt: skip
 
 
 if __name__ == "__main__":
