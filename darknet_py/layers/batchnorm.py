@@ -144,9 +144,12 @@ class _BatchNorm(torch.autograd.Function):
 
 def _statistics(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor, int]:
     """Mean and variance (of N-1; 0 of a single value) of each channel, and N."""
-    mean, variance = torch.zeros_like(like), torch.zeros_like(like)
-    torch.ops.aten.batch_norm_update_stats(x, mean, variance, 1.0)
     count = x.numel() // x.shape[1]
+    if torch.compiler.is_compiling():  # which does not see that the faster one writes into its arguments
+        variance, mean = torch.var_mean(x.to(like.dtype), [0, *range(2, x.ndim)])
+    else:
+        mean, variance = torch.zeros_like(like), torch.zeros_like(like)
+        torch.ops.aten.batch_norm_update_stats(x, mean, variance, 1.0)
     return mean, variance if count > 1 else torch.zeros_like(like), count
 
 
