@@ -13,30 +13,24 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from darknet_py.bundled import bundled
 from darknet_py.cfg import parse_cfg
 from darknet_py.command import run_command
-from darknet_py.data.dataset import Dataset, open_dataset
-from darknet_py.data.loader import Batch, classifier_batches, detection_batches, preview
-from darknet_py.data.text import read_symbols, text_batches
+from darknet_py.data.dataset import open_dataset
+from darknet_py.data.loader import preview
 from darknet_py.detect import pick_device
 from darknet_py.errors import DarknetError
-from darknet_py.layers import Head
 from darknet_py.layers.rnn import Recurrent
-from darknet_py.layers.softmax import Softmax
 from darknet_py.losses import LOSSES, YOLO_LOSSES
-from darknet_py.names import read_data
 from darknet_py.network import Network
 from darknet_py.plots import draw_chart
 from darknet_py.results import fresh_folder, write_picture
 from darknet_py.shapes import write_dataset
 from darknet_py.training.loop import Plan, Progress, checkpoint_path, read_rows, train
-from darknet_py.training.schedule import sequence
-from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
+from darknet_py.training.material import Material, open_material
 from darknet_py.training.step import PRECISIONS, Trainer
 from darknet_py.training.world import World, joined
 from darknet_py.weights import describe_loaded, load_weights
@@ -44,6 +38,7 @@ from darknet_py.weights import describe_loaded, load_weights
 MAP_EPOCHS = 4  # rounds through the pictures between two evaluations …
 MAP_LEAST = 100  # … but at least so many iterations
 CHART_EVERY = 100  # iterations
+SETTINGS = ("loss", "mixup_beta", "freeze", "exact", "precision", "sync_bn")  # options that a resumed run needs again
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,7 +124,13 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     if given.patience and not given.map:
         raise DarknetError("--patience needs --map: it counts evaluations")
     network = make_network(given)
-    material = read_text_material(given, network) if reads_text(network) else read_pictures(given, network)
+    if given.mixup_beta and not network.net.mixup:
+        raise DarknetError(f"--mixup-beta says how pictures are blended, but {given.cfg} has no mixup=1 in [net]")
+    if given.loss != "darknet" and not any(layer.kind == "yolo" for layer in network.layers):
+        raise DarknetError(f"--loss {given.loss} is for [yolo] heads; {given.cfg} has none")
+    material = open_material(given.data, network, workers=given.workers, tokenized=given.tokenized, mixup_beta=given.mixup_beta)
+    if material.dataset is None and (given.map or given.show_batches):
+        raise DarknetError(f"{given.cfg}: a character network has no mAP and no pictures; leave --map and --show-batches out")
     if given.show_batches:
         return show_batches(given, network, material)
     deal_out(network, world)
@@ -164,47 +165,6 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     best = f", best mAP {progress.best:.4f} in iteration {progress.best_iteration}" if progress.best >= 0 else ""
     print(f"{trainer.iteration} iterations, average loss {progress.average:.4f}{best}; weights in {plan.folder}")
     return 0
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a network is trained with: `count` of a `unit`. batches: (the run's beginning, number of a mini-batch, the processes) →
-    the mini-batches from there on. options: of the .data file. dataset: of pictures."""
-
-    count: int
-    unit: str
-    batches: Callable[[Progress, int, World], Iterator[Any]]
-    options: dict[str, str]
-    dataset: Dataset | None = None
-
-
-def reads_text(network: Network) -> bool:
-    """A character network: recurrent, and its input is no picture."""
-    return not network.input_shape.c and any(isinstance(layer, Recurrent) for layer in network.layers)
-
-
-def read_text_material(given: argparse.Namespace, network: Network) -> Material:
-    if given.map or given.show_batches:
-        raise DarknetError(f"{given.cfg}: a character network has no mAP and no pictures; leave --map and --show-batches out")
-    symbols = network.input_shape.count
-    text = read_symbols(given.data, symbols, tokenized=given.tokenized)
-
-    def batches(progress: Progress, mini_batch: int, world: World) -> Iterator[Any]:
-        return text_batches(text, network.net, symbols, seed=progress.seed, start=mini_batch, path=given.data)
-
-    return Material(len(text), "symbols", batches, {})
-
-
-def read_pictures(given: argparse.Namespace, network: Network) -> Material:
-    dataset = open_dataset(given.data, "train")
-    if not len(dataset):
-        raise DarknetError(f"{dataset.source}: no pictures to train with")
-    _check_classes(network, dataset)
-
-    def batches(progress: Progress, mini_batch: int, world: World) -> Iterator[Any]:
-        return make_batches(network, dataset, progress, mini_batch, workers=given.workers, world=world, mixup_beta=given.mixup_beta)
-
-    return Material(len(dataset), "pictures", batches, read_data(given.data), dataset)
 
 
 def deal_out(network: Network, world: World) -> None:
@@ -256,54 +216,6 @@ def _check_schedule(network: Network) -> None:
             cfg.warn(section, section.get(name), text)
 
 
-def _check_classes(network: Network, dataset: Dataset) -> None:
-    if network.heads and dataset.names and network.classes != len(dataset.names):
-        raise DarknetError(
-            f"{network.cfg.path}: the head has classes={network.classes}, but {dataset.names_file or dataset.source} has {len(dataset.names)} names; "
-            "set classes (and the filters before each head), or correct the names"
-        )
-
-
-def _random(network: Network) -> float:
-    """The head's `random`."""
-    return float(getattr(network.head_layers()[-1].options, "random", 0.0)) if network.heads else 0.0
-
-
-def make_batches(
-    network: Network,
-    dataset: Dataset,
-    progress: Progress,
-    mini_batch: int,
-    *,
-    workers: int,
-    world: World | None = None,
-    mixup_beta: float = 0.0,
-) -> Iterator[Batch]:
-    """The mini-batches from a number on, counted from the start of training, each process's own; a resumed run has its seed from there."""
-    world = world or World()
-    net, first, seed = network.net, progress.first, progress.seed
-    random = _random(network)
-
-    def size_of(number: int) -> tuple[int, int]:
-        iteration = first + number // net.subdivisions
-        return network_size(net, random, iteration, first, seed) if network.heads else classifier_size(net, iteration, first, seed)
-
-    def count_of(number: int) -> int:
-        return mini_batch_of(net, random, size_of(number)) * net.time_steps
-
-    def sequence_of(number: int) -> int:
-        return number - number % net.subdivisions % sequence(net, first + number // net.subdivisions)
-
-    place: dict[str, Any] = {"seed": seed, "start": mini_batch + world.rank, "step": world.size, "workers": workers}
-    if network.heads:
-        head: Head = network.head_layers()[-1]
-        return detection_batches(
-            dataset, net, head.options, mini_batch=count_of, size=size_of, sequence=sequence_of, mixup_beta=mixup_beta, **place
-        )
-    tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax)), None)
-    return classifier_batches(dataset, net, mini_batch=count_of, size=size_of, classes=network.classes, tree=tree, **place)
-
-
 def make_plan(given: argparse.Namespace, network: Network, material: Material) -> Plan:
     data, dataset = material.options, material.dataset
     folder = Path(given.out or data.get("backup", "backup"))
@@ -319,6 +231,7 @@ def make_plan(given: argparse.Namespace, network: Network, material: Material) -
         plan.evaluate_every = given.map_every or every
         plan.patience = given.patience
     plan.unit = "images" if dataset else material.unit
+    plan.settings = {name: getattr(given, name) for name in SETTINGS}
     return plan
 
 

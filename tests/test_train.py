@@ -449,3 +449,14 @@ def test_partial_keeps_the_first_layers(tmp_path: Path, capsys: pytest.CaptureFi
     assert torch.equal(part.layers[1].weights, whole.layers[1].weights)
     with pytest.raises(DarknetError, match="'x' is not the number of a layer"):
         words(["partial", str(cfg), str(tmp_path / "whole.weights"), str(tmp_path / "out"), "x"])
+
+
+def test_a_run_is_resumed_as_it_began(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, iterations=2)
+    assert run(data, cfg, tmp_path / "out", "--loss", "giou") == 0
+    cfg.write_text(cfg.read_text().replace("max_batches=2", "max_batches=4"))
+    with pytest.raises(DarknetError, match="begun with --loss giou, not darknet; resume it as it began"):
+        run(data, cfg, tmp_path / "out", "--resume")
+    assert run(data, cfg, tmp_path / "out", "--resume", "--loss", "giou") == 0
+    with pytest.raises(DarknetError, match=r"no mixup=1 in \[net\]"):
+        run(data, cfg, tmp_path / "out", "--mixup-beta", "1.5")

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -48,7 +48,8 @@ class Batch(Protocol):
 class Plan:
     """How a run goes. folder, name: of its files. save_last, save_every: iterations between NAME_last and NAME_N. evaluate: a network in
     evaluation mode → its mAP, 0..1; called every `evaluate_every` iterations after burn-in. patience: evaluations without a better
-    mAP after which training ends; 0: never. unit: of what a batch holds."""
+    mAP after which training ends; 0: never. unit: of what a batch holds.
+    settings: what a resumed run must have again."""
 
     folder: Path
     name: str
@@ -60,6 +61,7 @@ class Plan:
     patience: int = 0
     on_row: Callable[[dict[str, Any]], None] | None = None
     unit: str = "images"
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Progress:
     stopped_early: bool = False
     last_map: float = -1.0
     measured: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -106,11 +109,17 @@ def train(
         NonFiniteLossError, DarknetError.
     """
     ema, world = Ema(trainer.network, trainer.net.ema_alpha, plan.max_batches), trainer.world
-    progress = Progress(first=trainer.iteration + 1, seed=seed)
+    progress = Progress(first=trainer.iteration + 1, seed=seed, settings=plan.settings)
     plan.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     if resume:
         progress = Progress(**load_checkpoint(checkpoint_path(plan), trainer, ema))
+        for name, value in plan.settings.items():
+            if (before := progress.settings.get(name, value)) != value:
+                option = "--" + name.replace("_", "-")
+                raise DarknetError(
+                    f"{checkpoint_path(plan)}: this run was begun with {option} {before}, not {value}; resume it as it began"
+                )
     if not world.first:  # each process drops values of its own
         torch.manual_seed((progress.seed * world.size + world.rank) * 1_000_003 + trainer.iteration)
     if trainer.iteration >= plan.max_batches:
@@ -150,9 +159,7 @@ def _iteration(
     trainer: Trainer, ema: Ema, stream: Iterator[Batch], plan: Plan, progress: Progress, rows: Rows | None, lines: Lines
 ) -> None:
     start, world, net = time.perf_counter(), trainer.world, trainer.net
-    if (
-        net.dynamic_minibatch and (trainer.iteration + 1 - progress.first) % PERIOD == 0
-    ):  # Darknet's count of images starts from here
+    if net.dynamic_minibatch and (trainer.iteration + 1 - progress.first) % PERIOD == 0:  # Darknet counts images from here
         trainer.seen = trainer.mini_batch * net.subdivisions * trainer.iteration
     cost, own = 0.0, 0
     for _ in range(net.subdivisions // world.size):
