@@ -460,3 +460,14 @@ def test_a_run_is_resumed_as_it_began(data: Path, tmp_path: Path) -> None:
     assert run(data, cfg, tmp_path / "out", "--resume", "--loss", "giou") == 0
     with pytest.raises(DarknetError, match=r"no mixup=1 in \[net\]"):
         run(data, cfg, tmp_path / "out", "--mixup-beta", "1.5")
+
+
+def test_the_benchmark_of_training_measures_steps_and_pictures(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from darknet_py.benchmark import main as benchmark
+
+    assert benchmark(["--cfg", str(write_cfg(tmp_path)), "--data", str(data), "--seconds", "0.01"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  step, float32, channels last") for line in lines)
+    assert any("pictures, 1 processes" in line and line.endswith("pictures/s") for line in lines)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+from project import ROOT
 
 from darknet_py import DarknetError, load
 from darknet_py.cfg import parse_text
@@ -138,7 +139,7 @@ def write_cfg(folder: Path, batch: int = 8, iterations: int = 4) -> Path:
 
 def torchrun(processes: int, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([*command, "-m", "darknet_py.train", *arguments], text=True, env=environment, **pipes)
 
@@ -194,3 +195,14 @@ def test_what_cannot_be_dealt_out_is_said(tmp_path: Path, capsys: pytest.Capture
     assert "subdivisions=4 in place of 2" in capsys.readouterr().out
     with pytest.raises(DarknetError, match="batch=8 cannot be dealt out to 3 processes"):
         deal_out(make(1), World(0, 3))
+
+
+def test_darknets_gpus_are_processes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darknet_py.__main__ import main as words
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cfg = write_cfg(tmp_path, iterations=2)
+    assert words(["detector", "train", str(data), str(cfg), "-gpus", "0,1", "-nogpu", "-dont_show"]) == 0
+    assert load(cfg, tmp_path / "backup" / "tiny_final.weights").seen == 16
