@@ -221,7 +221,8 @@ def enlarge(plane: np.ndarray, down: int, across: int) -> np.ndarray:
             shape = [size * (1 + (k == axis)) for k, size in enumerate(plane.shape)]
             plane = np.stack([3 * plane + one for one in far], axis + 1).reshape(shape)
     unit = 4 ** ((down == 2) + (across == 2))
-    return (plane + unit // 2) // unit
+    result: np.ndarray = (plane + unit // 2) // unit
+    return result
 
 
 def to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
@@ -229,7 +230,8 @@ def to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
     red, green_r, green_b, blue = (int(value * 4096 + 0.5) << 8 for value in (1.402, 0.71414, 0.34414, 1.772))
     y, cb, cr = (y << 20) + (1 << 19), cb - 128, cr - 128
     rgb = np.stack((y + cr * red, y - cr * green_r + (cb * -green_b & ~0xFFFF), y + cb * blue), -1)
-    return (rgb >> 20).clip(0, 255).astype(np.uint8)
+    result: np.ndarray = (rgb >> 20).clip(0, 255).astype(np.uint8)
+    return result
 
 
 def convert(source: Path, target: Path) -> None:
