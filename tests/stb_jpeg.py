@@ -207,7 +207,8 @@ def inverse(blocks: np.ndarray) -> np.ndarray:
     """Pixels (blocks, 8, 8), int32, of turned coefficients: columns first, rounded with two bits more, then rows."""
     columns = np.floor((blocks.reshape(-1, 8) @ TRANSFORM + 512) / 1024).reshape(-1, 8, 8)
     rows = columns.transpose(0, 2, 1).reshape(-1, 8) @ TRANSFORM
-    return np.floor((rows + 65536) / 131072 + 128).clip(0, 255).astype(np.int32).reshape(-1, 8, 8)
+    pixels: np.ndarray = np.floor((rows + 65536) / 131072 + 128).clip(0, 255).astype(np.int32)
+    return pixels.reshape(-1, 8, 8)
 
 
 def enlarge(plane: np.ndarray, down: int, across: int) -> np.ndarray:

@@ -64,7 +64,7 @@ def decode(name: str, target: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def decoded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a real data set decoded as the program decodes it, which is done once: half a minute on two cores for all 438 pictures."""
+    """The folder of a real data set decoded as the program decodes it, which is done once: a minute on two cores for all 438 pictures."""
     return cache(lambda name: decode(name, tmp_path_factory.mktemp(name)))
 
 
