@@ -133,6 +133,8 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
         raise DarknetError(f"{given.cfg}: a character network has no mAP and no pictures; leave --map and --show-batches out")
     if given.show_batches:
         return show_batches(given, network, material)
+    if given.sync_bn and world.size == 1:
+        raise DarknetError("--sync-bn is for several processes; start them with torchrun")
     deal_out(network, world)
     network.to(pick_device(device))
     if given.channels_last:
