@@ -263,7 +263,9 @@ def _partial(words: Words) -> int:
     if not cutoff.isdigit() or not int(cutoff):
         raise DarknetError(f"partial: '{cutoff}' is not the number of a layer; write how many layers to keep")
     network = Network(parse_cfg(cfg))
-    load_weights(network, weights)
+    if int(cutoff) > len(network.layers):
+        raise DarknetError(f"partial: {cfg} has {len(network.layers)} layers, there are no {cutoff} to keep")
+    load_weights(network, weights, cutoff=int(cutoff))
     save_weights(network, out, cutoff=int(cutoff), seen=0)
     print(f"the layers before {cutoff} of {weights} are in {out}")
     return 0

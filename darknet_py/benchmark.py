@@ -23,6 +23,7 @@ from darknet_py.command import add_size, run_command
 from darknet_py.data.dataset import open_dataset
 from darknet_py.data.loader import default_workers, detection_batches
 from darknet_py.detector import PRECISIONS, Detector
+from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 from darknet_py.training.step import Trainer
 from darknet_py.weights import load_weights, save_weights
@@ -156,6 +157,8 @@ def measure_import() -> None:
 def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
     """A mini-batch of training: the step in each precision and layout, and the pictures for it, by so many processes."""
     network = Network(parse_cfg(cfg))
+    if not network.heads:
+        raise DarknetError(f"{cfg}: --data measures the training of detectors, and this network has no detection head")
     dataset, net = open_dataset(data, "train"), network.net
     count = max(net.batch // net.subdivisions, 1)
     head = network.head_layers()[-1].options

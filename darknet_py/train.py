@@ -19,6 +19,7 @@ from typing import Any
 from darknet_py.bundled import bundled
 from darknet_py.cfg import parse_cfg
 from darknet_py.command import run_command
+from darknet_py.data.augment import MIXUP, mixup_code
 from darknet_py.data.dataset import open_dataset
 from darknet_py.data.loader import preview
 from darknet_py.detect import pick_device
@@ -38,7 +39,7 @@ from darknet_py.weights import describe_loaded, load_weights
 MAP_EPOCHS = 4  # rounds through the pictures between two evaluations …
 MAP_LEAST = 100  # … but at least so many iterations
 CHART_EVERY = 100  # iterations
-SETTINGS = ("loss", "mixup_beta", "freeze", "exact", "precision", "sync_bn")  # options that a resumed run needs again
+SETTINGS = ("loss", "mixup_beta", "freeze", "exact", "precision", "sync_bn", "tokenized")  # options that a resumed run needs again
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,7 +77,13 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--mixup-beta", type=float, default=0.0, metavar="B", help="mixup=1 blends by Beta(B, B), e.g. 1.5 (default: half of each)"
     )
-    how.add_argument("--freeze", type=int, default=0, metavar="N", help="the layers before this one are not trained")
+    how.add_argument(
+        "--freeze",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the layers before this one are not trained (their rolling statistics move)",
+    )
     how.add_argument("--exact", action="store_true", help="true derivatives in place of Darknet's own where they differ")
     how.add_argument(
         "--sync-bn",
@@ -124,13 +131,23 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     if given.patience and not given.map:
         raise DarknetError("--patience needs --map: it counts evaluations")
     network = make_network(given)
-    if given.mixup_beta and not network.net.mixup:
-        raise DarknetError(f"--mixup-beta says how pictures are blended, but {given.cfg} has no mixup=1 in [net]")
+    if given.mixup_beta < 0 or (given.mixup_beta and (mixup_code(network.net) != MIXUP or not network.heads)):
+        raise DarknetError(
+            f"--mixup-beta {given.mixup_beta:g} says how pictures of a detector are blended; it needs a number over 0, and mixup=1 in [net] "
+            "(without mosaic)"
+        )
+    if given.map and not network.heads:
+        raise DarknetError(f"{given.cfg}: --map measures detections, and this network has no detection head")
+    if given.workers < 0:
+        raise DarknetError(f"--workers {given.workers}: write 0 or more")
+    if given.resume and (given.weights or given.clear):
+        raise DarknetError("--resume goes on from the checkpoint; leave the weights file and --clear out")
     if given.loss != "darknet" and not any(layer.kind == "yolo" for layer in network.layers):
         raise DarknetError(f"--loss {given.loss} is for [yolo] heads; {given.cfg} has none")
+    _check_loss(given.loss, network)
     material = open_material(given.data, network, workers=given.workers, tokenized=given.tokenized, mixup_beta=given.mixup_beta)
-    if material.dataset is None and (given.map or given.show_batches):
-        raise DarknetError(f"{given.cfg}: a character network has no mAP and no pictures; leave --map and --show-batches out")
+    if material.dataset is None and given.show_batches:
+        raise DarknetError(f"{given.cfg}: a character network has no pictures; leave --show-batches out")
     if given.show_batches:
         return show_batches(given, network, material)
     if given.sync_bn and world.size == 1:
@@ -149,7 +166,7 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
         freeze=given.freeze,
         losses=LOSSES | {"yolo": YOLO_LOSSES[given.loss]},
     )
-    plan = make_plan(given, network, material)
+    plan = make_plan(given, network, material, world.size)
     if world.first and not given.resume and checkpoint_path(plan).is_file():
         print(f"an earlier run in {plan.folder} is overwritten; --resume would go on from it")
     outputs = _Outputs(plan) if world.first else None
@@ -169,11 +186,40 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     return 0
 
 
+UNUSED = [
+    "badlabels_rejection_percentage",
+    "num_sigmas_reject_badlabels",
+    "equidistant_point",
+    "iou_normalizer",
+    "obj_normalizer",
+    "cls_normalizer",
+    "max_delta",
+    "counters_per_class",
+    "truth_thresh",
+    "focal_loss",
+    "objectness_smooth",
+    "iou_loss",
+]  # options that only Darknet's own loss has a use for
+
+
+def _check_loss(loss: str, network: Network) -> None:
+    """Says which options of the cfg another loss than Darknet's does not use."""
+    if loss == "darknet":
+        return
+    for section in network.cfg.sections:
+        for name in UNUSED if section.name in ("net", "network", "yolo") else ():
+            if (option := section.get(name)) is not None:
+                network.cfg.warn(section, option, f"--loss {loss} does not use it")
+
+
 def deal_out(network: Network, world: World) -> None:
     """Makes the subdivisions of a batch so many that each of the processes gets as many of them."""
     net = network.net
     if world.size > 1 and any(isinstance(layer, Recurrent) for layer in network.layers):
         raise DarknetError(f"{network.cfg.path}: a recurrent network goes on from its last state; train it in one process")
+    rejecting = net.badlabels_rejection_percentage or net.num_sigmas_reject_badlabels or net.equidistant_point
+    if world.size > 1 and rejecting:
+        raise DarknetError(f"{network.cfg.path}: which deltas are left out depends on all before; train it in one process")
     parts = math.lcm(net.subdivisions, world.size)
     if net.batch % parts:
         raise DarknetError(
@@ -218,7 +264,7 @@ def _check_schedule(network: Network) -> None:
             cfg.warn(section, section.get(name), text)
 
 
-def make_plan(given: argparse.Namespace, network: Network, material: Material) -> Plan:
+def make_plan(given: argparse.Namespace, network: Network, material: Material, processes: int) -> Plan:
     data, dataset = material.options, material.dataset
     folder = Path(given.out or data.get("backup", "backup"))
     net = network.net
@@ -233,7 +279,7 @@ def make_plan(given: argparse.Namespace, network: Network, material: Material) -
         plan.evaluate_every = given.map_every or every
         plan.patience = given.patience
     plan.unit = "images" if dataset else material.unit
-    plan.settings = {name: getattr(given, name) for name in SETTINGS}
+    plan.settings = {name: getattr(given, name) for name in SETTINGS} | {"processes": processes}
     return plan
 
 

@@ -5,6 +5,7 @@ Each writer takes where to write, what was found, the pictures' paths and the cl
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ def write_bdd_results(path: str | os.PathLike[str], findings: Findings, images: 
     """`eval=bdd`: JSON with the picture's path, the class by BDD100K's name, corners, score (detector.c:print_bdd_detections)."""
     classes = _classes(BDD, names)
     lines = [
-        f'\t{{\n\t\t"name":"{image}",\n\t\t"category":"{classes[label]}",\n\t\t"bbox":[{corners}],\n\t\t"score":{prob:f}\n\t}}'
+        f'\t{{\n\t\t"name":{json.dumps(image)},\n\t\t"category":"{classes[label]}",\n\t\t"bbox":[{corners}],\n\t\t"score":{prob:f}\n\t}}'
         for found, size, image in zip(findings.found, findings.sizes, images, strict=True)
         for label, prob, corners in _rows(found, size, ", ")
     ]
@@ -105,7 +106,7 @@ FORMATS: dict[str, tuple[str, Callable[[Path, Findings, Sequence[str], Sequence[
 
 def _write(path: str | os.PathLike[str], text: str) -> Path:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, text)
+    write_file(path, text.encode("utf-8", "surrogateescape"))  # a picture's name may be no UTF-8
     return Path(path)
 
 

@@ -95,3 +95,16 @@ def test_a_sequence_of_pictures_begins_with_nothing() -> None:
         trainer.update()
         network.load_state_dict(weights)
         assert trainer.accumulate(x, truths).cost == pytest.approx(costs[0])
+
+
+@pytest.mark.parametrize("kind", ["gru", "crnn"])
+def test_half_precision_remembers_too(kind: str) -> None:
+    network = Network(parse_text(KINDS[kind] + "[cost]\n")).initialise(1)
+    trainer = Trainer(network, precision="bf16")
+    shape = network.input_shape
+    x = torch.randn(6, *(shape[:3] if shape.c else (shape.count,)), generator=torch.Generator().manual_seed(2))
+    low = {index: raw.float() for index, raw in trainer.forward(x).items()}
+    network.reset_state()
+    trainer.dtype = torch.float32
+    for index, raw in trainer.forward(x).items():
+        assert torch.allclose(low[index], raw, atol=0.03)

@@ -126,5 +126,6 @@ def test_wrong_texts_are_named(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="cannot read this text"):
         read_symbols(tmp_path / "missing.txt", 128)
     path.write_bytes(b"abc")
-    with pytest.raises(DarknetError, match="has no mAP and no pictures"):
-        main([str(path), str(write_cfg(tmp_path)), "--map"])
+    for option, message in ((["--map"], "has no detection head"), (["--show-batches", "1"], "has no pictures")):
+        with pytest.raises(DarknetError, match=message):
+            main([str(path), str(write_cfg(tmp_path)), *option])

@@ -184,6 +184,8 @@ class _Samples:
                 paths.append(path)
         except DarknetError as error:
             return error
+        except (OSError, ValueError, MemoryError, cv2.error) as error:
+            return DarknetError(f"a mini-batch cannot be made: {type(error).__name__}: {error}")
         return Batch(torch.from_numpy(images), torch.from_numpy(np.stack(truths)), paths)
 
     def rng(self, *key: int) -> np.random.Generator:

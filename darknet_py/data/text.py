@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,21 +36,22 @@ class TextBatch(NamedTuple):
     paths: list[str]
 
 
-def read_symbols(path: str | os.PathLike[str], symbols: int, *, tokenized: bool = False) -> NDArray[np.int64]:
+def read_symbols(path: str | os.PathLike[str], symbols: int, *, tokenized: bool = False) -> NDArray[np.integer[Any]]:
     """The bytes of a text, or the numbers of a tokenized one, each under `symbols`.
 
     Raises:
         DarknetError: it cannot be read, is too short, or holds a symbol that the network does not know.
     """
+    text: NDArray[np.integer[Any]]
     if tokenized:
         words = read_text(path, "tokenized text").split()
-        wrong = next((word for word in words if not word.isdigit()), None)
+        wrong = next((word for word in words if not word.isdecimal() or len(word) > 9), None)
         if wrong is not None:
             raise DarknetError(f"{path}: '{wrong[:20]}' is no number; a tokenized text is numbers with spaces between")
-        text = np.array(words, np.int64)
+        text = np.array(words, np.int32)
     else:
         try:
-            text = np.frombuffer(Path(path).read_bytes(), np.uint8).astype(np.int64)
+            text = np.frombuffer(Path(path).read_bytes(), np.uint8)
         except OSError as error:
             raise DarknetError(f"{path}: cannot read this text: {error.strerror or error}") from None
     if len(text) < 2:
@@ -62,7 +63,7 @@ def read_symbols(path: str | os.PathLike[str], symbols: int, *, tokenized: bool 
 
 
 def text_batches(
-    text: NDArray[np.int64], net: NetOptions, symbols: int, *, seed: int, start: int = 0, path: str = ""
+    text: NDArray[np.integer[Any]], net: NetOptions, symbols: int, *, seed: int, start: int = 0, path: str = ""
 ) -> Iterator[TextBatch]:
     """Mini-batches without end, from number `start` on; the same seed gives the same ones, wherever one starts."""
     streams, steps = max(net.batch // net.subdivisions, 1), net.time_steps
@@ -73,6 +74,6 @@ def text_batches(
         place = np.where(jumped, elsewhere, place) % len(text)
         if number >= start:
             symbol = text[(place + np.arange(steps + 1)[:, None]) % len(text)]  # (steps + 1, streams)
-            every = F.one_hot(torch.from_numpy(symbol), symbols).float()
+            every = F.one_hot(torch.from_numpy(symbol.astype(np.int64)), symbols).float()
             yield TextBatch(every[:-1].flatten(0, 1), every[1:].flatten(0, 1), torch.from_numpy(jumped), [path])
         place += steps

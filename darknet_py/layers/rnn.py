@@ -47,9 +47,9 @@ class Recurrent(Layer):
     def state(self, name: str, x: Tensor, *shape: int) -> Tensor:
         """The state `name`, (n, *shape); zeros at the start."""
         state = self.states.get(name)
-        if state is None or state.shape[0] != x.shape[0] or state.device != x.device or state.dtype != x.dtype:
+        if state is None or state.shape[0] != x.shape[0] or state.device != x.device:
             return x.new_zeros((x.shape[0], *shape))
-        return state
+        return state.to(x.dtype)  # in mixed precision the input of the first layer is not yet half
 
 
 def connected(place: Place, inputs: int, output: int, activation: str, batch_normalize: int) -> Connected:

@@ -42,17 +42,18 @@ class _Inject(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, raw: Tensor, delta: Tensor) -> Tensor:
         ctx.save_for_backward(delta)
-        return raw.new_zeros(())
+        ctx.dtype = raw.dtype
+        return raw.new_zeros((), dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None]:
         (delta,) = ctx.saved_tensors
-        return -delta * gradients[0], None
+        return (-delta * gradients[0]).to(ctx.dtype), None
 
 
 def inject(raw: Tensor, delta: Tensor) -> Tensor:
-    """A scalar 0 whose gradient with respect to `raw` is -delta."""
-    return _Inject.apply(raw, delta.to(raw.dtype))
+    """A scalar 0, float32 at least, whose gradient with respect to `raw` is -delta; a scaled one does not overflow on the way."""
+    return _Inject.apply(raw, delta)
 
 
 def full(raw: Tensor) -> Tensor:

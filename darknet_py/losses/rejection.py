@@ -36,6 +36,8 @@ class Rejection:
         progress = (iteration - net.equidistant_point) / max(net.max_batches - net.equidistant_point, 1)
         least = self.average * progress * 1.4
         size, count = delta.abs(), (delta != 0).sum()
+        if not count:
+            return delta  # Darknet's mean is no number from here on
         self.highest = self.highest or float(size.max())
         self.highest = _roll(self.highest, size.max())
         self.average = _roll(self.average, size.sum() / count)

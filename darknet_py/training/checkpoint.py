@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from darknet_py.errors import DarknetError
+from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.files import replacing
 from darknet_py.losses import Rejection
 from darknet_py.training.ema import Ema
@@ -33,6 +35,7 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, pr
         },
         "optimizer": trainer.optimizer.state_dict(),
         "ema": {name: value.cpu() for name, value in ema.values.items()},
+        "scaler": trainer.scaler.state_dict(),
         "states": network.states(),
         "rejection": vars(trainer.rejection),
         "iteration": trainer.iteration,
@@ -49,11 +52,13 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, pr
         raise DarknetError(f"{path}: cannot write this checkpoint: {reason}; the last good one is untouched") from None
 
 
-def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema) -> dict[str, Any]:
+def load_checkpoint(
+    path: str | os.PathLike[str], trainer: Trainer, ema: Ema, settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Brings a fresh trainer of the same cfg to where the file's was; returns its `progress`. Nothing in the file is executed.
 
     Raises:
-        DarknetError: no checkpoint, a damaged one, or one of another network.
+        DarknetError: no checkpoint, a damaged one, one of another network, or of a run with other `settings`.
     """
     if not Path(path).is_file():
         raise DarknetError(f"{path}: there is no checkpoint to resume from; start without --resume")
@@ -64,6 +69,13 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema) ->
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DarknetError(f"{path}: not a checkpoint of this program")
     network = trainer.network
+    for name, value in (settings or {}).items():
+        if (before := content["progress"].get("settings", {}).get(name, value)) != value:
+            raise DarknetError(
+                f"{path}: this run was begun with {name.replace('_', '-')} {before}, not {value}; resume it as it began"
+            )
+    if content["cfg"] != "\n".join(network.cfg.lines):
+        warnings.warn(f"{network.cfg.path}: has changed since the run in {path} began", CfgWarning, stacklevel=2)
     with torch.no_grad():
         for layer in network.layers:
             for one in layer.stored():
@@ -75,7 +87,14 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema) ->
                 one.tensor.copy_(value)
     if content["weights"]:
         raise DarknetError(f"{path}: of another network than {network.cfg.path}: it has {next(iter(content['weights']))}")
-    trainer.optimizer.load_state_dict(content["optimizer"])
+    try:
+        trainer.optimizer.load_state_dict(content["optimizer"])
+    except ValueError:
+        raise DarknetError(
+            f"{path}: the layers that are trained, or their options, are not those that this run began with"
+        ) from None
+    if content["scaler"]:
+        trainer.scaler.load_state_dict(content["scaler"])
     device = trainer.device
     ema.values = {name: value.to(device) for name, value in content["ema"].items()}
     network.set_states(content["states"])

@@ -56,6 +56,7 @@ class Ema:
     def averaged(self) -> Network:
         """A copy of the network for evaluation, with the average's weights where there is one."""
         result = copy.deepcopy(self.network)
+        result.reset_state()
         if self.values:
             self.apply(result)
         return result

@@ -113,13 +113,7 @@ def train(
     plan.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     if resume:
-        progress = Progress(**load_checkpoint(checkpoint_path(plan), trainer, ema))
-        for name, value in plan.settings.items():
-            if (before := progress.settings.get(name, value)) != value:
-                option = "--" + name.replace("_", "-")
-                raise DarknetError(
-                    f"{checkpoint_path(plan)}: this run was begun with {option} {before}, not {value}; resume it as it began"
-                )
+        progress = Progress(**load_checkpoint(checkpoint_path(plan), trainer, ema, plan.settings))
     if not world.first:  # each process drops values of its own
         torch.manual_seed((progress.seed * world.size + world.rank) * 1_000_003 + trainer.iteration)
     if trainer.iteration >= plan.max_batches:

@@ -47,6 +47,8 @@ def open_material(
     """
     if not network.input_shape.c and any(isinstance(layer, Recurrent) for layer in network.layers):
         return _open_text(data, network, tokenized)
+    if tokenized:
+        raise DarknetError(f"{network.cfg.path}: --tokenized is for character networks; this one reads pictures")
     dataset = open_dataset(data, "train")
     if not len(dataset):
         raise DarknetError(f"{dataset.source}: no pictures to train with")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.network import Network
@@ -41,6 +42,8 @@ class Updates(torch.optim.Optimizer):
                 convolution and bool(options.grad_centr) and layer.scales is not None,
             )
             groups.setdefault(key, []).append(parameter)
+        if not groups:
+            raise DarknetError(f"{network.cfg.path}: no layer is left to train; freeze fewer")
         names = ("scale", "decayed", "first_update", "clip", "centred")
         super().__init__([{"params": parameters, **dict(zip(names, key, strict=True))} for key, parameters in groups.items()], {})
         buffers = ("updates", "m", "v") if self.net.adam else ("updates",)

@@ -11,7 +11,7 @@ from darknet_py.layers.net import NetOptions
 def learning_rate(net: NetOptions, iteration: int, generator: random.Random | None = None) -> float:
     """The rate of an iteration; Darknet counts an iteration's images first, so the first update of a run has number 1.
 
-    `generator` is for the policy `random` alone.
+    `generator` is for the policy `random` alone; without it an iteration has the same rate in every run and process.
     """
     rate = net.learning_rate
     if iteration < net.burn_in:
@@ -26,7 +26,7 @@ def learning_rate(net: NetOptions, iteration: int, generator: random.Random | No
     if net.policy == "poly":
         return _power(1 - iteration / net.max_batches, net.power) * rate if net.max_batches else rate
     if net.policy == "random":
-        return float(rate * (generator or random).random() ** net.power)
+        return float(rate * (generator or random.Random(iteration)).random() ** net.power)
     if net.policy == "sigmoid":
         return rate / (1 + math.exp(net.gamma * (iteration - net.step)))
     if net.policy == "sgdr":

@@ -148,7 +148,7 @@ class Trainer:
         self.seen += count * self.world.size
         if not self.mini_batches:
             self._begin()
-        if self.network.input_shape.c and self.mini_batches % sequence(self.net, self.iteration) == 0:
+        if self.network.input_shape.c and self.mini_batches % sequence(self.net, self.iteration + 1) == 0:
             self.network.reset_state()  # a sequence of pictures begins; texts go on, and say where they do not
         self.mini_batches += 1
         self.images += len(images)

@@ -62,6 +62,10 @@ def joined(device: str) -> Iterator[tuple[World, str]]:
     if size == 1:
         yield World(), device
         return
+    if "RANK" not in os.environ:
+        raise DarknetError(f"WORLD_SIZE={size} says that several processes train, but there is no RANK; start them with torchrun")
+    if device.startswith("cuda:"):
+        raise DarknetError(f"--device {device}: with torchrun each process has a GPU of its own; write --device cuda")
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and local >= torch.cuda.device_count():
@@ -85,6 +89,8 @@ def _device() -> torch.device:
 def _all_reduce(values: Tensor) -> None:
     try:
         dist.all_reduce(values)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise DarknetError(f"another of the processes that train together is gone ({str(error).splitlines()[0][:100]})") from None
 
