@@ -85,14 +85,16 @@ def deltas(z: Tensor, samples: Samples, options: Any, *, whole: bool) -> Tensor:
     power = torch.where(compared, (cosine / options.temperature).exp(), 0.0)
     others = power.sum(0) - power  # of a pair (i, j): all pairs (k, j) but this
     probability = torch.where(compared, power / others, 0.0)
+    alone = compared & (others <= 0)
     same = (label[:, None] == label) & ~itself
     if whole:
         times = torch.where(itself, 0, same.sum(1, keepdim=True) - same.long())
         attracted = same
     else:
-        probability = torch.where(compared & ((others <= 0) | (probability > 1)), CERTAIN, probability)
+        alone = alone | (probability > 1)
         times = negatives(samples, compared, same, options.contrastive_neg_max)
         attracted = same & compared
+    probability = torch.where(alone, CERTAIN, probability)  # of whole pictures Darknet's is infinite here
     towards = attracted * (1 - probability)
     away = times * probability
     scale = 1 / (same.sum(1).clamp(min=1) * options.temperature * length)
