@@ -186,6 +186,6 @@ def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, 
         right.set(ylim=(0, 1), ylabel="mAP")
         title += f", best mAP {max(value for _, value in measured):.1%}"
     axes.set_title(title)
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="lower left", frameon=False)
     _save(figure, path)
     return path

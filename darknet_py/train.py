@@ -55,11 +55,16 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--cutoff",
         type=int,
-        help="the weights file holds only the layers before this one (default: the N of a file called NAME.conv.N)",
+        help="only the layers before this one are read from the weights file (default: the N of a file called NAME.conv.N)",
     )
     start.add_argument("--clear", action="store_true", help="count iterations from 0, whatever the weights file says")
     start.add_argument("--resume", action="store_true", help="go on from NAME_last.checkpoint, as if the run had never stopped")
-    start.add_argument("--seed", type=int, default=0, help="the same seed gives the same batches (default: %(default)s)")
+    start.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="the same seed gives the same batches; a resumed run keeps its own (default: %(default)s)",
+    )
     how = result.add_argument_group("training")
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
     how.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the forward pass (default: %(default)s)")
