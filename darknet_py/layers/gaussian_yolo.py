@@ -81,7 +81,7 @@ class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
             "ignore_thresh", "truth_thresh", "iou_thresh", "random", "iou_normalizer", "obj_normalizer", "cls_normalizer",
             "delta_normalizer", "uc_normalizer", "max_delta", "label_smooth_eps", "objectness_smooth", "yolo_point",
         )  # fmt: skip
-        mask = options.mask or tuple(range(options.num))
-        return {"mask": list(mask), "n": len(mask), "total": options.num, "max_boxes": options.max} | {
+        mask = options.masked
+        return {"mask": mask, "n": len(mask), "total": options.num, "max_boxes": options.max} | {
             name: getattr(options, name) for name in names
         }

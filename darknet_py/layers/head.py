@@ -111,6 +111,11 @@ class YoloOptions(LayerOptions):
     random: float = option(0.0, "1: the network's size varies while training; another value: by up to this factor", use="training")
     map: str = option("", "file that maps the labels' classes to this head's", use="training")
 
+    @property
+    def masked(self) -> list[int]:
+        """The numbers of this head's anchors."""
+        return list(self.mask) or list(range(self.num))
+
 
 def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple[int, ...]) -> Tensor:
     """(masked anchors, 2) widths and heights; Darknet keeps `num` pairs, and takes 0.5 where the list is too short."""

@@ -79,7 +79,7 @@ class Yolo(Head, kinds=("yolo",)):
             "resize", "ignore_thresh", "truth_thresh", "iou_thresh", "random", "iou_normalizer", "obj_normalizer",
             "cls_normalizer", "delta_normalizer", "max_delta", "label_smooth_eps", "objectness_smooth", "focal_loss", "show_details",
         )  # fmt: skip
-        mask = options.mask or tuple(range(options.num))
-        return {"mask": list(mask), "n": len(mask), "total": options.num, "max_boxes": options.max} | {
+        mask = options.masked
+        return {"mask": mask, "n": len(mask), "total": options.num, "max_boxes": options.max} | {
             name: getattr(options, name) for name in names if hasattr(options, name)
         }

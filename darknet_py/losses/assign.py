@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -114,6 +114,23 @@ def assign(
     cells = (points[image, truth] * torch.tensor(grid, device=device)).long()
     column, row = cells[:, 0].clamp(0, grid[0] - 1), cells[:, 1].clamp(0, grid[1] - 1)
     return Assigned(image, truth, anchor, place[anchor], row, column)
+
+
+def assigned_boxes(
+    layer: Any,
+    truths: Truths,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    points: Tensor | None = None,
+    best_alone: bool = False,
+) -> Assigned:
+    """`assign` for a head of the yolo family, by its options. size: (width, height) of the network's input, pixels. points: if not the
+    truths' centres. best_alone: whatever iou_thresh says."""
+    options = layer.options
+    anchors = layer.all_anchors / torch.tensor(size, device=truths.xywh.device)
+    where = truths.xywh[..., :2] if points is None else points
+    return assign(truths, where, grid, anchors, options.masked, 1.0 if best_alone else options.iou_thresh, options.iou_thresh_kind)
 
 
 def turns(cells: Tensor) -> list[Tensor]:

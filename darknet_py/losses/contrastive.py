@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.losses.assign import assign, one_box_each, read_truths
+from darknet_py.losses.assign import assigned_boxes, one_box_each, read_truths
 from darknet_py.losses.loss import Context, Loss, full, squared_sum
 
 CERTAIN = 0.9999  # the probability of a pair that nothing competes with
@@ -61,10 +61,8 @@ def boxes(layer: Any, rows: Tensor, context: Context, grid: tuple[int, int]) -> 
     """The boxes of the head that are some truth's best; of several truths of a box, the last counts. One with a track number under 0 is compared with none."""
     yolo = layer.yolo
     truths = read_truths(rows, yolo.options.classes, yolo.class_map)
-    size = torch.tensor(context.size, device=rows.device)
-    mask = list(yolo.options.mask) or list(range(yolo.options.num))
-    found = assign(truths, truths.xywh[..., :2], grid, yolo.all_anchors / size, mask, 1.0, "iou")
-    cell, taken = one_box_each(found.cells((len(rows), len(mask), grid[1], grid[0])))
+    found = assigned_boxes(yolo, truths, grid, context.size, best_alone=True)
+    cell, taken = one_box_each(found.cells((len(rows), len(yolo.anchors), grid[1], grid[0])))
     image, number = found.image[taken], found.truth[taken]
     kind = truths.classes[image, number]
     label = rows[image, number, TRACK].long()

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import giou
-from darknet_py.losses.assign import Truths, best_truths, one_box_each
+from darknet_py.losses.assign import Truths, assigned_boxes, best_truths, one_box_each
 from darknet_py.losses.loss import Context
-from darknet_py.losses.predictions import assigned_boxes, by_autograd, predict
+from darknet_py.losses.predictions import by_autograd, predict
 
 BOX, OBJECTNESS, CLASS = 0.05, 5.0, 1 / 80
 BALANCE = ((8, 4.0), (16, 1.0))  # stride up to → weight of the objectness

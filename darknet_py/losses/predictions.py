@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.losses.assign import Assigned, Truths, assign, read_truths
+from darknet_py.losses.assign import Truths, read_truths
 from darknet_py.losses.loss import Context, Loss, LossFunction, full
 
 WEIGHT = 6  # place of a truth's weight in its row, where pictures are blended
@@ -36,14 +36,6 @@ def predict(layer: Any, raw: Tensor, size: tuple[int, int]) -> Predictions:
     centre = (corner + layer.stretch(logits[..., :2].sigmoid())) / grid
     sides = logits[..., 2:4].exp() * layer.anchors[:, None, None] / pixels
     return Predictions(logits, torch.cat((centre, sides), -1))
-
-
-def assigned_boxes(layer: Any, truths: Truths, grid: tuple[int, int], size: tuple[int, int]) -> Assigned:
-    """Darknet's own assignment (losses/assign.py)."""
-    options = layer.options
-    anchors = layer.all_anchors / torch.tensor(size, device=truths.xywh.device)
-    mask = list(options.mask) or list(range(options.num))
-    return assign(truths, truths.xywh[..., :2], grid, anchors, mask, options.iou_thresh, options.iou_thresh_kind)
 
 
 def by_autograd(cost: Callable[[Any, Tensor, Tensor, Truths, Context], Tensor]) -> LossFunction:

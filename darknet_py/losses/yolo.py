@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darknet_py.boxes import MEASURES, iou_gradient
 from darknet_py.layers.head import FLT_MAX
-from darknet_py.losses.assign import Truths, assign, best_truths, read_truths, turns
+from darknet_py.losses.assign import Truths, assigned_boxes, best_truths, read_truths, turns
 from darknet_py.losses.loss import Context, Loss, full, squared_sum
 
 CLASS_MATCH = 0.25  # a box counts as detected where any class is likelier
@@ -27,6 +27,7 @@ class YoloLoss:
     def __init__(self, layer: Any, raw: Tensor, truths: Tensor, context: Context) -> None:
         self.layer, self.options = layer, layer.options
         self.reject = context.reject
+        self.input_size = context.size
         self.size = torch.tensor(context.size, device=raw.device)
         self.device = raw.device
         self.grid = (raw.shape[3], raw.shape[2])
@@ -37,8 +38,6 @@ class YoloLoss:
         self.delta = torch.zeros_like(self.out)
         self.truths = self.read(truths)
         self.multipliers = class_multipliers(self.options, self.device)
-        mask = list(self.options.mask) or list(range(self.options.num))
-        self.mask = mask
         index = torch.arange(len(self.out), device=self.device)
         self.column = index % self.grid[0]
         self.row = index // self.grid[0] % self.grid[1]
@@ -152,15 +151,7 @@ class YoloLoss:
     def foreground(self) -> tuple[Tensor, Tensor]:
         """Every assigned box should be its truth. Returns the IoU and GIoU of each assignment."""
         options = self.options
-        assigned = assign(
-            self.truths,
-            self.points(),
-            self.grid,
-            self.layer.all_anchors / self.size,
-            self.mask,
-            options.iou_thresh,
-            options.iou_thresh_kind,
-        )
+        assigned = assigned_boxes(self.layer, self.truths, self.grid, self.input_size, points=self.points())
         cells = assigned.cells(self.shape)
         labels, truth = self.truths.classes[assigned.image, assigned.truth], self.truths.xywh[assigned.image, assigned.truth]
         multiplier = self.multiplier(labels)
