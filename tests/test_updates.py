@@ -106,6 +106,16 @@ def test_stopbackward_n_freezes_until_iteration_n() -> None:
     assert changed == [False, False, False, True, True]
 
 
+def test_onlyforward_lets_no_gradient_through() -> None:
+    """network.c:backward_network passes such a layer over: it and those before it learn nothing."""
+    for where, changes in (("first", [False, True]), ("second", [False, False])):
+        trainer = make("decay=0", **{where: "onlyforward=1"})
+        before = [weights(trainer, layer) for layer in (0, 1)]
+        trainer.accumulate(*batch())
+        trainer.update()
+        assert [not torch.equal(weights(trainer, layer), before[layer]) for layer in (0, 1)] == changes
+
+
 def test_dropout_zeroes_values_in_training_and_keeps_their_sum() -> None:
     text = "[net]\nwidth=40\nheight=40\nchannels=3\n[dropout]\nprobability=0.25\n"
     network = Network(parse_text(text))
