@@ -87,7 +87,12 @@ class Words(NamedTuple):
 
     def passed(self, **names: str) -> list[str]:
         """`thresh="-thresh"` → ["--thresh", value] where the user wrote `-thresh value`."""
-        return [part for ours, theirs in names.items() if theirs in self.options for part in (f"--{ours}", self.options[theirs])]
+        return [
+            part
+            for ours, theirs in names.items()
+            if theirs in self.options
+            for part in (f"--{ours}", self.options[theirs])
+        ]
 
 
 def split(arguments: Sequence[str]) -> Words:
@@ -152,7 +157,9 @@ def _demo(words: Words, model: list[str], source: str, **defaults: str) -> int:
 
 def _detector_demo(words: Words) -> int:
     data, cfg, weights = words.plain[:3]
-    return _demo(words, ["--data", data, "--cfg", cfg, "--weights", weights], words.word(3, words.options.get("-c", "0")))
+    return _demo(
+        words, ["--data", data, "--cfg", cfg, "--weights", weights], words.word(3, words.options.get("-c", "0"))
+    )
 
 
 def _detect_words(words: Words) -> int:
@@ -179,7 +186,9 @@ def _classifier_predict(words: Words) -> int:
     from darknet_py import classify
 
     data, cfg, weights = words.plain[:3]
-    return classify.main(["--data", data, "--cfg", cfg, "--weights", weights, *words.passed(top="-t"), "--", words.word(3, "-")])
+    return classify.main(
+        ["--data", data, "--cfg", cfg, "--weights", weights, *words.passed(top="-t"), "--", words.word(3, "-")]
+    )
 
 
 def _train(words: Words) -> int:
@@ -293,7 +302,9 @@ ACTIONS: dict[str, Callable[[Words], int]] = {
 def usage() -> str:
     ours = "\n".join(f"  python -m darknet_py.{name:10} {text}" for name, text in COMMANDS.items())
     theirs = "\n".join(f"  python -m darknet_py {words} {rest}" for words, rest in WORDS.items())
-    return f"Darknet's .cfg models in PyTorch.\n\ncommands (each with --help):\n{ours}\n\nDarknet's own words:\n{theirs}\n"
+    return (
+        f"Darknet's .cfg models in PyTorch.\n\ncommands (each with --help):\n{ours}\n\nDarknet's own words:\n{theirs}\n"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -310,7 +321,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = [*COMMANDS, *ACTIONS]
         closest = difflib.get_close_matches(two, known, n=1) or difflib.get_close_matches(given[0], known, n=1)
         raise DarknetError(
-            f"'{two}' is not a command" + (f"; did you mean '{closest[0]}'?" if closest else "; see python -m darknet_py --help")
+            f"'{two}' is not a command"
+            + (f"; did you mean '{closest[0]}'?" if closest else "; see python -m darknet_py --help")
         )
     words = split(given[len(name.split()) :])
     if len(words.plain) < WORDS[name].split("[")[0].count(" ") + (not WORDS[name].endswith("]")):

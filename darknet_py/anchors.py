@@ -31,7 +31,11 @@ METHODS = ("darknet", "notes")
 CLUSTERS = 9
 MOST_ITERATIONS = 1000  # matrix.c:do_kmeans
 FEW_PIXELS = 32  # a network that is no wider is taken for a map of cells, and its anchors have decimals
-EXTRA = {"yolo": 5, "region": 5, "Gaussian_yolo": 9}  # values of an anchor beside the classes'; the heads that have anchors
+EXTRA = {
+    "yolo": 5,
+    "region": 5,
+    "Gaussian_yolo": 9,
+}  # values of an anchor beside the classes'; the heads that have anchors
 
 
 class Anchors(NamedTuple):
@@ -97,7 +101,10 @@ def kmedians(sizes: Floats, centres: Floats) -> Anchors:
     """The same with medians in place of means, until no box changes its cluster. A centre without boxes stays as it was."""
     centres = centres.astype(np.float64)
     assignments, iterations = np.full(len(sizes), -1), 0
-    while not np.array_equal(nearest := np.argmin(1 - size_iou(sizes, centres), 1), assignments) and iterations < MOST_ITERATIONS:
+    while (
+        not np.array_equal(nearest := np.argmin(1 - size_iou(sizes, centres), 1), assignments)
+        and iterations < MOST_ITERATIONS
+    ):
         assignments = nearest
         parts = [sizes[assignments == one] for one in range(len(centres))]
         centres = np.stack([np.median(part, 0) if len(part) else old for part, old in zip(parts, centres, strict=True)])
@@ -121,7 +128,9 @@ def calc_anchors(sizes: Floats, clusters: int, method: str = "darknet", seed: in
         DarknetError: there are fewer boxes than clusters.
     """
     if not 1 <= clusters <= len(sizes):
-        raise DarknetError(f"{clusters} clusters of {len(sizes)} boxes; there must be 1 or more, and no more than boxes")
+        raise DarknetError(
+            f"{clusters} clusters of {len(sizes)} boxes; there must be 1 or more, and no more than boxes"
+        )
     start = sizes[np.random.default_rng(seed).choice(len(sizes), clusters, replace=False)]
     found = kmeans(sizes, start) if method == "darknet" else kmedians(sizes, start)
     order = np.argsort(found.centres[:, 0] * found.centres[:, 1], kind="stable")
@@ -161,7 +170,9 @@ def anchor_heads(network: Network) -> list[Head]:
     """
     heads = [layer for layer in network.head_layers() if layer.kind in EXTRA]
     if not heads:
-        raise DarknetError(f"{network.cfg.path}: no [yolo], [Gaussian_yolo] or [region] here; other networks have no anchors")
+        raise DarknetError(
+            f"{network.cfg.path}: no [yolo], [Gaussian_yolo] or [region] here; other networks have no anchors"
+        )
     return heads
 
 
@@ -204,11 +215,17 @@ def with_anchors(path: str | os.PathLike[str], centres: Floats) -> bytes:
 
 def _share(values: dict[int, str], cfg: Cfg, heads: Sequence[Head], count: int) -> None:
     """Spreads so many anchors over the heads: their num, mask, and the filters before them."""
-    masked = [head for head in heads if head.options.mask] if all(hasattr(head.options, "mask") for head in heads) else []
+    masked = (
+        [head for head in heads if head.options.mask] if all(hasattr(head.options, "mask") for head in heads) else []
+    )
     if count < len(masked):
-        raise DarknetError(f"{cfg.path}: {count} anchors for {len(masked)} heads; write --clusters {len(masked)} or more")
+        raise DarknetError(
+            f"{cfg.path}: {count} anchors for {len(masked)} heads; write --clusters {len(masked)} or more"
+        )
     finest_first = sorted(masked, key=lambda head: -head.input.w * head.input.h)
-    shares = dict(zip((head.index for head in finest_first), np.array_split(np.arange(count), max(len(masked), 1)), strict=False))
+    shares = dict(
+        zip((head.index for head in finest_first), np.array_split(np.arange(count), max(len(masked), 1)), strict=False)
+    )
     for head in heads:
         own = shares.get(head.index, np.arange(count))
         _set(values, cfg, head.index, "num", str(count))
@@ -240,14 +257,26 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("data", metavar="DATA", help="the .data file: train=")
     result.add_argument("--cfg", help="the network the anchors are for: its size, and how many")
-    result.add_argument("--clusters", type=int, help=f"how many anchors (default: the cfg's num; without a cfg {CLUSTERS})")
+    result.add_argument(
+        "--clusters", type=int, help=f"how many anchors (default: the cfg's num; without a cfg {CLUSTERS})"
+    )
     add_size(result)
-    result.add_argument("--split", choices=SPLITS, default="train", help="which list of the .data file (default: %(default)s)")
-    result.add_argument("--method", choices=METHODS, default="darknet", help="means as Darknet, or medians (default: %(default)s)")
+    result.add_argument(
+        "--split", choices=SPLITS, default="train", help="which list of the .data file (default: %(default)s)"
+    )
+    result.add_argument(
+        "--method", choices=METHODS, default="darknet", help="means as Darknet, or medians (default: %(default)s)"
+    )
     result.add_argument("--seed", type=int, help="of the boxes it starts from (default: others each time)")
-    result.add_argument("--write", metavar="NEW.cfg", help="write a copy of --cfg with these anchors; only their values change")
-    result.add_argument("--plot", metavar="FILE", help="a picture of the boxes' sizes and the anchors (needs matplotlib)")
-    result.add_argument("--out", metavar="DIR", help="write anchors.txt and counters_per_class.txt there, as Darknet does")
+    result.add_argument(
+        "--write", metavar="NEW.cfg", help="write a copy of --cfg with these anchors; only their values change"
+    )
+    result.add_argument(
+        "--plot", metavar="FILE", help="a picture of the boxes' sizes and the anchors (needs matplotlib)"
+    )
+    result.add_argument(
+        "--out", metavar="DIR", help="write anchors.txt and counters_per_class.txt there, as Darknet does"
+    )
     return result
 
 

@@ -111,7 +111,9 @@ def measure_around(cfg: str, size: tuple[int, int] | None, seconds: float) -> No
         "before and after": lambda: (detector.prepare([picture]), detector.postprocess(heads, sizes, 0.25, 0.45)),
         "before: Darknet's resize": lambda: detector.prepare([picture]),
         f"after: {candidates} candidates, {found} detections": lambda: detector.postprocess(heads, sizes, 0.25, 0.45),
-        "(cv2.resize and division, not Darknet's numbers)": lambda: cv2.resize(picture, network.size).astype(np.float32) / 255,
+        "(cv2.resize and division, not Darknet's numbers)": lambda: (
+            cv2.resize(picture, network.size).astype(np.float32) / 255
+        ),
     }
     report(
         f"around the network, one core, a {PICTURE[1]}x{PICTURE[0]} picture at {network.size[0]}x{network.size[1]}",
@@ -211,7 +213,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--cfg", default="cfg/yolov3-tiny.cfg", help="the network (default: %(default)s)")
     result.add_argument("--device", default="cpu", help="cpu, cuda … (default: %(default)s)")
     result.add_argument("--batch", type=int, default=1, help="pictures at once (default: %(default)s)")
-    result.add_argument("--seconds", type=float, default=3.0, help="for each thing that is measured (default: %(default)s)")
+    result.add_argument(
+        "--seconds", type=float, default=3.0, help="for each thing that is measured (default: %(default)s)"
+    )
     result.add_argument("--data", help="a .data file: training is measured, the step and the loading of pictures")
     add_size(result)
     return result

@@ -72,7 +72,9 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(diagonal == 0, overlap, overlap - (distance / diagonal + alpha * v))
 
 
-def nms(xywh: Tensor, scores: Tensor, groups: Tensor, thresh: float, kind: str = "default", beta: float = 0.6) -> Tensor:
+def nms(
+    xywh: Tensor, scores: Tensor, groups: Tensor, thresh: float, kind: str = "default", beta: float = 0.6
+) -> Tensor:
     """Which boxes survive: in each group the best score wins, and every later box that overlaps it too much goes.
 
     Args:
@@ -102,7 +104,9 @@ def nms(xywh: Tensor, scores: Tensor, groups: Tensor, thresh: float, kind: str =
     return survives
 
 
-def _clashing_pairs(xywh: Tensor, following: Tensor, pairs: int, thresh: float, kind: str, beta: float) -> tuple[Tensor, Tensor]:
+def _clashing_pairs(
+    xywh: Tensor, following: Tensor, pairs: int, thresh: float, kind: str, beta: float
+) -> tuple[Tensor, Tensor]:
     """The pairs of the same group that overlap too much: (p,) the better one of each, (p,) the other.
 
     Args:
@@ -158,7 +162,9 @@ def _greedy(clash: Tensor, alive: Tensor) -> Tensor:
         kept = again
 
 
-def _suppress_later(alive: Tensor, xywh: Tensor, groups: Tensor, start: int, thresh: float, kind: str, beta: float) -> None:
+def _suppress_later(
+    alive: Tensor, xywh: Tensor, groups: Tensor, start: int, thresh: float, kind: str, beta: float
+) -> None:
     """Boxes are sorted by group, so of this block only the last group can reach into later blocks."""
     end = min(start + BLOCK, len(alive))
     reach = int(torch.searchsorted(groups, groups[end - 1], right=True))

@@ -7,7 +7,12 @@ from pathlib import Path
 from darknet_py.errors import DarknetError
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = {"cfg": "cfg/shapes.cfg", "names": "cfg/shapes.names", "weights": "weights/shapes.weights", "picture": "weights/shapes.png"}
+FILES = {
+    "cfg": "cfg/shapes.cfg",
+    "names": "cfg/shapes.names",
+    "weights": "weights/shapes.weights",
+    "picture": "weights/shapes.png",
+}
 
 
 def bundled(what: str) -> Path:

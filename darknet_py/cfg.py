@@ -74,7 +74,9 @@ class Cfg:
             where += f" {shortened(str(option))}"
         return f"{where}: {text}" if section is not None or option is not None else f"{where} {text}"
 
-    def fail(self, section: Section | None, option: Option | str | None, text: str, line: int | None = None) -> NoReturn:
+    def fail(
+        self, section: Section | None, option: Option | str | None, text: str, line: int | None = None
+    ) -> NoReturn:
         raise CfgError(self.message(section, option, text, line))
 
     def warn(self, section: Section | None, option: Option | str | None, text: str, line: int | None = None) -> None:
@@ -130,7 +132,9 @@ def parse_text(text: str, path: str = "<text>", *, strict: bool = False) -> Cfg:
         if stripped.startswith("["):
             cfg.sections.append(_section(cfg, stripped, number))
         elif not cfg.sections:
-            cfg.fail(None, Option(stripped, None, number), "an option before the first section; a cfg begins with [net]")
+            cfg.fail(
+                None, Option(stripped, None, number), "an option before the first section; a cfg begins with [net]"
+            )
         else:
             _add_option(cfg, cfg.sections[-1], stripped, number)
     if not cfg.sections:
@@ -149,7 +153,9 @@ def _section(cfg: Cfg, stripped: str, line: int) -> Section:
     match = re.fullmatch(r"\[([^\[\]]+)\]", stripped)
     if match is None:
         cfg.fail(
-            None, Option(stripped, None, line), "a section is a name in brackets, alone on its line; write e.g. [convolutional]"
+            None,
+            Option(stripped, None, line),
+            "a section is a name in brackets, alone on its line; write e.g. [convolutional]",
         )
     return Section(match[1], line)
 

@@ -113,7 +113,9 @@ def check_dataset(dataset: Dataset, fit: Fit | None = None, *, progress: bool = 
         findings.append(Finding(dataset.names_file or dataset.source, "names", text))
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         every = pool.map(lambda index: _look(dataset, index, fit), range(len(dataset)))
-        for index, seen in enumerate(tqdm(every, total=len(dataset), unit="picture", disable=None if progress else True)):
+        for index, seen in enumerate(
+            tqdm(every, total=len(dataset), unit="picture", disable=None if progress else True)
+        ):
             findings += seen.findings
             if seen.truths is not None:
                 findings += _label_findings(dataset.label_file(index), seen, classes, fit)
@@ -134,7 +136,9 @@ def _look(dataset: Dataset, index: int, fit: Fit | None) -> Seen:
         size = (picture.shape[1], picture.shape[0])
     except OSError as error:
         kind = "unreadable" if os.path.exists(path) else "missing"
-        findings.append(Finding(path, kind, "there is no such picture" if kind == "missing" else f"{error.strerror or error}"))
+        findings.append(
+            Finding(path, kind, "there is no such picture" if kind == "missing" else f"{error.strerror or error}")
+        )
     except ImageError as error:
         if not findings:
             findings.append(Finding(path, "unreadable" if data else "empty", str(error).removeprefix(f"{path}: ")))
@@ -143,7 +147,9 @@ def _look(dataset: Dataset, index: int, fit: Fit | None) -> Seen:
     label_file = dataset.label_file(index)
     if dataset.kind != "coco" and not os.path.exists(label_file):
         findings.append(
-            Finding(path, "label missing", f"there is no label file {label_file}; write an empty one if it shows no object")
+            Finding(
+                path, "label missing", f"there is no label file {label_file}; write an empty one if it shows no object"
+            )
         )
         return Seen(findings, size, None)
     try:
@@ -159,7 +165,11 @@ def _labels_in_path(dataset: Dataset, index: int, findings: list[Finding]) -> Tr
     written = (dataset.written or dataset.images)[index]
     found = {number: label for number, label in enumerate(dataset.labels or dataset.names) if label in written}
     if len(found) != 1:
-        text = f"several labels are part of the path: {', '.join(found.values())}" if found else "no label is part of the path"
+        text = (
+            f"several labels are part of the path: {', '.join(found.values())}"
+            if found
+            else "no label is part of the path"
+        )
         findings.append(Finding(dataset.images[index], "label", text))
     return make_truths(list(found), np.full((len(found), 4), (0.5, 0.5, 1, 1)))
 
@@ -180,14 +190,20 @@ def _label_findings(path: str, seen: Seen, classes: int, fit: Fit | None) -> Ite
     if classes:
         yield from found((numbers < 0) | (numbers >= classes), "class", f"there are the classes 0 to {classes - 1}")
     yield from found((sides <= 0).any(1), "no area", "it has no area")
-    yield from found(((centre <= 0) | (centre > 1)).any(1), "values", "its centre lies outside the picture; Darknet leaves it out")
-    yield from found((sides > 1).any(1), "values", "it is larger than the picture; values are parts of the picture's size, 0 to 1")
+    yield from found(
+        ((centre <= 0) | (centre > 1)).any(1), "values", "its centre lies outside the picture; Darknet leaves it out"
+    )
+    yield from found(
+        (sides > 1).any(1), "values", "it is larger than the picture; values are parts of the picture's size, 0 to 1"
+    )
     margin = BEYOND / np.array(seen.size or (200, 200), np.float32)
     beyond = ((centre - sides / 2 < -margin) | (centre + sides / 2 > 1 + margin)).any(1)
     yield from found(beyond, "outside", "it reaches beyond the picture")
     keys = np.concatenate((numbers[:, None], np.rint(xywh / SAME)), 1)
     _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    yield from found(first[inverse.reshape(-1)] != np.arange(len(keys)), "repeated", "the same box stands there already")
+    yield from found(
+        first[inverse.reshape(-1)] != np.arange(len(keys)), "repeated", "the same box stands there already"
+    )
     if fit is not None and fit.detects:
         pixels = sides * _scale(seen.size, fit)
         text = f"under {TINY:g} pixel of the network's {fit.size[0]}x{fit.size[1]}; Darknet leaves it out"
@@ -335,7 +351,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for content in contents:
         print("\n".join(_lines(content, fit)))
     kinds = Counter(one.kind for one in findings)
-    print("no findings" if not findings else f"{len(findings)} findings: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    print(
+        "no findings"
+        if not findings
+        else f"{len(findings)} findings: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    )
     if given.json:
         report = {
             "data": given.data,

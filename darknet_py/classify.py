@@ -62,7 +62,9 @@ class Classifier:
             )
         self.names = given[:classes]
         self.network = (network if network.fused else network.fuse()).eval()
-        self.tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax) and layer.tree is not None), None)
+        self.tree = next(
+            (layer.tree for layer in network.layers if isinstance(layer, Softmax) and layer.tree is not None), None
+        )
 
     @torch.inference_mode()
     def __call__(self, image: Any, top: int = 5) -> list[Guess]:
@@ -85,7 +87,10 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m darknet_py.classify --cfg cfg/darknet19.cfg --weights weights/darknet19.weights dog.jpg --top 5",
     )
     result.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="picture, folder, glob, list file (.txt), - (paths on standard input)"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="picture, folder, glob, list file (.txt), - (paths on standard input)",
     )
     result.add_argument("--cfg", required=True, help="the network's .cfg")
     result.add_argument("--weights", required=True, help="its .weights or .safetensors")

@@ -61,7 +61,10 @@ def size_of(text: str) -> tuple[int, int]:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", type=size_of, metavar="WxH", help="size of the network's input, in place of the cfg's width and height"
+        "--size",
+        type=size_of,
+        metavar="WxH",
+        help="size of the network's input, in place of the cfg's width and height",
     )
 
 

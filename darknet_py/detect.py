@@ -51,22 +51,34 @@ def parser() -> argparse.ArgumentParser:
     how = result.add_argument_group("detection")
     how.add_argument("--thresh", type=fraction, default=0.25, help="least confidence, 0..1 (default: %(default)s)")
     how.add_argument(
-        "--nms", type=fraction, default=0.45, help="overlap from which the less sure box goes; 0: none goes (default: %(default)s)"
+        "--nms",
+        type=fraction,
+        default=0.45,
+        help="overlap from which the less sure box goes; 0: none goes (default: %(default)s)",
     )
     how.add_argument("--nms-kind", choices=NMS_KINDS, help="measure of overlap (default: as the cfg says)")
     how.add_argument("--agnostic", action="store_true", help="boxes of different classes suppress each other too")
     how.add_argument("--letterbox", action=argparse.BooleanOptionalAction,
                      help="keep the pictures' proportions, or stretch them (default: as the cfg's letter_box says; Darknet stretches)")  # fmt: skip
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
-    how.add_argument("--batch", type=int, default=8, help="pictures that pass the network at once (default: %(default)s)")
     how.add_argument(
-        "--precision", choices=tuple(PRECISIONS), default="fp32", help="of the network's numbers (default: %(default)s, Darknet's)"
+        "--batch", type=int, default=8, help="pictures that pass the network at once (default: %(default)s)"
     )
-    how.add_argument("--half", action="store_const", dest="precision", const="fp16", help="the same as --precision fp16")
+    how.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="fp32",
+        help="of the network's numbers (default: %(default)s, Darknet's)",
+    )
+    how.add_argument(
+        "--half", action="store_const", dest="precision", const="fp16", help="the same as --precision fp16"
+    )
     out = result.add_argument_group("results")
     out.add_argument("--out", help="folder for annotated pictures and videos (default: a fresh runs/detect-N)")
     out.add_argument("--no-pictures", action="store_true", help="write no annotated pictures and videos")
-    out.add_argument("--json", metavar="FILE", help="Darknet's JSON: a list for pictures, a line per frame for videos and streams")
+    out.add_argument(
+        "--json", metavar="FILE", help="Darknet's JSON: a list for pictures, a line per frame for videos and streams"
+    )
     out.add_argument("--txt", action="store_true", help="Darknet's label files, under labels/ in the folder")
     out.add_argument("--coco", metavar="FILE", help="a COCO results file")
     out.add_argument("--crops", action="store_true", help="each object as a picture, under crops/ in the folder")
@@ -84,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _first_look() -> list[str]:
     """Without arguments: the bundled model and its picture."""
     print("no arguments (see --help), so here is the bundled model with its sample picture:")
-    return [*(part for what in ("cfg", "weights", "names") for part in (f"--{what}", str(bundled(what)))), str(bundled("picture"))]
+    return [
+        *(part for what in ("cfg", "weights", "names") for part in (f"--{what}", str(bundled(what)))),
+        str(bundled("picture")),
+    ]
 
 
 def start(given: argparse.Namespace, save_as: str | None = None) -> int:
@@ -104,7 +119,9 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise DarknetError(f"device '{name}': not here; write cpu" + (", or cuda" if torch.cuda.is_available() else "")) from None
+        raise DarknetError(
+            f"device '{name}': not here; write cpu" + (", or cuda" if torch.cuda.is_available() else "")
+        ) from None
     return device
 
 
@@ -129,7 +146,9 @@ def make_detector(given: argparse.Namespace) -> Detector:
 class Run:
     """One call of the command: sources in, files and lines out."""
 
-    def __init__(self, detector: Detector, given: argparse.Namespace, *, lines: bool, save_as: str | None = None) -> None:
+    def __init__(
+        self, detector: Detector, given: argparse.Namespace, *, lines: bool, save_as: str | None = None
+    ) -> None:
         self.detector, self.given, self.save_as = detector, given, save_as
         wants_folder = not given.no_pictures or given.txt or given.crops
         needs_fresh = wants_folder and not given.out and not save_as

@@ -180,10 +180,14 @@ class Detector:
         """The boxes of all heads, before suppression; relative to the network's input."""
         size = self.network.size
         layers = self.network.head_layers()
-        every = [layer.decode(raw, thresh, size, class_map=self.class_map) for layer, raw in zip(layers, heads, strict=True)]
+        every = [
+            layer.decode(raw, thresh, size, class_map=self.class_map) for layer, raw in zip(layers, heads, strict=True)
+        ]
         return every[0] if len(every) == 1 else Candidates(*map(torch.cat, zip(*every, strict=True)))
 
-    def postprocess(self, heads: Sequence[Tensor], sizes: Sequence[tuple[int, int]], thresh: float, nms: float) -> list[Detections]:
+    def postprocess(
+        self, heads: Sequence[Tensor], sizes: Sequence[tuple[int, int]], thresh: float, nms: float
+    ) -> list[Detections]:
         """Heads' raw outputs → detections; `sizes`: (width, height) of each picture.
 
         Boxes are suppressed relative to the picture, as in `detector test`: Darknet's DIoU depends on the proportions.
@@ -208,7 +212,9 @@ class Detector:
         images, boxes, scores, labels = (t[order].cpu().numpy() for t in (image, xywh, score, label))
         shown = self._shown[labels]
         masks = [(images == k) & shown for k in range(len(sizes))]
-        return [Detections(labels[m], scores[m], boxes[m], size, self.names) for m, size in zip(masks, sizes, strict=True)]
+        return [
+            Detections(labels[m], scores[m], boxes[m], size, self.names) for m, size in zip(masks, sizes, strict=True)
+        ]
 
 
 def _names(names: str | os.PathLike[str] | Sequence[str] | None, classes: int, cfg: str) -> list[str]:

@@ -85,7 +85,9 @@ class Official(NamedTuple):
     @property
     def hashes(self) -> list[tuple[str, str]]:
         """Kind and value of those that are known."""
-        return [(kind, value) for kind, value in (("SHA-256", self.sha256), ("SHA-512", self.sha512)) if value is not None]
+        return [
+            (kind, value) for kind, value in (("SHA-256", self.sha256), ("SHA-512", self.sha512)) if value is not None
+        ]
 
 
 # Joseph Redmon's files. Older texts name PJREDDIE_OLD, which has led to a web page since April 2025 (pjreddie/darknet issue 2655);
@@ -237,7 +239,9 @@ def find(name: str) -> Official:
     for official in FILES:
         if name.lower() in (official.name, official.file):
             return official
-    closest = difflib.get_close_matches(name.lower().removesuffix(".weights"), [official.name for official in FILES], n=1)
+    closest = difflib.get_close_matches(
+        name.lower().removesuffix(".weights"), [official.name for official in FILES], n=1
+    )
     hint = f"did you mean '{closest[0]}'?" if closest else "--list shows them all"
     raise DownloadError(f"'{name}' is no official file; {hint}")
 
@@ -339,7 +343,9 @@ class _Download:
 
     def _keep_or_refuse(self, problem: str | None) -> None:
         if problem is not None:
-            raise DownloadError(f"{self.place}: another file lies there ({problem}); rename it, or replace it with --force")
+            raise DownloadError(
+                f"{self.place}: another file lies there ({problem}); rename it, or replace it with --force"
+            )
         self._say(f"{self.place}: already there")
 
     def _fetch(self, address: str) -> bool:
@@ -367,7 +373,10 @@ class _Download:
             return True
         with self._open(address, offset) as response:
             if response.status == 416 and offset:  # the file there ends before our part, or with it
-                if response.headers.get("Content-Range", "").strip() == f"bytes */{offset}" and self.official.size is None:
+                if (
+                    response.headers.get("Content-Range", "").strip() == f"bytes */{offset}"
+                    and self.official.size is None
+                ):
                     return True
                 raise _StaleError
             self._check_answer(address, response)
@@ -381,10 +390,14 @@ class _Download:
                 raise _StaleError
             size = self.official.size
             if None not in (size, total) and size != total:
-                raise _AddressError(f"{address}: the file there has {total} bytes, but {size} are expected; has it been replaced?")
+                raise _AddressError(
+                    f"{address}: the file there has {total} bytes, but {size} are expected; has it been replaced?"
+                )
             if size is None and not self.official.hashes and not self.force and self.place.exists():
                 have = self.place.stat().st_size
-                self._keep_or_refuse(None if have == total else f"{have} bytes, the server's has {'?' if total is None else total}")
+                self._keep_or_refuse(
+                    None if have == total else f"{have} bytes, the server's has {'?' if total is None else total}"
+                )
                 return False
             expected = size if total is None else total
             if not start:
@@ -572,7 +585,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _summary(path: Path, official: Official) -> str:
     checked = f"{official.hashes[0][0]} is right" if official.hashes else "no hash is known for it"
-    use = f"; for {official.cfg}" + (f" with cutoff={official.cutoff}" if official.cutoff else "") if official.cfg else ""
+    use = (
+        f"; for {official.cfg}" + (f" with cutoff={official.cutoff}" if official.cutoff else "") if official.cfg else ""
+    )
     return f"{path}: {path.stat().st_size:,} bytes, {checked}{use}"
 
 

@@ -54,13 +54,17 @@ def _unit(canvas: Picture) -> float:
 def _corners(canvas: Picture, one: Detection, factor: int) -> tuple[int, int, int, int]:
     height, width = canvas.shape[:2]
     limits = (width - 1, height - 1, width - 1, height - 1)
-    left, top, right, bottom = (int(min(max(value * factor, 0), most)) for value, most in zip(one.box, limits, strict=True))
+    left, top, right, bottom = (
+        int(min(max(value * factor, 0), most)) for value, most in zip(one.box, limits, strict=True)
+    )
     return left, top, right, bottom
 
 
 def _box(canvas: Picture, one: Detection, factor: int) -> None:
     left, top, right, bottom = _corners(canvas, one, factor)
-    cv2.rectangle(canvas, (left, top), (right, bottom), colour(one.class_id), max(2, round(1.6 * _unit(canvas))), cv2.LINE_AA)
+    cv2.rectangle(
+        canvas, (left, top), (right, bottom), colour(one.class_id), max(2, round(1.6 * _unit(canvas))), cv2.LINE_AA
+    )
 
 
 def _label(canvas: Picture, one: Detection, factor: int) -> None:

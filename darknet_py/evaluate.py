@@ -32,7 +32,17 @@ from darknet_py.detect import UNREADABLE, make_detector
 from darknet_py.detector import PRECISIONS, Detector
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.images import Picture, letterbox, resize, to_picture
-from darknet_py.metrics import Findings, Found, MapResult, Size, check_points, coco_metrics, confusion_matrix, darknet_map, voc_map
+from darknet_py.metrics import (
+    Findings,
+    Found,
+    MapResult,
+    Size,
+    check_points,
+    coco_metrics,
+    confusion_matrix,
+    darknet_map,
+    voc_map,
+)
 from darknet_py.names import read_data
 from darknet_py.network import Network
 from darknet_py.results import write_json
@@ -124,7 +134,9 @@ def read_truths(dataset: Dataset, limit: int | None = None, *, required: bool = 
         DarknetError: no picture has a label file though they are `required`, or one is malformed.
     """
     if required and dataset.kind == "none":
-        raise DarknetError(f"{dataset.label_file(0)}: there are no labels; no picture of {dataset.source} has a label file")
+        raise DarknetError(
+            f"{dataset.label_file(0)}: there are no labels; no picture of {dataset.source} has a label file"
+        )
     return [dataset.truths(index) for index in range(len(dataset))[:limit]]
 
 
@@ -134,7 +146,9 @@ def check_classes(truths: Sequence[Truths], dataset: Dataset, classes: int) -> N
         wrong = (one.classes < 0) | (one.classes >= classes)
         if wrong.any():
             where = dataset.label_file(index)
-            raise DarknetError(f"{where}: class {one.classes[wrong][0]}, but the network has {classes} classes, 0 to {classes - 1}")
+            raise DarknetError(
+                f"{where}: class {one.classes[wrong][0]}, but the network has {classes} classes, 0 to {classes - 1}"
+            )
 
 
 def find(detector: Detector, images: Sequence[str], rule: Rule) -> Findings:
@@ -259,22 +273,34 @@ def recall(detector: Detector, dataset: Dataset, limit: int | None = None) -> It
 
 
 def parser() -> argparse.ArgumentParser:
-    result = _model_parser("darknet_py.evaluate", "Measures a network on a data set: mAP as Darknet, PASCAL VOC or COCO define it.")
-    result.epilog = (
-        "example: python -m darknet_py.evaluate data/obj.data cfg/yolov3.cfg backup/yolov3_last.weights --json result.json"
+    result = _model_parser(
+        "darknet_py.evaluate", "Measures a network on a data set: mAP as Darknet, PASCAL VOC or COCO define it."
     )
+    result.epilog = "example: python -m darknet_py.evaluate data/obj.data cfg/yolov3.cfg backup/yolov3_last.weights --json result.json"
     what = result.add_argument_group("metric")
     what.add_argument("--metric", choices=tuple(RULES), default="darknet",
                       help="darknet: as `detector map`; voc: PASCAL VOC's rules; coco: by pycocotools (default: %(default)s)")  # fmt: skip
-    what.add_argument("--iou-thresh", type=fraction, default=0.5, help="overlap a detection needs (default: %(default)s)")
     what.add_argument(
-        "--thresh", type=fraction, default=0.25, help="confidence for TP, FP, FN, precision and recall (default: %(default)s)"
+        "--iou-thresh", type=fraction, default=0.5, help="overlap a detection needs (default: %(default)s)"
     )
     what.add_argument(
-        "--points", type=int, default=0, help="recall points of AP: 11 (VOC 2007), 101 (COCO), 0: the area (default: %(default)s)"
+        "--thresh",
+        type=fraction,
+        default=0.25,
+        help="confidence for TP, FP, FN, precision and recall (default: %(default)s)",
     )
-    what.add_argument("--split", choices=SPLITS, default="valid", help="which list of the .data file (default: %(default)s)")
-    what.add_argument("--annotations", metavar="FILE", help="with --metric coco: a COCO instances file whose truths count")
+    what.add_argument(
+        "--points",
+        type=int,
+        default=0,
+        help="recall points of AP: 11 (VOC 2007), 101 (COCO), 0: the area (default: %(default)s)",
+    )
+    what.add_argument(
+        "--split", choices=SPLITS, default="valid", help="which list of the .data file (default: %(default)s)"
+    )
+    what.add_argument(
+        "--annotations", metavar="FILE", help="with --metric coco: a COCO instances file whose truths count"
+    )
     what.add_argument("--letterbox", action=argparse.BooleanOptionalAction,
                       help="keep the pictures' proportions, or stretch them (default: as the cfg's letter_box says)")  # fmt: skip
     out = result.add_argument_group("results")
@@ -295,9 +321,14 @@ def _model_parser(module: str, description: str) -> argparse.ArgumentParser:
     how = result.add_argument_group("detection")
     add_size(how)  # type: ignore[arg-type]
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
-    how.add_argument("--batch", type=int, default=8, help="pictures that pass the network at once (default: %(default)s)")
     how.add_argument(
-        "--precision", choices=tuple(PRECISIONS), default="fp32", help="of the network's numbers (default: %(default)s, Darknet's)"
+        "--batch", type=int, default=8, help="pictures that pass the network at once (default: %(default)s)"
+    )
+    how.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="fp32",
+        help="of the network's numbers (default: %(default)s, Darknet's)",
     )
     how.add_argument("--limit", type=_count, metavar="N", help="only the first N pictures")
     return result
@@ -333,7 +364,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.valid_results:
         _write_valid(given.valid_results, findings, images, detector.names)
     result = measure(
-        findings, truths, dataset, detector.names, given.metric, given.iou_thresh, given.thresh, given.points, given.annotations
+        findings,
+        truths,
+        dataset,
+        detector.names,
+        given.metric,
+        given.iou_thresh,
+        given.thresh,
+        given.points,
+        given.annotations,
     )
     print(result.text())
     print(f"Total Detection Time: {time.perf_counter() - start:.0f} Seconds")
@@ -360,13 +399,19 @@ def _write_valid(name: str, findings: Findings, images: Sequence[str], names: Se
 
 def valid_main(arguments: Sequence[str] | None = None) -> int:
     """`detector valid`: writes what the .data file's `eval` says into its folder `results`; no truths are read."""
-    parser = _model_parser("darknet_py detector valid", "Writes detections for an evaluation elsewhere, as `detector valid` does.")
-    parser.add_argument("--out", metavar="NAME", help="the file's name without .json, or what the files' names begin with")
+    parser = _model_parser(
+        "darknet_py detector valid", "Writes detections for an evaluation elsewhere, as `detector valid` does."
+    )
+    parser.add_argument(
+        "--out", metavar="NAME", help="the file's name without .json, or what the files' names begin with"
+    )
     given = parser.parse_args(arguments)
     options = read_data(given.data)
     kind = options.get("eval", "voc")
     if kind not in FORMATS:  # Darknet takes any other word for voc
-        raise DarknetError(f"{given.data}: eval={kind}: there are no results of this kind; write one of {', '.join(FORMATS)}")
+        raise DarknetError(
+            f"{given.data}: eval={kind}: there are no results of this kind; write one of {', '.join(FORMATS)}"
+        )
     images = open_dataset(given.data, "valid").images[: given.limit]
     detector = _detector(given, None)
     findings = find(detector, images, RULES["coco" if kind == "coco" else "voc"])

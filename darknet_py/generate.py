@@ -67,7 +67,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--seed", default="\n\n", help="text to begin with")
     result.add_argument("--length", type=int, default=1000, help="symbols to write (default: %(default)s)")
     result.add_argument(
-        "--temperature", type=float, default=0.7, help="under 1: likelier text, over 1: wilder text (default: %(default)s)"
+        "--temperature",
+        type=float,
+        default=0.7,
+        help="under 1: likelier text, over 1: wilder text (default: %(default)s)",
     )
     result.add_argument("--random-seed", type=int, help="the same number gives the same text")
     result.add_argument("--tokens", help="file with a word per symbol, for networks that do not read bytes")

@@ -20,7 +20,23 @@ Picture: TypeAlias = NDArray[Any]
 Floats: TypeAlias = NDArray[np.float32]
 
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"]
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jp2",
+        ".png",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".avif",
+    ]
 )
 GREY = 0.5  # what letterboxing fills with
 
@@ -86,7 +102,11 @@ def as_picture(image: Any, channels: int) -> Picture:
         array = array[..., :3]
     elif array.shape[2] == 3 and channels == 1:
         weights = np.array([0.299, 0.587, 0.114], np.float32)
-        array = np.rint(array @ weights).astype(array.dtype)[..., None] if array.dtype.kind == "u" else (array @ weights)[..., None]
+        array = (
+            np.rint(array @ weights).astype(array.dtype)[..., None]
+            if array.dtype.kind == "u"
+            else (array @ weights)[..., None]
+        )
     if array.shape[2] != channels:
         raise ImageError(f"a picture of {array.shape[2]} channels; the network reads {channels}")
     return array

@@ -129,7 +129,20 @@ class MapResult:
 
     def as_json(self) -> dict[str, Any]:
         """The numbers as they go into a JSON file."""
-        keys = ("metric", "mAP", "iou_thresh", "thresh", "points", "average_iou", "TP", "FP", "FN", "precision", "recall", "F1")
+        keys = (
+            "metric",
+            "mAP",
+            "iou_thresh",
+            "thresh",
+            "points",
+            "average_iou",
+            "TP",
+            "FP",
+            "FN",
+            "precision",
+            "recall",
+            "F1",
+        )
         per_class = ("name", "AP", "TP", "FP", "truths", "detections", "average_iou")
         result = {key: getattr(self, key) for key in keys}
         result |= {"coco": self.summary} if self.summary else {}
@@ -144,10 +157,19 @@ class MapResult:
             lines.append(f"class_id = {number}, name = {one.name}, ap = {one.AP * 100:2.2f}%   \t {count} ")
         rates = f"precision = {self.precision:1.2f}, recall = {self.recall:1.2f}, F1-score = {self.F1:1.2f} "
         counts = f"TP = {self.TP}, FP = {self.FP}, FN = {self.FN}, average IoU = {self.average_iou * 100:2.2f} % "
-        lines += ["", f" for conf_thresh = {self.thresh:1.2f}, {rates}", f" for conf_thresh = {self.thresh:0.2f}, {counts}", ""]
+        lines += [
+            "",
+            f" for conf_thresh = {self.thresh:1.2f}, {rates}",
+            f" for conf_thresh = {self.thresh:0.2f}, {counts}",
+            "",
+        ]
         if self.metric == "coco":
-            lines += [f" {name:10} = {'-' if value is None else f'{value:.4f}'}" for name, value in self.summary.items()]
-            return "\n".join([*lines, f" mean average precision (mAP@[.50:.95]) = {self.mAP:f}, or {self.mAP * 100:2.2f} % "])
+            lines += [
+                f" {name:10} = {'-' if value is None else f'{value:.4f}'}" for name, value in self.summary.items()
+            ]
+            return "\n".join(
+                [*lines, f" mean average precision (mAP@[.50:.95]) = {self.mAP:f}, or {self.mAP * 100:2.2f} % "]
+            )
         used = f"used {self.points} Recall-points " if self.points else "used Area-Under-Curve for each unique Recall "
         rule = " by the rules of PASCAL VOC" if self.metric == "voc" else ""
         mean = f" mean average precision (mAP@{self.iou_thresh:0.2f}){rule} = {self.mAP:f}, or {self.mAP * 100:2.2f} % "
@@ -303,7 +325,9 @@ def darknet_map(
         tp, fp = int(np.count_nonzero(mine & right)), int(np.count_nonzero(mine & sure & ~right))
         mean_iou = _ratio(float(best[mine & right].sum(dtype=np.float64)), tp + fp)
         results.append(
-            ClassResult(name, area, tp, fp, total, len(rows), mean_iou, precision, recall, probs[rows].astype(np.float64))
+            ClassResult(
+                name, area, tp, fp, total, len(rows), mean_iou, precision, recall, probs[rows].astype(np.float64)
+            )
         )
     mean_iou = _ratio(float(best[right].sum(dtype=np.float64)), int(np.count_nonzero(sure)))
     mean = _ratio(sum(one.AP for one in results), count)
@@ -348,7 +372,14 @@ def voc_map(
         rows = every[~ignored[every]]
         area, precision, recall = average_precision(_first(match[rows]), one.truths, points)
         results.append(
-            replace(one, AP=area, detections=len(rows), precision=precision, recall=recall, probs=probs[rows].astype(np.float64))
+            replace(
+                one,
+                AP=area,
+                detections=len(rows),
+                precision=precision,
+                recall=recall,
+                probs=probs[rows].astype(np.float64),
+            )
         )
     return replace(base, metric="voc", classes=tuple(results), mAP=_mean_of_present(results))
 
@@ -399,18 +430,26 @@ def coco_metrics(
         truth.dataset = _coco_dataset(truths, classes, sizes) if annotations is None else _read_annotations(annotations)
         truth.createIndex()
         ids = list(range(1, len(truths) + 1)) if annotations is None else _image_ids(annotations, truth.dataset, images)
-        numbers = range(1, len(classes) + 1) if annotations is None else _category_ids(annotations, truth.dataset, classes)
+        numbers = (
+            range(1, len(classes) + 1) if annotations is None else _category_ids(annotations, truth.dataset, classes)
+        )
         evaluation = COCOeval(truth, _coco_results(truth, detections, sizes, ids, numbers), "bbox")
         evaluation.params.imgIds = sorted(set(ids))
         evaluation.params.catIds = [one for one in numbers if one is not None]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # by IoU, recall, class; of all areas, up to 100 detections a picture
+    precision = evaluation.eval["precision"][
+        :, :, :, 0, -1
+    ]  # by IoU, recall, class; of all areas, up to 100 detections a picture
     per_class = np.zeros(len(classes))
-    per_class[[one is not None for one in numbers]] = np.maximum(precision.mean((0, 1)), 0)  # -1: a class without truths
+    per_class[[one is not None for one in numbers]] = np.maximum(
+        precision.mean((0, 1)), 0
+    )  # -1: a class without truths
     results = [replace(one, AP=float(area)) for one, area in zip(base.classes, per_class, strict=True)]
-    twelve = {name: None if value < 0 else float(value) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)}
+    twelve = {
+        name: None if value < 0 else float(value) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)
+    }
     return replace(base, metric="coco", classes=tuple(results), mAP=twelve["AP"] or 0.0, summary=twelve)
 
 
@@ -427,7 +466,14 @@ def _coco_dataset(truths: Sequence[Truths], classes: Sequence[str], sizes: Seque
         "images": [{"id": number, "width": width, "height": height} for number, (width, height) in enumerate(sizes, 1)],
         "categories": [{"id": number, "name": name} for number, name in enumerate(classes, 1)],
         "annotations": [
-            {"id": number, "image_id": image + 1, "category_id": label + 1, "bbox": box, "area": area, "iscrowd": int(crowd)}
+            {
+                "id": number,
+                "image_id": image + 1,
+                "category_id": label + 1,
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(crowd),
+            }
             for number, (image, label, box, area, crowd) in enumerate(rows, 1)
         ],
     }
@@ -450,11 +496,15 @@ def _image_ids(path: str | os.PathLike[str], content: dict[str, Any], images: Se
     names = [Path(one).stem for one in images]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise DarknetError(f"{path}: knows no picture {unknown[0]} ({len(unknown)} of {len(names)} are not in this file)")
+        raise DarknetError(
+            f"{path}: knows no picture {unknown[0]} ({len(unknown)} of {len(names)} are not in this file)"
+        )
     return [known[name] for name in names]
 
 
-def _category_ids(path: str | os.PathLike[str], content: dict[str, Any], classes: Sequence[str]) -> Sequence[int | None]:
+def _category_ids(
+    path: str | os.PathLike[str], content: dict[str, Any], classes: Sequence[str]
+) -> Sequence[int | None]:
     """COCO's number of each class: by the name, or by the order where as many have other names; None: not in the file."""
     known = {str(one["name"]): int(one["id"]) for one in content["categories"]}
     if len(known) == len(classes) and not set(known) <= set(classes):
@@ -465,7 +515,11 @@ def _category_ids(path: str | os.PathLike[str], content: dict[str, Any], classes
 
 
 def _coco_results(
-    truth: Any, detections: Sequence[Found], sizes: Sequence[tuple[int, int]], ids: Sequence[int], numbers: Sequence[int | None]
+    truth: Any,
+    detections: Sequence[Found],
+    sizes: Sequence[tuple[int, int]],
+    ids: Sequence[int],
+    numbers: Sequence[int | None],
 ) -> Any:
     """Detections as pycocotools takes them: clipped to the picture as `detector valid` does."""
     found = _rows(detections)
@@ -473,13 +527,19 @@ def _coco_results(
     known = np.array([one is not None for one in numbers])[found.classes]
     if not known.any():
         empty = type(truth)()
-        empty.dataset = {"images": truth.dataset["images"], "categories": truth.dataset["categories"], "annotations": []}
+        empty.dataset = {
+            "images": truth.dataset["images"],
+            "categories": truth.dataset["categories"],
+            "annotations": [],
+        }
         empty.createIndex()
         return empty
     size = _sizes_of(found, sizes)
     box = clipped(found.xywh * np.tile(size, 2), size)
     probs = _concatenated([one.probs for one in detections])
-    rows = np.column_stack((np.array(ids)[found.image], box[:, :2], box[:, 2:] - box[:, :2], probs, number)).astype(np.float64)
+    rows = np.column_stack((np.array(ids)[found.image], box[:, :2], box[:, 2:] - box[:, :2], probs, number)).astype(
+        np.float64
+    )
     return truth.loadRes(rows[known])
 
 

@@ -57,7 +57,9 @@ class Network(nn.Module):
         layers: list[Layer] = []
         total = 0
         for index, section in enumerate(cfg.sections[1:]):
-            layer = _build(cfg, section, index, self.net, layers, layers[-1].shape if layers else self.input_shape, total)
+            layer = _build(
+                cfg, section, index, self.net, layers, layers[-1].shape if layers else self.input_shape, total
+            )
             total += sum(one.tensor.numel() for one in layer.stored())
             layers.append(layer)
         if not layers:
@@ -248,7 +250,9 @@ def _input_shape(cfg: Cfg, net: NetOptions) -> Shape:
     section = cfg.sections[0]
     if net.input_count < 1:
         cfg.fail(
-            section, None, "the input has no size; write width, height and channels (or inputs, for networks without an image)"
+            section,
+            None,
+            "the input has no size; write width, height and channels (or inputs, for networks without an image)",
         )
     count = max(net.input_count, net.width * net.height * net.channels)
     if count > LARGEST_INT:
@@ -258,7 +262,9 @@ def _input_shape(cfg: Cfg, net: NetOptions) -> Shape:
     return Shape.flat(net.input_count)
 
 
-def _build(cfg: Cfg, section: Section, index: int, net: NetOptions, earlier: list[Layer], shape: Shape, taken: int) -> Layer:
+def _build(
+    cfg: Cfg, section: Section, index: int, net: NetOptions, earlier: list[Layer], shape: Shape, taken: int
+) -> Layer:
     kind = KINDS.get(section.name)
     if kind is None:
         if section.name in NAMES:

@@ -130,7 +130,11 @@ def _number(cfg: Cfg, section: Section, given: Option, text: str, kind: type, me
     if rest and rest[0] not in "#;" and not (kind is int and re.fullmatch(r"\.0*([#;].*)?", rest)):
         cfg.warn(section, given, f"Darknet reads only the leading {shortened(match[0])} of '{shortened(text)}'")
     if abs(value) > (LARGEST_INT if kind is int else LARGEST_FLOAT):
-        cfg.fail(section, given, f"{shortened(match[0])} is out of range for {'a 32-bit integer' if kind is int else 'a float'}")
+        cfg.fail(
+            section,
+            given,
+            f"{shortened(match[0])} is out of range for {'a 32-bit integer' if kind is int else 'a float'}",
+        )
     if meaning.least is not None and value < meaning.least:
         cfg.fail(section, given, f"{match[0]} is too small; write {meaning.least:g} or more")
     if meaning.most is not None and value > meaning.most:

@@ -61,14 +61,24 @@ def _curves(result: MapResult) -> Any:
     best = np.array([_best_precision(one.precision, one.recall, at) for one in present]).reshape(-1, len(at))
     for number, one in enumerate(sorted(present, key=lambda one: -one.AP)):
         line = _best_precision(one.precision, one.recall, at)
-        style = {"color": _colour(number), "label": f"{one.name} {one.AP:.3f}"} if few else {"color": "0.75", "linewidth": 0.6}
+        style = (
+            {"color": _colour(number), "label": f"{one.name} {one.AP:.3f}"}
+            if few
+            else {"color": "0.75", "linewidth": 0.6}
+        )
         axes.plot(at, line, **style)
     if len(present):
         if not few:
             low, high = np.quantile(best, (0.25, 0.75), axis=0)
             axes.fill_between(at, low, high, color="tab:blue", alpha=0.2, label="middle half of the classes")
         axes.plot(at, best.mean(0), color="black", linewidth=2.5, label=f"mean of {len(present)} classes")
-    axes.set(xlabel="recall", ylabel="precision (best at this recall or more)", xlim=(0, 1), ylim=(0, 1.02), title=_title(result))
+    axes.set(
+        xlabel="recall",
+        ylabel="precision (best at this recall or more)",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        title=_title(result),
+    )
     axes.grid(alpha=0.3)
     if few:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False)
@@ -77,7 +87,9 @@ def _curves(result: MapResult) -> Any:
     return figure
 
 
-def _best_precision(precision: NDArray[np.float64], recall: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+def _best_precision(
+    precision: NDArray[np.float64], recall: NDArray[np.float64], at: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Precision at each recall of `at`, made monotone; 0 beyond the last."""
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     return best[np.searchsorted(recall, at)]
@@ -99,7 +111,9 @@ def _bars(result: MapResult) -> Any:
 def _title(result: MapResult) -> str:
     absent = sum(not one.truths for one in result.classes)
     at = "[.50:.95]" if result.metric == "coco" else f"{result.iou_thresh:.2f}"
-    return f"mAP@{at} = {result.mAP:.4f} ({result.metric})" + (f"; {absent} classes without truths are not drawn" if absent else "")
+    return f"mAP@{at} = {result.mAP:.4f} ({result.metric})" + (
+        f"; {absent} classes without truths are not drawn" if absent else ""
+    )
 
 
 def confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> Path:
@@ -146,10 +160,16 @@ def anchors_plot(
     for number, (width, height) in enumerate(centres.tolist()):
         label = f"{number}:  {width:.4g} x {height:.4g}"
         axes.plot([0, width, width], [height, height, 0], color=_colour(number), linewidth=1.2, label=label)
-        axes.annotate(str(number), (width, height), xytext=(5, 3), textcoords="offset points", fontsize=9, weight="bold", zorder=4)
+        axes.annotate(
+            str(number), (width, height), xytext=(5, 3), textcoords="offset points", fontsize=9, weight="bold", zorder=4
+        )
     axes.scatter(*centres.T, marker="x", color="black", s=50, zorder=3)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title="anchor")
-    axes.set(xlabel="width", ylabel="height", title=f"{len(sizes)} boxes, {len(centres)} anchors, average IoU {average_iou:.4f}")
+    axes.set(
+        xlabel="width",
+        ylabel="height",
+        title=f"{len(sizes)} boxes, {len(centres)} anchors, average IoU {average_iou:.4f}",
+    )
     axes.set(xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
     _save(figure, path)
@@ -172,7 +192,9 @@ def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, 
     axes.plot(iterations, loss, ".", color="tab:blue", markersize=2, alpha=0.5, label="loss")
     axes.plot(iterations, average, color="tab:blue", linewidth=1.2, label="average loss")
     top = 1.3 * float(np.nanquantile(average, 0.9))  # the first iterations would hide the rest
-    axes.set(xlim=(0, max_batches), ylim=(0, top if np.isfinite(top) and top > 0 else 1), xlabel="iteration", ylabel="loss")
+    axes.set(
+        xlim=(0, max_batches), ylim=(0, top if np.isfinite(top) and top > 0 else 1), xlabel="iteration", ylabel="loss"
+    )
     axes.grid(alpha=0.3)
     title = f"{name}: iteration {iterations[-1]} of {max_batches}, average loss {average[-1]:.4f}"
     measured = [(int(row["iteration"]), float(row["map"])) for row in rows if row["map"]]
@@ -181,7 +203,12 @@ def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, 
         right.plot(*zip(*measured, strict=True), color="tab:red", marker="o", markersize=3, label="mAP")
         for iteration, value in measured[-1:]:
             right.annotate(
-                f"{value:.1%}", (iteration, value), xytext=(-2, 6), textcoords="offset points", ha="right", color="tab:red"
+                f"{value:.1%}",
+                (iteration, value),
+                xytext=(-2, 6),
+                textcoords="offset points",
+                ha="right",
+                color="tab:red",
             )
         right.set(ylim=(0, 1), ylabel="mAP")
         title += f", best mAP {max(value for _, value in measured):.1%}"

@@ -31,7 +31,9 @@ def as_json(found: Detections, frame_id: int, filename: str | None) -> dict[str,
         {
             "class_id": one.class_id,
             "name": one.name,
-            "relative_coordinates": dict(zip(("center_x", "center_y", "width", "height"), _rounded(one.relative, 6), strict=True)),
+            "relative_coordinates": dict(
+                zip(("center_x", "center_y", "width", "height"), _rounded(one.relative, 6), strict=True)
+            ),
             "confidence": round(one.confidence, 6),
             "box": dict(zip(("left", "top", "right", "bottom"), _rounded(one.box, 2), strict=True)),
         }
@@ -58,7 +60,9 @@ def as_coco(found: Detections, image_id: int) -> list[dict[str, Any]]:
         left, top = max(one.box[0], 0.0), max(one.box[1], 0.0)
         right, bottom = min(one.box[2], float(width)), min(one.box[3], float(height))
         box = _rounded((left, top, right - left, bottom - top), 3)
-        rows.append({"image_id": image_id, "category_id": ids[one.class_id], "bbox": box, "score": round(one.confidence, 6)})
+        rows.append(
+            {"image_id": image_id, "category_id": ids[one.class_id], "bbox": box, "score": round(one.confidence, 6)}
+        )
     return rows
 
 
@@ -188,7 +192,10 @@ class Results:
         annotated = draw(picture, found)
         target = self.folder / name
         write_picture(
-            target if target.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".webp") else target.with_suffix(".png"), annotated
+            target
+            if target.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+            else target.with_suffix(".png"),
+            annotated,
         )
         return annotated
 

@@ -82,7 +82,9 @@ def _outline(name: str, turn: float) -> Boxes:
         arm = 0.3
         quarter = np.array([[arm, arm], [arm, 1], [-arm, 1]]) / np.hypot(1, arm)
         turns = turn + np.arange(4) * np.pi / 2
-        return np.concatenate([quarter @ np.array([[np.cos(one), np.sin(one)], [-np.sin(one), np.cos(one)]]) for one in turns])
+        return np.concatenate(
+            [quarter @ np.array([[np.cos(one), np.sin(one)], [-np.sin(one), np.cos(one)]]) for one in turns]
+        )
     corners, inner = {"square": (4, 1.0), "triangle": (3, 1.0), "star": (10, 0.42)}[name]
     angles = turn + np.arange(corners) * 2 * np.pi / corners
     radii = np.where(np.arange(corners) % 2, inner, 1.0)
@@ -127,7 +129,15 @@ def _scribble(picture: NDArray[np.float32], rng: np.random.Generator) -> None:
         else:
             axes = (abs(x1 - x2) + 1, abs(y1 - y2) + 1)
             cv2.ellipse(
-                picture, (x1, y1), axes, 0, float(rng.uniform(0, 90)), float(rng.uniform(120, 200)), ink, thick, cv2.LINE_AA
+                picture,
+                (x1, y1),
+                axes,
+                0,
+                float(rng.uniform(0, 90)),
+                float(rng.uniform(120, 200)),
+                ink,
+                thick,
+                cv2.LINE_AA,
             )
 
 
@@ -148,7 +158,13 @@ def write_dataset(folder: Path, train: int = 2000, valid: int = 200, seed: int =
         _write_lines(folder / f"{split}.txt", lines)
     _write_lines(folder / "shapes.names", NAMES)
     data = folder / "shapes.data"
-    options = [f"classes = {len(NAMES)}", "train = train.txt", "valid = valid.txt", "names = shapes.names", "backup = backup"]
+    options = [
+        f"classes = {len(NAMES)}",
+        "train = train.txt",
+        "valid = valid.txt",
+        "names = shapes.names",
+        "backup = backup",
+    ]
     _write_lines(data, options)
     return data
 
@@ -158,11 +174,15 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m darknet_py.shapes", description="Draws the data set of the bundled model.")
+    result = argparse.ArgumentParser(
+        prog="python -m darknet_py.shapes", description="Draws the data set of the bundled model."
+    )
     result.add_argument("folder", type=Path, help="where pictures, labels and shapes.data go")
     result.add_argument("--train", type=int, default=2000, help="pictures to train with (default: %(default)s)")
     result.add_argument("--valid", type=int, default=200, help="pictures to evaluate with (default: %(default)s)")
-    result.add_argument("--seed", type=int, default=0, help="the same seed draws the same pictures (default: %(default)s)")
+    result.add_argument(
+        "--seed", type=int, default=0, help="the same seed draws the same pictures (default: %(default)s)"
+    )
     return result
 
 

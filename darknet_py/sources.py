@@ -86,7 +86,9 @@ def _list(name: str) -> list[Source]:
     if not lines:
         raise DarknetError(f"{name}: this list names no picture")
     folder = Path(name).parent
-    return [_file(line if Path(line).exists() or not (folder / line).exists() else str(folder / line)) for line in lines]
+    return [
+        _file(line if Path(line).exists() or not (folder / line).exists() else str(folder / line)) for line in lines
+    ]
 
 
 def _file(path: str) -> Source:

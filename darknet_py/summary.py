@@ -141,7 +141,9 @@ def option_lines(kind: type) -> Iterator[tuple[str, str, str, str, str]]:
 
 def option_table(section: str) -> str:
     """The options of one section as text."""
-    kinds: dict[str, type] = {"net": NetOptions, "network": NetOptions} | {name: kind.Options for name, kind in KINDS.items()}
+    kinds: dict[str, type] = {"net": NetOptions, "network": NetOptions} | {
+        name: kind.Options for name, kind in KINDS.items()
+    }
     if section not in kinds:
         raise DarknetError(f"there is no section [{section}]; known are {', '.join(kinds)}")
     rows = list(option_lines(kinds[section]))
@@ -207,7 +209,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("cfg", nargs="?", help="the .cfg file")
     result.add_argument("--json", action="store_true", help="the table as JSON, every value of it")
-    result.add_argument("--receptive-field", action="store_true", help="a column with each layer's receptive field, pixels")
+    result.add_argument(
+        "--receptive-field", action="store_true", help="a column with each layer's receptive field, pixels"
+    )
     result.add_argument("--strict", action="store_true", help="warnings (unknown or repeated options) are errors")
     result.add_argument(
         "--options",
@@ -223,12 +227,17 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     if given.options is not None:
-        print(option_table(given.options.strip("[]")) if given.options else options_page(), end="\n" if given.options else "")
+        print(
+            option_table(given.options.strip("[]")) if given.options else options_page(),
+            end="\n" if given.options else "",
+        )
         return 0
     if not given.cfg:
         parser().error("name a cfg, e.g. cfg/yolov3.cfg")
     network = Network(parse_cfg(given.cfg, strict=given.strict), size=given.size)
-    print(json.dumps(describe(network), indent=1) if given.json else table(network, receptive_field=given.receptive_field))
+    print(
+        json.dumps(describe(network), indent=1) if given.json else table(network, receptive_field=given.receptive_field)
+    )
     return 0
 
 

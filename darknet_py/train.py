@@ -39,7 +39,15 @@ from darknet_py.weights import describe_loaded, load_weights
 MAP_EPOCHS = 4  # rounds through the pictures between two evaluations …
 MAP_LEAST = 100  # … but at least so many iterations
 CHART_EVERY = 100  # iterations
-SETTINGS = ("loss", "mixup_beta", "freeze", "exact", "precision", "sync_bn", "tokenized")  # options that a resumed run needs again
+SETTINGS = (
+    "loss",
+    "mixup_beta",
+    "freeze",
+    "exact",
+    "precision",
+    "sync_bn",
+    "tokenized",
+)  # options that a resumed run needs again
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
         description="Trains a network as its cfg says: batch, subdivisions, burn_in, steps, jitter, mosaic, losses; without arguments, the bundled model.",
         epilog="example: python -m darknet_py.train data/obj.data cfg/yolov3-tiny.cfg yolov3-tiny.conv.15 --map",
     )
-    result.add_argument("data", help="the .data file: classes, train, valid, names, backup; for a character network, a text")
+    result.add_argument(
+        "data", help="the .data file: classes, train, valid, names, backup; for a character network, a text"
+    )
     result.add_argument("cfg", help="the network's .cfg")
     result.add_argument("weights", nargs="?", help="weights to start from; without them, fresh ones")
     start = result.add_argument_group("start")
@@ -58,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
         help="only the layers before this one are read from the weights file (default: the N of a file called NAME.conv.N)",
     )
     start.add_argument("--clear", action="store_true", help="count iterations from 0, whatever the weights file says")
-    start.add_argument("--resume", action="store_true", help="go on from NAME_last.checkpoint, as if the run had never stopped")
+    start.add_argument(
+        "--resume", action="store_true", help="go on from NAME_last.checkpoint, as if the run had never stopped"
+    )
     start.add_argument(
         "--seed",
         type=int,
@@ -67,9 +79,14 @@ def parser() -> argparse.ArgumentParser:
     )
     how = result.add_argument_group("training")
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
-    how.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32", help="of the forward pass (default: %(default)s)")
     how.add_argument(
-        "--channels-last", action=argparse.BooleanOptionalAction, default=True, help="layout of maps and weights (default: on)"
+        "--precision", choices=tuple(PRECISIONS), default="fp32", help="of the forward pass (default: %(default)s)"
+    )
+    how.add_argument(
+        "--channels-last",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="layout of maps and weights (default: on)",
     )
     how.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     how.add_argument(
@@ -80,7 +97,11 @@ def parser() -> argparse.ArgumentParser:
         "scales; focal: focal objectness, GIoU, weights of mixup",
     )
     how.add_argument(
-        "--mixup-beta", type=float, default=0.0, metavar="B", help="mixup=1 blends by Beta(B, B), e.g. 1.5 (default: half of each)"
+        "--mixup-beta",
+        type=float,
+        default=0.0,
+        metavar="B",
+        help="mixup=1 blends by Beta(B, B), e.g. 1.5 (default: half of each)",
     )
     how.add_argument(
         "--freeze",
@@ -89,21 +110,34 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the layers before this one are not trained (their rolling statistics move)",
     )
-    how.add_argument("--exact", action="store_true", help="true derivatives in place of Darknet's own where they differ")
+    how.add_argument(
+        "--exact", action="store_true", help="true derivatives in place of Darknet's own where they differ"
+    )
     how.add_argument(
         "--sync-bn",
         action="store_true",
         help="with torchrun: batch norm takes the mini-batches that are worked through at the same time for one",
     )
     how.add_argument("--max-batches", type=int, help="iterations, in place of the cfg's max_batches")
-    how.add_argument("--workers", type=int, default=2, help="processes that read and augment pictures (default: %(default)s)")
-    how.add_argument("--tokenized", action="store_true", help="the text of a character network is numbers, one for each symbol")
+    how.add_argument(
+        "--workers", type=int, default=2, help="processes that read and augment pictures (default: %(default)s)"
+    )
+    how.add_argument(
+        "--tokenized", action="store_true", help="the text of a character network is numbers, one for each symbol"
+    )
     look = result.add_argument_group("results")
     look.add_argument("--out", help="folder of weights, metrics.csv and chart.png (default: the .data file's backup)")
-    look.add_argument("--map", action="store_true", help="evaluate on the valid pictures now and then, keep NAME_best.weights")
-    look.add_argument("--map-every", type=int, help="iterations between evaluations (default: four rounds through the pictures)")
     look.add_argument(
-        "--patience", type=int, default=0, help="stop after so many evaluations without a better mAP; 0: never (default)"
+        "--map", action="store_true", help="evaluate on the valid pictures now and then, keep NAME_best.weights"
+    )
+    look.add_argument(
+        "--map-every", type=int, help="iterations between evaluations (default: four rounds through the pictures)"
+    )
+    look.add_argument(
+        "--patience",
+        type=int,
+        default=0,
+        help="stop after so many evaluations without a better mAP; 0: never (default)",
     )
     look.add_argument(
         "--show-batches",
@@ -150,7 +184,9 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     if given.loss != "darknet" and not any(layer.kind == "yolo" for layer in network.layers):
         raise DarknetError(f"--loss {given.loss} is for [yolo] heads; {given.cfg} has none")
     _check_loss(given.loss, network)
-    material = open_material(given.data, network, workers=given.workers, tokenized=given.tokenized, mixup_beta=given.mixup_beta)
+    material = open_material(
+        given.data, network, workers=given.workers, tokenized=given.tokenized, mixup_beta=given.mixup_beta
+    )
     if material.dataset is None and given.show_batches:
         raise DarknetError(f"{given.cfg}: a character network has no pictures; leave --show-batches out")
     if given.show_batches:
@@ -177,7 +213,9 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     outputs = _Outputs(plan) if world.first else None
     plan.on_row = outputs
     together = f" in {world.size} processes" if world.size > 1 else ""
-    amount = f"{material.count} {material.unit}, {plan.max_batches} iterations of {trainer.batch} {material.unit}{together}"
+    amount = (
+        f"{material.count} {material.unit}, {plan.max_batches} iterations of {trainer.batch} {material.unit}{together}"
+    )
     print(f"{plan.name}: {amount}, weights in {plan.folder}", flush=True)
 
     def batches_from(progress: Progress) -> Callable[[int], Iterator[Any]]:
@@ -221,10 +259,14 @@ def deal_out(network: Network, world: World) -> None:
     """Makes the subdivisions of a batch so many that each of the processes gets as many of them."""
     net = network.net
     if world.size > 1 and any(isinstance(layer, Recurrent) for layer in network.layers):
-        raise DarknetError(f"{network.cfg.path}: a recurrent network goes on from its last state; train it in one process")
+        raise DarknetError(
+            f"{network.cfg.path}: a recurrent network goes on from its last state; train it in one process"
+        )
     rejecting = net.badlabels_rejection_percentage or net.num_sigmas_reject_badlabels or net.equidistant_point
     if world.size > 1 and rejecting:
-        raise DarknetError(f"{network.cfg.path}: which deltas are left out depends on all before; train it in one process")
+        raise DarknetError(
+            f"{network.cfg.path}: which deltas are left out depends on all before; train it in one process"
+        )
     parts = math.lcm(net.subdivisions, world.size)
     if net.batch % parts:
         raise DarknetError(
@@ -232,7 +274,9 @@ def deal_out(network: Network, world: World) -> None:
             f"write a batch that {parts} divides"
         )
     if parts != net.subdivisions:
-        print(f"subdivisions={parts} in place of {net.subdivisions}: each of the {world.size} processes gets {parts // world.size}")
+        print(
+            f"subdivisions={parts} in place of {net.subdivisions}: each of the {world.size} processes gets {parts // world.size}"
+        )
         network.set_net(subdivisions=parts)
 
 
@@ -246,7 +290,9 @@ def make_network(given: argparse.Namespace) -> Network:
             f"{given.cfg}: [net] max_batches={network.net.max_batches}: nothing to do; write the number of iterations"
         )
     if network.net.batch * network.net.time_steps < 2:
-        raise DarknetError(f"{given.cfg}: [net] batch=1: batch norm needs more pictures; write e.g. batch=64 and subdivisions=16")
+        raise DarknetError(
+            f"{given.cfg}: [net] batch=1: batch norm needs more pictures; write e.g. batch=64 and subdivisions=16"
+        )
     _check_schedule(network)
     network.initialise(given.seed)
     cutoff = given.cutoff
@@ -263,7 +309,10 @@ def _check_schedule(network: Network) -> None:
     """Steps that are never reached are usually another run's."""
     cfg, net = network.cfg, network.net
     section = cfg.sections[0]
-    for name, last in (("burn_in", net.burn_in), ("steps", max(net.steps, default=0) if net.policy in ("steps", "sgdr") else 0)):
+    for name, last in (
+        ("burn_in", net.burn_in),
+        ("steps", max(net.steps, default=0) if net.policy in ("steps", "sgdr") else 0),
+    ):
         if last >= net.max_batches:
             text = f"reaches beyond max_batches={net.max_batches}, the rate will not get where it should; write smaller ones"
             cfg.warn(section, section.get(name), text)
@@ -274,7 +323,13 @@ def make_plan(given: argparse.Namespace, network: Network, material: Material, p
     folder = Path(given.out or data.get("backup", "backup"))
     net = network.net
     save_every = _whole(data.get("saveweights"), 1000 if net.max_batches < 10_000 else 10_000)
-    plan = Plan(folder, Path(given.cfg).stem, net.max_batches, save_last=_whole(data.get("savelast"), 100), save_every=save_every)
+    plan = Plan(
+        folder,
+        Path(given.cfg).stem,
+        net.max_batches,
+        save_last=_whole(data.get("savelast"), 100),
+        save_every=save_every,
+    )
     if given.map and dataset is not None:
         from darknet_py.evaluate import evaluate
 

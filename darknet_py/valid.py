@@ -20,7 +20,9 @@ KITTI = ("car", "pedestrian", "cyclist")
 BDD = ("bike", "bus", "car", "motor", "person", "rider", "traffic light", "traffic sign", "train", "truck")
 
 
-def write_coco_results(path: str | os.PathLike[str], findings: Findings, images: Sequence[str], names: Sequence[str]) -> list[Path]:
+def write_coco_results(
+    path: str | os.PathLike[str], findings: Findings, images: Sequence[str], names: Sequence[str]
+) -> list[Path]:
     """`eval=coco`: the file that COCO's evaluation reads (detector.c:print_cocos), line by line as there.
 
     Of 80 classes the category ids are COCO's, of others they count from 1. A picture's id is the number in its name.
@@ -33,7 +35,9 @@ def write_coco_results(path: str | os.PathLike[str], findings: Findings, images:
         name = image_id(image, number)
         lines += [
             f'{{"image_id":{name}, "category_id":{ids[label]}, "bbox":[{x:f}, {y:f}, {w:f}, {h:f}], "score":{prob:f}}}'
-            for label, prob, (x, y, w, h) in zip(found.classes.tolist(), found.probs.tolist(), box.tolist(), strict=True)
+            for label, prob, (x, y, w, h) in zip(
+                found.classes.tolist(), found.probs.tolist(), box.tolist(), strict=True
+            )
         ]
     return [_write(path, "[\n" + ",\n".join(lines) + "\n]\n")]
 
@@ -66,7 +70,9 @@ def write_imagenet_results(
     return [_write(f"{os.fspath(path)}.txt", "".join(lines))]
 
 
-def write_bdd_results(path: str | os.PathLike[str], findings: Findings, images: Sequence[str], names: Sequence[str]) -> list[Path]:
+def write_bdd_results(
+    path: str | os.PathLike[str], findings: Findings, images: Sequence[str], names: Sequence[str]
+) -> list[Path]:
     """`eval=bdd`: JSON with the picture's path, the class by BDD100K's name, corners, score (detector.c:print_bdd_detections)."""
     classes = _classes(BDD, names)
     lines = [
@@ -128,4 +134,6 @@ def _pixel_corners(found: Found, size: Size, first: int = 0) -> np.ndarray:
     xywh[:, :2] += first
     half = xywh[:, 2:] / 2
     left_top = np.maximum((xywh[:, :2] - half).astype(np.float32), np.float32(first))
-    return np.concatenate((left_top, np.minimum((xywh[:, :2] + half).astype(np.float32), np.array(size, np.float32))), 1)
+    return np.concatenate(
+        (left_top, np.minimum((xywh[:, :2] + half).astype(np.float32), np.array(size, np.float32))), 1
+    )

@@ -69,10 +69,14 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         raise WeightsError(f"{path}: {len(data)} bytes; not even a header (16 bytes) fits; a download that failed?")
     major, minor, revision = struct.unpack("<3i", data[:12])
     if not (0 <= major < 100_000 and 0 <= minor < 100_000 and 0 <= revision < 100_000):
-        raise WeightsError(f"{path}: not a .weights file: its first bytes {data[:8]!r} are no version number{_guess(data)}")
+        raise WeightsError(
+            f"{path}: not a .weights file: its first bytes {data[:8]!r} are no version number{_guess(data)}"
+        )
     if major * 10 + minor >= 2:
         if len(data) < 20:
-            raise WeightsError(f"{path}: {len(data)} bytes; the header of version {major}.{minor} has 20; a download that failed?")
+            raise WeightsError(
+                f"{path}: {len(data)} bytes; the header of version {major}.{minor} has 20; a download that failed?"
+            )
         return Header(major, minor, revision, struct.unpack("<Q", data[12:20])[0], 20)
     return Header(major, minor, revision, struct.unpack("<I", data[12:16])[0], 16)
 
@@ -209,7 +213,9 @@ def _report(network: Network, loaded: set[int], *, everything: bool = False) -> 
     return report
 
 
-def save_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None, seen: int | None = None) -> None:
+def save_weights(
+    network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None, seen: int | None = None
+) -> None:
     """Writes a .weights file (.safetensors where the name ends so), beside its place and renamed into it.
 
     A file that was loaded is written again byte for byte: version, images seen and all.
@@ -219,7 +225,9 @@ def save_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     """
     _check_cutoff(path, cutoff)
     if network.fused:
-        raise WeightsError(f"{path}: this network is fused for inference, its batch norm is gone; load it again to save it")
+        raise WeightsError(
+            f"{path}: this network is fused for inference, its batch norm is gone; load it again to save it"
+        )
     if os.fspath(path).endswith(".safetensors"):
         return _save_safetensors(network, path, cutoff, network.seen if seen is None else seen)
     seen = network.seen if seen is None else seen
@@ -248,7 +256,9 @@ def _stored(network: Network, cutoff: int | None = None) -> Iterator[Stored]:
 
 def _named(network: Network, cutoff: int | None) -> dict[str, Tensor]:
     """`layers.0.weights` → tensor."""
-    return {f"layers.{layer.index}.{one.name}": one.tensor for layer in network.layers[:cutoff] for one in layer.stored()}
+    return {
+        f"layers.{layer.index}.{one.name}": one.tensor for layer in network.layers[:cutoff] for one in layer.stored()
+    }
 
 
 def _save_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None, seen: int) -> None:
@@ -256,7 +266,9 @@ def _save_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
     from safetensors.torch import save_file
 
     # one entry, as safetensors writes several in any order: the same network gives the same file
-    metadata = {"darknet_py": json.dumps({"cfg": "\n".join(network.cfg.lines), "seen": seen, "version": network.version})}
+    metadata = {
+        "darknet_py": json.dumps({"cfg": "\n".join(network.cfg.lines), "seen": seen, "version": network.version})
+    }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _named(network, cutoff).items()}
     try:
         with replacing(path) as temporary:
@@ -277,12 +289,16 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
                 what = f"'{missing[0]}' is missing" if missing else f"'{extra[0]}' has no place in it"
                 more = len(missing) + len(extra) - 1
                 raise WeightsError(
-                    f"{path}: does not fit {network.cfg.path}: {what}" + (f" (and {more} more)" if more else "") + "; wrong cfg?"
+                    f"{path}: does not fit {network.cfg.path}: {what}"
+                    + (f" (and {more} more)" if more else "")
+                    + "; wrong cfg?"
                 )
             for name, target in targets.items():
                 shape = tuple(file.get_slice(name).get_shape())
                 if shape != tuple(target.shape):
-                    raise WeightsError(f"{path}: '{name}' is {shape}, {network.cfg.path} needs {tuple(target.shape)}; wrong cfg?")
+                    raise WeightsError(
+                        f"{path}: '{name}' is {shape}, {network.cfg.path} needs {tuple(target.shape)}; wrong cfg?"
+                    )
                 target.copy_(file.get_tensor(name))
             metadata = file.metadata() or {}
     except OSError as error:

@@ -25,7 +25,9 @@ SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().pa
 KIT = SHARED / "kit"
 REALDATA = SHARED / "realdata"
 needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason="the conformance kit is not here (set DARKNET_PY_SHARED)")
-needs_realdata = pytest.mark.skipif(not REALDATA.is_dir(), reason="the real pictures are not here (set DARKNET_PY_SHARED)")
+needs_realdata = pytest.mark.skipif(
+    not REALDATA.is_dir(), reason="the real pictures are not here (set DARKNET_PY_SHARED)"
+)
 
 GAIN = {"linear": 1.0, "logistic": 1.0, "tanh": 1.0, "swish": 2.0}
 

@@ -128,7 +128,9 @@ def read_blocks(segments: list[bytes], components: list[Component], units: int, 
     """
     padded = b"".join(segment + bytes(8) for segment in segments)
     near = np.frombuffer(padded + bytes(8), np.uint8).astype(np.int64)
-    near = near[:-4] << 32 | near[1:-3] << 24 | near[2:-2] << 16 | near[3:-1] << 8 | near[4:]  # 40 bits from each byte on
+    near = (
+        near[:-4] << 32 | near[1:-3] << 24 | near[2:-2] << 16 | near[3:-1] << 8 | near[4:]
+    )  # 40 bits from each byte on
     peek = array("H", (near[: len(padded), None] >> np.arange(24, 16, -1)).astype(np.uint16).tobytes())
     owners = [k for k, one in enumerate(components) for _ in range(one.across * one.down)]
     tables = [[codes.step for codes in components[k].codes] for k in owners]
@@ -152,7 +154,9 @@ def read_blocks(segments: list[bytes], components: list[Component], units: int, 
     kind = 2 * np.array(owners)[block % len(owners)] + (place > 0)
     looked_up = (kind, np.frombuffer(peek, np.uint16)[at])
     every = [codes for one in components for codes in one.codes]
-    length, size, run = (np.stack([getattr(one, name) for one in every])[looked_up] for name in ("lengths", "sizes", "runs"))
+    length, size, run = (
+        np.stack([getattr(one, name) for one in every])[looked_up] for name in ("lengths", "sizes", "runs")
+    )
     bits = near[at >> 3] >> (40 - (at & 7) - length - size) & (1 << size) - 1
     value = np.where(bits << 1 >> size, bits, bits - (1 << size) + 1)  # a number that begins with 0 is negative
     value[size == 0] = 0
@@ -197,7 +201,9 @@ def transform() -> np.ndarray:
     d, e = (s[3] + s[7]) * c["odd 37"], (s[1] + s[5]) * c["odd 15"]
     odd = [s[1] * c["1"] + a + e, s[3] * c["3"] + b + d, s[5] * c["5"] + b + e, s[7] * c["7"] + a + d]
     upper = [even[0] + high, even[1] + low, even[1] - low, even[0] - high]
-    return np.array([x + y for x, y in zip(upper, odd, strict=True)] + [x - y for x, y in zip(upper[::-1], odd[::-1], strict=True)])
+    return np.array(
+        [x + y for x, y in zip(upper, odd, strict=True)] + [x - y for x, y in zip(upper[::-1], odd[::-1], strict=True)]
+    )
 
 
 TRANSFORM = transform().T.astype(np.float64)

@@ -153,7 +153,9 @@ def changed_lines(before: bytes, after: bytes) -> dict[int, bytes]:
 def test_as_many_anchors_change_nothing_but_the_anchors() -> None:
     before = (CFGS / "yolov3.cfg").read_bytes()
     changed = changed_lines(before, with_anchors(CFGS / "yolov3.cfg", NINE))
-    assert set(changed.values()) == {b"anchors=10,  9,  20, 21,  30, 33,  40, 45,  50, 57,  60, 69,  70, 81,  80, 93,  90,105"}
+    assert set(changed.values()) == {
+        b"anchors=10,  9,  20, 21,  30, 33,  40, 45,  50, 57,  60, 69,  70, 81,  80, 93,  90,105"
+    }
     assert len(changed) == 3
 
 
@@ -175,7 +177,10 @@ def test_another_number_of_anchors_is_shared_the_largest_for_the_coarsest_map(
     (tmp_path / "new.cfg").write_bytes(after)
     network = Network(parse_cfg(tmp_path / "new.cfg"))
     heads = network.head_layers()
-    shares = [tuple(sorted(mask)) for mask in np.split(np.arange(count), np.cumsum([len(mask) for mask in sorted(masks)])[:-1])]
+    shares = [
+        tuple(sorted(mask))
+        for mask in np.split(np.arange(count), np.cumsum([len(mask) for mask in sorted(masks)])[:-1])
+    ]
     assert sorted(masks) == shares
     assert [head.options.mask for head in heads] == masks
     assert all(head.options.num == count and len(head.options.anchors) == 2 * count for head in heads)
@@ -189,7 +194,9 @@ def test_region_anchors_are_in_cells() -> None:
     cells = np.array([[1.25, 1.5], [3, 4], [5, 8], [9.5, 5], [11, 10]])
     source = CFGS / "yolov2-voc.cfg"
     changed = changed_lines(source.read_bytes(), with_anchors(source, cells))
-    assert list(changed.values()) == [b"anchors=1.2500,1.5000, 3.0000,4.0000, 5.0000,8.0000, 9.5000,5.0000, 11.0000,10.0000"]
+    assert list(changed.values()) == [
+        b"anchors=1.2500,1.5000, 3.0000,4.0000, 5.0000,8.0000, 9.5000,5.0000, 11.0000,10.0000"
+    ]
     changed = changed_lines(source.read_bytes(), with_anchors(source, cells[:3]))
     assert {line.split(b"=")[0] for line in changed.values()} == {b"filters", b"anchors", b"num"}
     assert b"filters=75" in changed.values()
@@ -221,7 +228,17 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
 @needs_realdata
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, new = CFGS / "yolov3-tiny.cfg", tmp_path / "new.cfg"
-    arguments = [str(BCCD / "bccd.data"), "--cfg", str(source), "--seed", "1", "--out", str(tmp_path), "--write", str(new)]
+    arguments = [
+        str(BCCD / "bccd.data"),
+        "--cfg",
+        str(source),
+        "--seed",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--write",
+        str(new),
+    ]
     assert anchors.main(arguments) == 0
     printed = capsys.readouterr().out
     assert " num_of_clusters = 6, width = 416, height = 416 " in printed
@@ -240,7 +257,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 @needs_realdata
 def test_the_picture_of_anchors(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert anchors.main([str(BCCD / "bccd.data"), "--size", "416", "--plot", str(tmp_path / "a.png"), "--seed", "0"]) == 0
+    assert (
+        anchors.main([str(BCCD / "bccd.data"), "--size", "416", "--plot", str(tmp_path / "a.png"), "--seed", "0"]) == 0
+    )
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -12,7 +12,12 @@ from augmenting import NET, Head, rng
 from kit import KIT, needs_kit
 
 from darknet_py.data import augment as au
-from darknet_py.data.augment import Augmentation, ClassifierAugmentation, draw_augmentation, draw_classifier_augmentation
+from darknet_py.data.augment import (
+    Augmentation,
+    ClassifierAugmentation,
+    draw_augmentation,
+    draw_classifier_augmentation,
+)
 from darknet_py.data.dataset import training_truths
 from darknet_py.data.labels import DataWarning, make_truths
 
@@ -114,7 +119,9 @@ def test_16_bit_pictures_come_out_as_those_of_8_bits() -> None:
 
 
 @needs_kit
-@pytest.mark.parametrize("key", ["0.1_sat1.5_exp1.3", "-0.1_sat0.6_exp0.7", "0.05_sat1_exp1", "0_sat2_exp1", "0_sat1_exp1.9"])
+@pytest.mark.parametrize(
+    "key", ["0.1_sat1.5_exp1.3", "-0.1_sat0.6_exp0.7", "0.05_sat1_exp1", "0_sat2_exp1", "0_sat1_exp1.9"]
+)
 def test_colours_change_as_in_the_c_program(key: str) -> None:
     """image.c:distort_image; float32 in another order of operations: 2e-6 (measured: 1.8e-6)."""
     arrays = np.load(KIT / "misc" / "image_ops.npz")
@@ -252,7 +259,9 @@ def test_truths_of_a_mosaic_are_where_its_pixels_are() -> None:
         result = au.mosaic(pictures, cut, shifts)
         for tile, rows in enumerate(boxes):
             place = np.zeros(result.shape[:2], bool)
-            place[np.s_[cut[1] :] if tile > 1 else np.s_[: cut[1]], np.s_[cut[0] :] if tile % 2 else np.s_[: cut[0]]] = True
+            place[
+                np.s_[cut[1] :] if tile > 1 else np.s_[: cut[1]], np.s_[cut[0] :] if tile % 2 else np.s_[: cut[0]]
+            ] = True
             mask = place & (result[..., 0] > 190)
             if mask.sum() > 100 and len(rows):
                 found = extent(mask)
@@ -317,7 +326,9 @@ def rotate_crop(picture: np.ndarray, one: ClassifierAugmentation) -> np.ndarray:
     def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
         return padded[np.clip(row + 1, 0, height + 1), np.clip(column + 1, 0, width + 1)]
 
-    return (1 - fy) * ((1 - fx) * at(iy, ix) + fx * at(iy, ix + 1)) + fy * ((1 - fx) * at(iy + 1, ix) + fx * at(iy + 1, ix + 1))
+    return (1 - fy) * ((1 - fx) * at(iy, ix) + fx * at(iy, ix + 1)) + fy * (
+        (1 - fx) * at(iy + 1, ix) + fx * at(iy + 1, ix + 1)
+    )
 
 
 def test_a_classifiers_crop_is_darknets_formula() -> None:
@@ -327,4 +338,6 @@ def test_a_classifiers_crop_is_darknets_formula() -> None:
     for _ in range(30):
         one = draw_classifier_augmentation(net, (120, 90), generator)
         result = au.augment_classifier(picture, one, (64, 64))
-        np.testing.assert_allclose(result * 255, rotate_crop(picture, one), atol=2)  # OpenCV's fixed point: within 2 of 255
+        np.testing.assert_allclose(
+            result * 255, rotate_crop(picture, one), atol=2
+        )  # OpenCV's fixed point: within 2 of 255

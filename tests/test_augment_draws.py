@@ -18,7 +18,9 @@ from darknet_py.layers import NetOptions
 DRAWS = 20_000
 
 
-def draws(net: NetOptions, head: Head, size: tuple[int, int] = (1000, 500), n: int = DRAWS, **more: Any) -> dict[str, np.ndarray]:
+def draws(
+    net: NetOptions, head: Head, size: tuple[int, int] = (1000, 500), n: int = DRAWS, **more: Any
+) -> dict[str, np.ndarray]:
     generator = rng(7)
     every = [draw_augmentation(net, head, size, generator, **more) for _ in range(n)]
     return {name: np.array([getattr(one, name) for one in every]) for name in (*vars(every[0]), "swidth", "sheight")}
@@ -99,7 +101,9 @@ def test_blur_is_none_the_background_or_all_and_noise_is_there_in_half_of_the_ca
 
 @pytest.mark.parametrize("size", [(1000, 500), (500, 1000), (640, 480)])
 @pytest.mark.parametrize("net_size", [(416, 416), (608, 352)])
-def test_letter_box_adds_margins_until_the_proportions_are_the_networks(size: tuple[int, int], net_size: tuple[int, int]) -> None:
+def test_letter_box_adds_margins_until_the_proportions_are_the_networks(
+    size: tuple[int, int], net_size: tuple[int, int]
+) -> None:
     one = draw_augmentation(replace(NET, letter_box=1), Head(jitter=0), size, rng(), net_size=net_size)
     assert one.swidth / one.sheight == pytest.approx(net_size[0] / net_size[1], rel=0.01)
     assert max(one.pleft, one.pright, one.ptop, one.pbot) <= 0
@@ -137,7 +141,9 @@ def test_a_cutmix_patch_has_30_to_80_percent_of_each_side_and_lies_anywhere() ->
 
 
 def test_a_classifiers_crop() -> None:
-    net = replace(NET, width=224, height=224, angle=7.0, aspect=0.75, min_crop=128, max_crop=448, hue=0.1, saturation=0.75)
+    net = replace(
+        NET, width=224, height=224, angle=7.0, aspect=0.75, min_crop=128, max_crop=448, hue=0.1, saturation=0.75
+    )
     generator = rng(5)
     drawn = [draw_classifier_augmentation(net, (500, 300), generator) for _ in range(DRAWS)]
     assert_uniform(np.degrees([one.rad for one in drawn]), -7, 7)
@@ -145,9 +151,13 @@ def test_a_classifiers_crop() -> None:
     assert_uniform(aspect[aspect < 1], 0.75, 1)
     assert_uniform(1 / aspect[aspect > 1], 0.75, 1)
     assert (aspect < 1).mean() == pytest.approx(0.5, abs=0.015)
-    short = np.array([one.scale * int(min(300, 500 * one.aspect)) for one in drawn])  # the short side becomes min_crop..max_crop
+    short = np.array(
+        [one.scale * int(min(300, 500 * one.aspect)) for one in drawn]
+    )  # the short side becomes min_crop..max_crop
     assert_uniform(short + rng(1).uniform(-0.5, 0.5, DRAWS), 127.5, 448.5)
-    room = np.array([[max(0, (500 * one.scale / one.aspect - 224) / 2), max(0, (300 * one.scale - 224) / 2)] for one in drawn])
+    room = np.array(
+        [[max(0, (500 * one.scale / one.aspect - 224) / 2), max(0, (300 * one.scale - 224) / 2)] for one in drawn]
+    )
     moved = np.array([[one.dx, one.dy] for one in drawn])
     assert (np.abs(moved) <= room + 1e-6).all()
     there = room[:, 0] > 0
@@ -161,7 +171,9 @@ def test_a_classifiers_crop() -> None:
 
 def test_center_takes_the_largest_square_in_the_middle() -> None:
     """pjreddie's image.c:center_crop_image"""
-    net = NetOptions(width=32, height=32, channels=3, center=1, flip=0, aspect=2.0, angle=30.0, min_crop=20, max_crop=90)
+    net = NetOptions(
+        width=32, height=32, channels=3, center=1, flip=0, aspect=2.0, angle=30.0, min_crop=20, max_crop=90
+    )
     picture = np.zeros((40, 100, 3), np.uint8)
     picture[:, 30:70] = 200
     drawn = draw_classifier_augmentation(net, (100, 40), np.random.default_rng(0))

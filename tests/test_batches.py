@@ -65,7 +65,9 @@ def test_a_class_tree_fills_in_the_ancestors_and_masks_groups_without_a_truth() 
 def test_truths_by_cell_for_yolov1() -> None:
     rows = np.array([[0.75, 0.3, 0.2, 0.4, 1, 0], [0.8, 0.1, 0.1, 0.1, 0, 0], [1.0, 1.0, 0.5, 0.5, 0, 0]], np.float32)
     cells = cell_truths(rows, 2, 3).reshape(2, 2, 8)
-    np.testing.assert_allclose(cells[0, 1], [1, 0, 1, 0, 0.5, 0.6, 0.2, 0.4], rtol=1e-6)  # of two in the cell, the first
+    np.testing.assert_allclose(
+        cells[0, 1], [1, 0, 1, 0, 0.5, 0.6, 0.2, 0.4], rtol=1e-6
+    )  # of two in the cell, the first
     assert cells[1, 1, :4].tolist() == [1, 1, 0, 0]
     assert not cells[:, 0].any()
 
@@ -84,7 +86,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         path = folder / f"cat{k}.png"
         cv2.imwrite(str(path), generator.integers(0, 256, (height, width, 3), np.uint8))
         lines = [
-            f"{generator.integers(3)} {' '.join(f'{v:.3f}' for v in generator.uniform(0.3, 0.6, 4))}" for _ in range(1 + k % 4)
+            f"{generator.integers(3)} {' '.join(f'{v:.3f}' for v in generator.uniform(0.3, 0.6, 4))}"
+            for _ in range(1 + k % 4)
         ]
         path.with_suffix(".txt").write_text("\n".join(lines))
         images.append(str(path))
@@ -107,7 +110,9 @@ def assert_same(left: list[Batch], right: list[Batch]) -> None:
 
 @pytest.mark.parametrize("options", [{"mosaic": 1}, {"mixup": 1}, {"letter_box": 1}, {"blur": 1, "gaussian_noise": 20}])
 def test_a_batch_is_pictures_and_truths(dataset: Dataset, options: dict[str, int]) -> None:
-    for batch in first(detection_batches(dataset, replace(SMALL, **options), Head(), mini_batch=5, seed=1, workers=0), 6):
+    for batch in first(
+        detection_batches(dataset, replace(SMALL, **options), Head(), mini_batch=5, seed=1, workers=0), 6
+    ):
         assert batch.images.shape == (5, 3, 48, 64)
         assert batch.images.dtype == batch.truths.dtype == torch.float32
         assert 0 <= batch.images.min() < batch.images.max() <= 1
@@ -142,7 +147,10 @@ def test_the_same_seed_gives_the_same_batches_whatever_the_number_of_workers(dat
 def test_starting_at_a_mini_batch_is_the_same_as_skipping_those_before(dataset: Dataset) -> None:
     for workers in (0, 2):
         whole = first(detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=4, workers=0), 7)
-        assert_same(first(detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=4, start=4, workers=workers), 3), whole[4:])
+        assert_same(
+            first(detection_batches(dataset, SMALL, Head(), mini_batch=2, seed=4, start=4, workers=workers), 3),
+            whole[4:],
+        )
 
 
 def test_size_and_mini_batch_may_follow_the_number(dataset: Dataset) -> None:
@@ -167,7 +175,11 @@ def test_pictures_are_drawn_evenly_with_replacement(dataset: Dataset) -> None:
 def test_half_of_the_samples_are_mosaics(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr(au, "mosaic", lambda pictures, *_: made.append(1) or pictures[0])
-    next(detection_batches(dataset, replace(SMALL, width=8, height=8, mosaic=1), Head(), mini_batch=500, seed=1, workers=0))
+    next(
+        detection_batches(
+            dataset, replace(SMALL, width=8, height=8, mosaic=1), Head(), mini_batch=500, seed=1, workers=0
+        )
+    )
     assert len(made) / 500 == pytest.approx(0.5, abs=0.09)
 
 
@@ -191,7 +203,13 @@ def damaged(dataset: Dataset, tmp_path: Path) -> Dataset:
     cv2.imwrite(str(tmp_path / "labels.png"), picture)
     (tmp_path / "labels.txt").write_text("0 .5 .5")
     return replace(
-        dataset, images=[dataset.images[1], str(tmp_path / "missing.jpg"), str(tmp_path / "none.jpg"), str(tmp_path / "labels.png")]
+        dataset,
+        images=[
+            dataset.images[1],
+            str(tmp_path / "missing.jpg"),
+            str(tmp_path / "none.jpg"),
+            str(tmp_path / "labels.png"),
+        ],
     )
 
 
@@ -209,7 +227,9 @@ def test_a_picture_that_cannot_be_used_is_named_and_another_takes_its_place(data
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.filterwarnings("ignore")
-def test_where_no_picture_can_be_used_training_stops_with_a_sentence(dataset: Dataset, tmp_path: Path, workers: int) -> None:
+def test_where_no_picture_can_be_used_training_stops_with_a_sentence(
+    dataset: Dataset, tmp_path: Path, workers: int
+) -> None:
     bad = replace(damaged(dataset, tmp_path), images=[str(tmp_path / "missing.jpg")])
     with pytest.raises(DarknetError, match=r"missing\.jpg: cannot read .* 50 pictures in a row") as raised:
         next(detection_batches(bad, SMALL, Head(), mini_batch=2, seed=1, workers=workers))
@@ -283,7 +303,9 @@ def test_the_global_random_numbers_are_left_alone(dataset: Dataset) -> None:
     np.testing.assert_array_equal(np.random.get_state()[1], ours)
 
 
-@pytest.mark.parametrize("options", [{}, {"mixup": 1}, {"cutmix": 1}, {"mosaic": 1}, {"mosaic": 1, "cutmix": 1}, {"blur": 1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"mixup": 1}, {"cutmix": 1}, {"mosaic": 1}, {"mosaic": 1, "cutmix": 1}, {"blur": 1}]
+)
 def test_batches_for_a_classifier(dataset: Dataset, options: dict[str, int]) -> None:
     mixed = replace(dataset, images=dataset.images[:2], written=["cat/1.png", "dog/2.png"], kind="none")
     net = replace(SMALL, angle=7, aspect=0.75, label_smooth_eps=0.1, **options)

@@ -45,7 +45,9 @@ def test_the_same_boxes_survive(case: str) -> None:
     beta = 1.0 if "beta10" in name else 0.6
     xywh = torch.from_numpy(rows[:, [columns.index(c) for c in "xywh"]])
     probs = torch.from_numpy(rows[:, [k for k, c in enumerate(columns) if c.startswith("prob")]])
-    seen = torch.from_numpy(rows[:, columns.index("objectness")]) != 0  # box.c leaves boxes without objectness as they are
+    seen = (
+        torch.from_numpy(rows[:, columns.index("objectness")]) != 0
+    )  # box.c leaves boxes without objectness as they are
     row, label = ((probs > 0) & seen[:, None]).nonzero(as_tuple=True)
     survives = boxes.nms(xywh[row], probs[row, label], label, float(thresh), kind, beta)
     left = torch.where(seen[:, None], 0.0, probs)

@@ -18,7 +18,12 @@ def test_detect_without_arguments_names_the_shapes_of_the_sample(
     monkeypatch.chdir(tmp_path)
     assert detect.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sorted(line.split(":")[0] for line in lines if line.endswith("%")) == ["circle", "cross", "square", "triangle"]
+    assert sorted(line.split(":")[0] for line in lines if line.endswith("%")) == [
+        "circle",
+        "cross",
+        "square",
+        "triangle",
+    ]
     assert len(list((tmp_path / "runs" / "detect-1").iterdir())) == 1
 
 

@@ -83,7 +83,9 @@ def test_a_line_may_be_longer_than_darknets_512_bytes() -> None:
 
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
     path = tmp_path / "my.cfg"
-    path.write_bytes(b"\xef\xbb\xbf# first line\r\n\r\n[net]\r\nwidth=8\r\n; a comment\r\n[convolutional]\r\n\r\nfilters=2")
+    path.write_bytes(
+        b"\xef\xbb\xbf# first line\r\n\r\n[net]\r\nwidth=8\r\n; a comment\r\n[convolutional]\r\n\r\nfilters=2"
+    )
     net, convolution = parse_cfg(path).sections
     assert (net.line, net.options[0].line, convolution.line, convolution.options[0].line) == (3, 4, 6, 8)
 
@@ -356,8 +358,13 @@ def test_an_unknown_activation_is_relu() -> None:
 
 
 def test_an_unknown_weights_type_stops_darknet_and_us() -> None:
-    with pytest.raises(CfgError, match=r"^my\.cfg:11: \[shortcut\] weights_type=per_chanel: .* did you mean 'per_channel'\?$"):
-        build(NET + "[convolutional]\nfilters=4\n[convolutional]\nfilters=4\n[shortcut]\nfrom=-2\nweights_type=per_chanel\n")
+    with pytest.raises(
+        CfgError, match=r"^my\.cfg:11: \[shortcut\] weights_type=per_chanel: .* did you mean 'per_channel'\?$"
+    ):
+        build(
+            NET
+            + "[convolutional]\nfilters=4\n[convolutional]\nfilters=4\n[shortcut]\nfrom=-2\nweights_type=per_chanel\n"
+        )
 
 
 def test_more_anchors_than_num_are_said() -> None:
@@ -399,7 +406,9 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "my.cfg"
     with open(path, "wb") as file:
         file.truncate(1 << 40)  # a hole: no disk is used
-    with pytest.raises(CfgError, match=r"my\.cfg: 1099511627776 bytes are too many for a \.cfg; is it a \.weights file\?"):
+    with pytest.raises(
+        CfgError, match=r"my\.cfg: 1099511627776 bytes are too many for a \.cfg; is it a \.weights file\?"
+    ):
         parse_cfg(path)
 
 

@@ -88,12 +88,18 @@ def test_a_good_data_set_has_no_findings(folder: Path, capsys: pytest.CaptureFix
         ("0 .5 .5 1.5 .5", "values", "it is larger than the picture"),
         ("0 48 32 20 20", "values", "its centre lies outside the picture"),  # pixels
         ("0 .9 .5 .5 .5", "outside", "it reaches beyond the picture"),
-        ("0 .5 .5 .5 .5\n1 .5 .5 .5 .5\n0 .5 .5 .5 .5", "repeated", "box 3 (0 0.5 0.5 0.5 0.5): the same box stands there already"),
+        (
+            "0 .5 .5 .5 .5\n1 .5 .5 .5 .5\n0 .5 .5 .5 .5",
+            "repeated",
+            "box 3 (0 0.5 0.5 0.5 0.5): the same box stands there already",
+        ),
         ("0 .5 .5 .01 .5", "too small", "under 1 pixel of the network's 96x64; Darknet leaves it out"),
         ("0 .5 .5", "label malformed", "obj/0.txt:1: '0 .5 .5' is 3 values"),
     ],
 )
-def test_wrong_labels_are_named(folder: Path, capsys: pytest.CaptureFixture[str], text: str, kind: str, message: str) -> None:
+def test_wrong_labels_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, kind: str, message: str
+) -> None:
     (folder / "obj/0.txt").write_text(text)
     status, lines = run(folder, capsys, "--json", str(folder / "report.json"))
     assert status == 1
@@ -153,7 +159,9 @@ def test_names_that_are_not_as_many_as_the_networks_classes(folder: Path, capsys
     assert lines[0] == f"{folder / 'obj.names'}: 3 names, but the network has 2 classes"
 
 
-def test_a_classifiers_pictures_must_have_one_label_in_their_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_classifiers_pictures_must_have_one_label_in_their_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for k, name in enumerate(["cat/1.png", "dog/2.png", "cow/3.png", "dog/cat.png"]):
         picture(tmp_path / "train" / name, k)
     (tmp_path / "my.cfg").write_text(CLASSIFIER)
@@ -184,13 +192,17 @@ def test_boxes_under_8_pixels_are_a_warning_not_a_finding(folder: Path, capsys: 
     (folder / "obj/0.txt").write_text("0 .5 .5 .05 .5\n0 .5 .5 .5 .5\n")  # 4.8 pixels wide
     status, lines = run(folder, capsys, "--split", "train")
     assert status == 0
-    assert any("warning: 1 boxes (50.0%) are narrower or lower than 8 pixels of the network's 96x64" in line for line in lines)
+    assert any(
+        "warning: 1 boxes (50.0%) are narrower or lower than 8 pixels of the network's 96x64" in line for line in lines
+    )
 
 
 def test_with_letter_box_a_picture_is_smaller_in_the_network(folder: Path) -> None:
     wide = Dataset([str(folder / "obj/2.png")], ["cat", "dog"], "set")
     counts = [
-        check_dataset(wide, Fit((96, 96), 2, letter_box=letter_box, anchors=np.ones((1, 2), np.float32)))[1].sides.tolist()
+        check_dataset(wide, Fit((96, 96), 2, letter_box=letter_box, anchors=np.ones((1, 2), np.float32)))[
+            1
+        ].sides.tolist()
         for letter_box in (False, True)
     ]
     assert counts == [[[48, 48]], [[48, 32]]]

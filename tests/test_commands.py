@@ -34,7 +34,17 @@ def run(*arguments: str | Path, cwd: Path, stdin: str = "") -> subprocess.Comple
 @needs_kit
 def test_detect_writes_all_it_is_asked_for(tmp_path: Path) -> None:
     done = run(
-        "darknet_py.detect", *NET, *NAMES, PICTURES, "--json", "r.json", "--coco", "c.json", "--txt", "--crops", cwd=tmp_path
+        "darknet_py.detect",
+        *NET,
+        *NAMES,
+        PICTURES,
+        "--json",
+        "r.json",
+        "--coco",
+        "c.json",
+        "--txt",
+        "--crops",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "dog.jpg: Predicted in" in done.stdout
@@ -62,8 +72,15 @@ def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path, mon
     pictures = KIT / "real" / "images_stb_png"
     for folder in sorted(path.parent for path in (KIT / "real").glob("*/*.cfg")):
         model = folder.name
-        model_files = [text for kind in ("cfg", "weights", "names") for text in (f"--{kind}", str(next(folder.glob(f"*.{kind}"))))]
-        assert detect([*model_files, str(pictures), "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json"]) == 0
+        model_files = [
+            text for kind in ("cfg", "weights", "names") for text in (f"--{kind}", str(next(folder.glob(f"*.{kind}"))))
+        ]
+        assert (
+            detect(
+                [*model_files, str(pictures), "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json"]
+            )
+            == 0
+        )
         for one in json.loads((tmp_path / "r.json").read_text()):
             name = Path(one["filename"]).stem + ".jpg"
             expected = read_json("real/expected", model)["images"][name]["resize"]["thresh_0.25"]["detections"]
@@ -75,11 +92,15 @@ def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path, mon
 @needs_kit
 def test_an_unreadable_picture_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     (tmp_path / "torn.jpg").write_bytes((PICTURES / "dog.jpg").read_bytes()[:50])
-    done = run("darknet_py.detect", *NET, "torn.jpg", "gone.jpg", PICTURES / "dog.jpg", "--json", "r.json", cwd=tmp_path)
+    done = run(
+        "darknet_py.detect", *NET, "torn.jpg", "gone.jpg", PICTURES / "dog.jpg", "--json", "r.json", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert "error: torn.jpg: cannot read this picture" in done.stderr
     assert "error: gone.jpg: cannot read this picture: No such file" in done.stderr
-    assert [one["objects"][0]["name"] for one in json.loads((tmp_path / "r.json").read_text())] == ["2"]  # no names: numbers
+    assert [one["objects"][0]["name"] for one in json.loads((tmp_path / "r.json").read_text())] == [
+        "2"
+    ]  # no names: numbers
     assert "Traceback" not in done.stderr
 
 
@@ -97,7 +118,11 @@ def test_an_unreadable_picture_is_named_and_the_rest_goes_on(tmp_path: Path) -> 
     ],
 )
 def test_mistakes_get_one_sentence_and_status_2(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_command(lambda: detect(arguments)) == 2
@@ -155,7 +180,19 @@ def test_a_video_becomes_a_video_and_json_lines(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
     folder = next(path for path in (REALDATA / "coco").rglob("*.jpg")).parent
-    command = [sys.executable, "-m", "darknet_py.detect", *NET, str(folder), "--json", "r.json", "--out", "out", "--batch", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "darknet_py.detect",
+        *NET,
+        str(folder),
+        "--json",
+        "r.json",
+        "--out",
+        "out",
+        "--batch",
+        "1",
+    ]
     # a background shell's children ignore Ctrl-C, and so would theirs; one that is handled here is not ignored there
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -188,7 +225,9 @@ def test_darknets_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     sure = {int(row[0]) for row in expected.get("detections_cfg_nms_kind") or expected["detections"] if row[1] > 0.35}
     assert sure <= {one["class_id"] for one in objects}
     assert words.main(["detect", NET[1], NET[3], str(dog), "-thresh", "0.9"]) == 0
-    done = run("darknet_py", "detector", "test", "coco.data", NET[1], NET[3], "-thresh", "0.9", cwd=tmp_path, stdin=f"{dog}\n")
+    done = run(
+        "darknet_py", "detector", "test", "coco.data", NET[1], NET[3], "-thresh", "0.9", cwd=tmp_path, stdin=f"{dog}\n"
+    )
     assert "dog.jpg: Predicted" in done.stdout
 
 
@@ -198,7 +237,17 @@ def test_detector_demo_reads_a_video(tmp_path: Path) -> None:
     (tmp_path / "coco.data").write_text(f"names={MODEL / 'coco.names'}\n")
     video = REALDATA / "video" / "road.mp4"
     done = run(
-        "darknet_py", "detector", "demo", "coco.data", NET[1], NET[3], video, "-dont_show", "-out_filename", "res.mp4", cwd=tmp_path
+        "darknet_py",
+        "detector",
+        "demo",
+        "coco.data",
+        NET[1],
+        NET[3],
+        video,
+        "-dont_show",
+        "-out_filename",
+        "res.mp4",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "res.mp4").stat().st_size > 10_000
@@ -217,7 +266,9 @@ def test_classifier_predict_gives_the_c_programs_probabilities(tmp_path: Path) -
     for picture, expected in golden["images"].items():
         guesses = classifier(KIT / "real" / "images_stb_png" / f"{Path(picture).stem}.png", top=10)
         assert [guess.class_id for guess in guesses] == [row[0] for row in expected["top"]], picture
-        np.testing.assert_allclose([guess.probability for guess in guesses], [row[2] for row in expected["top"]], atol=1e-5)
+        np.testing.assert_allclose(
+            [guess.probability for guess in guesses], [row[2] for row in expected["top"]], atol=1e-5
+        )
     (tmp_path / "imagenet.data").write_text(f"classes=1000\nlabels={names}\ntop=3\n")
     done = run(
         "darknet_py",
@@ -319,7 +370,11 @@ def test_wrong_cfgs_at_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "my.cfg").write_text("[net]\nwidht=416\nwidth=32\nheight=32\nchannels=3\n[maxpool]\n")
     done = run("darknet_py.summary", "my.cfg", cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stderr == "warning: my.cfg:2: [net] widht=416: unknown option, Darknet ignores it; did you mean 'width'?\n"
+    assert (
+        done.stderr == "warning: my.cfg:2: [net] widht=416: unknown option, Darknet ignores it; did you mean 'width'?\n"
+    )
     done = run("darknet_py.summary", "my.cfg", "--strict", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "error: my.cfg:2: [net] widht=416: unknown option, Darknet ignores it; did you mean 'width'?\n"
+    assert (
+        done.stderr == "error: my.cfg:2: [net] widht=416: unknown option, Darknet ignores it; did you mean 'width'?\n"
+    )

@@ -429,7 +429,9 @@ def test_real_data_sets_have_their_known_counts(name: str, split: str, images: i
 @needs_realdata
 def test_voc_2007_opens_with_its_known_counts(tmp_path: Path) -> None:
     root = REALDATA / "voc2007_subset"
-    data = data_file(tmp_path, train=f"{root}/trainval2007.list.txt", valid=f"{root}/test2007.list.txt", names=f"{root}/voc.names")
+    data = data_file(
+        tmp_path, train=f"{root}/trainval2007.list.txt", valid=f"{root}/test2007.list.txt", names=f"{root}/voc.names"
+    )
     assert [(len(one), sum(counts(one))) for one in (open_dataset(data, "train"), open_dataset(data, "valid"))] == [
         (350, 878),
         (250, 577),
@@ -439,7 +441,11 @@ def test_voc_2007_opens_with_its_known_counts(tmp_path: Path) -> None:
 @needs_realdata
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("voc2007_subset", 1e-6), ("bccd", 1.0), ("raccoon", 1.0)],  # pixels: the last two were made without voc_label's -1
+    [
+        ("voc2007_subset", 1e-6),
+        ("bccd", 1.0),
+        ("raccoon", 1.0),
+    ],  # pixels: the last two were made without voc_label's -1
 )
 def test_voc_files_and_darknet_labels_of_the_same_picture_agree(name: str, tolerance: float) -> None:
     root = REALDATA / name

@@ -14,7 +14,9 @@ from darknet_py.boxes import nms
 from darknet_py.images import to_picture
 from darknet_py.network import Network
 
-TOLERANCE = 1.2e-4  # relative to the value or the picture's size: forward passes agree to 6e-5, and sizes may be squares
+TOLERANCE = (
+    1.2e-4  # relative to the value or the picture's size: forward passes agree to 6e-5, and sizes may be squares
+)
 
 
 def rows_of(network: Network, raws: list[torch.Tensor], run: dict[str, Any], picture: tuple[int, int]) -> np.ndarray:

@@ -58,7 +58,9 @@ def test_wrong_options_are_named(option: dict[str, object]) -> None:
 def test_a_list_gives_what_each_picture_gives(letterbox: bool) -> None:
     detector = Detector(network(), ["cat", "dog"], letterbox=letterbox, batch=2)
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((40, 30), (20, 90), (32, 64))]
+    pictures = [
+        rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((40, 30), (20, 90), (32, 64))
+    ]
     together = detector(pictures, 0.3)
     for picture, found in zip(pictures, together, strict=True):
         alone = detector(picture, 0.3)[0]
@@ -88,7 +90,9 @@ def test_nothing_found_is_an_empty_answer() -> None:
 
 
 def test_a_detection_knows_its_pixels() -> None:
-    found = Detections(np.array([1]), np.float32([0.5]), np.float32([[0.5, 0.5, 0.5, 0.25]]), (200, 100), ["cat", "dog"])
+    found = Detections(
+        np.array([1]), np.float32([0.5]), np.float32([[0.5, 0.5, 0.5, 0.25]]), (200, 100), ["cat", "dog"]
+    )
     assert found[0] == Detection(1, "dog", 0.5, (50.0, 37.5, 150.0, 62.5), (0.5, 0.5, 0.5, 0.25))
     assert found[:1] == [found[0]]
 

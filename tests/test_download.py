@@ -167,7 +167,9 @@ def test_a_dropped_connection_is_continued(server: Server, tmp_path: Path, pause
     server.breaks, server.reset = [100_000, 50_000], reset
     assert fetch(official(server), tmp_path).read_bytes() == DATA
     assert server.ranges_asked[0] is None
-    assert all(asked and asked != "bytes=0-" for asked in server.ranges_asked[1:]) or reset  # a reset may eat what was on its way
+    assert (
+        all(asked and asked != "bytes=0-" for asked in server.ranges_asked[1:]) or reset
+    )  # a reset may eat what was on its way
     assert len(server.asked) == 3
     if not reset:
         assert server.ranges_asked == [None, "bytes=100000-", "bytes=150000-"]
@@ -250,7 +252,9 @@ def test_a_wrong_size_is_refused_before_anything_is_written(server: Server, tmp_
 
 def test_a_wrong_hash_leaves_nothing(server: Server, tmp_path: Path) -> None:
     server.data = OTHER
-    with pytest.raises(DownloadError, match=f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}, not .* what came is removed"):
+    with pytest.raises(
+        DownloadError, match=f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}, not .* what came is removed"
+    ):
         fetch(official(server), tmp_path)
     assert left(tmp_path) == []
 
@@ -403,7 +407,9 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
     return status, said.out, said.err
 
 
-def test_the_command(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(module, "FILES", (official(server, cfg="cfg/tiny.cfg", cutoff=7),))
     status, out, err = run(["tiny", "--out", str(tmp_path)], capsys)
     assert (status, err) == (0, "")
@@ -495,7 +501,9 @@ def test_sizes_follow_from_the_cfgs(one: Official) -> None:
 
 def test_the_readme_has_the_same_table() -> None:
     text = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
     assert len({one.name for one in FILES}) == len(FILES)
     assert rows == [
         [

@@ -27,7 +27,13 @@ from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.evaluate import RULES, evaluate, find, measure, read_truths, recall
 from darknet_py.metrics import Findings, Found, MapResult
 from darknet_py.names import read_names
-from darknet_py.valid import write_bdd_results, write_coco_results, write_imagenet_results, write_kitti_results, write_voc_results
+from darknet_py.valid import (
+    write_bdd_results,
+    write_coco_results,
+    write_imagenet_results,
+    write_kitti_results,
+    write_voc_results,
+)
 
 # mAP as the program prints it has six decimals.
 PRINTED = 1.5e-6
@@ -40,7 +46,10 @@ EDGE = 2e-6
 GOLDEN = {"coco": "map_coco", "voc2007_subset": "map_voc2007"}
 SMALLEST = "yolo-lite-trial3_voc"
 LISTS = {"coco": "val2017.list.txt", "voc2007_subset": "test2007.list.txt"}
-NAMES = {"coco": REALDATA / "weights" / "names" / "coco.names", "voc2007_subset": REALDATA / "voc2007_subset" / "voc.names"}
+NAMES = {
+    "coco": REALDATA / "weights" / "names" / "coco.names",
+    "voc2007_subset": REALDATA / "voc2007_subset" / "voc.names",
+}
 
 
 def real_dataset(folder: Path, name: str, pictures: Path) -> Dataset:
@@ -101,7 +110,9 @@ def test_the_kits_runs_of_detector_map(tmp_path: Path, model: str, letter_box: i
     for run in read_json("map", "map_results")["runs"]:
         if (run["model"], run["letter_box_in_cfg"]) != (model, letter_box):
             continue
-        ours = measure(findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["thresh"], run["points"])
+        ours = measure(
+            findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["thresh"], run["points"]
+        )
         assert (run["TP"], run["FP"], run["FN"]) == (ours.TP, ours.FP, ours.FN)
         assert (ours.detections, ours.truths) == (run["detections_count"], run["unique_truth_count"])
         assert ours.mAP == pytest.approx(run["mAP"], abs=PRINTED)
@@ -128,7 +139,9 @@ def golden_runs(file: str) -> list[dict[str, Any]]:
 
 def real_runs() -> list[tuple[str, str, int]]:
     """A case for each model and way of resizing."""
-    cases = {(name, run["model"], run["letter_box_in_cfg"]) for name, file in GOLDEN.items() for run in golden_runs(file)}
+    cases = {
+        (name, run["model"], run["letter_box_in_cfg"]) for name, file in GOLDEN.items() for run in golden_runs(file)
+    }
     return sorted(cases) or [("(no data)", "", 0)]
 
 
@@ -167,7 +180,9 @@ def test_real_models_on_real_pictures(
     runs = [run for run in golden_runs(GOLDEN[name]) if (run["model"], run["letter_box_in_cfg"]) == (model, letter_box)]
     truths, findings = read_truths(dataset), find(real_detector(runs[0], dataset), dataset.images, RULES["darknet"])
     for run in runs:
-        ours = measure(findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["conf_thresh"], run["points"])
+        ours = measure(
+            findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["conf_thresh"], run["points"]
+        )
         assert abs(ours.detections - run["detections_count"]) <= 1  # that one is at .005
         assert_as_the_program_says(ours, run, at_the_edge(findings, run["conf_thresh"]))
 
@@ -213,10 +228,14 @@ def test_coco_results_are_those_of_detector_valid(tmp_path: Path, decoded: Calla
         ("yolo-fastest_voc", "  249   481   577\tRPs/Img: 26.27\tIOU: 66.17%\tRecall:83.36%"),
     ],
 )
-def test_recall_is_that_of_detector_recall(tmp_path: Path, decoded: Callable[[str], Path], model: str, line: str) -> None:
+def test_recall_is_that_of_detector_recall(
+    tmp_path: Path, decoded: Callable[[str], Path], model: str, line: str
+) -> None:
     """The last line of AlexeyAB 59596d7, -O3 without AVX and OpenCV, run on the JPEG files of voc2007_subset."""
     dataset = real_dataset(tmp_path, "voc2007_subset", decoded("voc2007_subset"))
-    *_, last = recall(real_detector(next(run for run in golden_runs("map_voc2007") if run["model"] == model), dataset), dataset)
+    *_, last = recall(
+        real_detector(next(run for run in golden_runs("map_voc2007") if run["model"] == model), dataset), dataset
+    )
     assert last.text() == line
 
 
@@ -308,8 +327,14 @@ def test_coco_results_are_written_as_the_program_writes_them(tmp_path: Path) -> 
     write_coco_results(tmp_path / "r.json", findings, images, ["cat", "dog"])
     lines = (tmp_path / "r.json").read_text().split("\n")
     assert lines[0] == "["
-    assert lines[1] == '{"image_id":139, "category_id":2, "bbox":[0.000000, 80.000000, 30.000000, 20.000000], "score":0.500000},'
-    assert lines[3] == '{"image_id":139, "category_id":2, "bbox":[75.000000, 25.000000, 50.000000, 50.000000], "score":0.125000}'
+    assert (
+        lines[1]
+        == '{"image_id":139, "category_id":2, "bbox":[0.000000, 80.000000, 30.000000, 20.000000], "score":0.500000},'
+    )
+    assert (
+        lines[3]
+        == '{"image_id":139, "category_id":2, "bbox":[75.000000, 25.000000, 50.000000, 50.000000], "score":0.125000}'
+    )
     assert lines[4:] == ["]", ""]
     write_coco_results(tmp_path / "r.json", findings, images, [""] * 80)
     assert json.loads((tmp_path / "r.json").read_text())[0]["category_id"] == 2
@@ -335,7 +360,12 @@ def test_imagenet_bdd_and_kitti_results(tmp_path: Path) -> None:
         "1 1 0.250000 75.000000 25.000000 125.000000 75.000000",
     ]
     (bdd,) = write_bdd_results(tmp_path / "bdd_results", findings, images, ["cat", "dog"])
-    assert json.loads(bdd.read_text())[0] == {"name": images[0], "category": "bus", "bbox": [0, 80, 30, 100], "score": 0.5}
+    assert json.loads(bdd.read_text())[0] == {
+        "name": images[0],
+        "category": "bus",
+        "bbox": [0, 80, 30, 100],
+        "score": 0.5,
+    }
     (kitti,) = write_kitti_results(tmp_path / "kitti_results", findings, images, ["cat", "dog"])
     assert kitti == tmp_path / "kitti_results" / "data" / "COCO_val2014_000000000139.txt"
     line = "pedestrian -1 -1 -10 0.000000 80.000000 30.000000 100.000000 -1 -1 -1 -1000 -1000 -1000 -10 0.500000"
@@ -349,19 +379,33 @@ def small_model(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("metric", ["darknet", "voc", "coco"])
-def test_the_command_writes_numbers_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str) -> None:
+def test_the_command_writes_numbers_and_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str
+) -> None:
     if metric == "coco":
         pytest.importorskip("pycocotools")
     pytest.importorskip("matplotlib")
     small_dataset(tmp_path)
-    arguments = [*small_model(tmp_path), "--metric", metric, "--json", str(tmp_path / "r.json"), "--plots", str(tmp_path / "plots")]
+    arguments = [
+        *small_model(tmp_path),
+        "--metric",
+        metric,
+        "--json",
+        str(tmp_path / "r.json"),
+        "--plots",
+        str(tmp_path / "plots"),
+    ]
     arguments += ["--batch", "2", "--limit", "2", "--device", "cpu", "--thresh", "0.1"]
     assert command.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "class_id = 1, name = dog, ap = " in printed
     assert "for conf_thresh = 0.10, TP = " in printed
     result = json.loads((tmp_path / "r.json").read_text())
-    assert (result["metric"], result["TP"] + result["FN"], [one["truths"] for one in result["classes"]]) == (metric, 4, [2, 2])
+    assert (result["metric"], result["TP"] + result["FN"], [one["truths"] for one in result["classes"]]) == (
+        metric,
+        4,
+        [2, 2],
+    )
     assert set(result) >= {"mAP", "iou_thresh", "average_iou", "TP", "FP", "FN", "classes"}
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"ap.png", "confusion.png", "precision_recall.png"}
 
@@ -379,7 +423,9 @@ def test_valid_results_go_where_they_are_asked_for(tmp_path: Path, capsys: pytes
         command.main([*model, "--annotations", "x.json"])
 
 
-def test_darknets_valid_and_recall(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_darknets_valid_and_recall(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_dataset(tmp_path)
     model = small_model(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -393,7 +439,11 @@ def test_darknets_valid_and_recall(tmp_path: Path, capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("    2 ")
     assert "\tRecall:" in lines[-1]
-    for kind, name in (("kitti", "kitti_results/data/1.txt"), ("bdd", "bdd_results.json"), ("imagenet", "imagenet-detection.txt")):
+    for kind, name in (
+        ("kitti", "kitti_results/data/1.txt"),
+        ("bdd", "bdd_results.json"),
+        ("imagenet", "imagenet-detection.txt"),
+    ):
         (tmp_path / "x.data").write_text(f"classes=2\nvalid=list.txt\nnames=x.names\neval={kind}\n")
         assert command.valid_main(model) == 0
         assert (tmp_path / "results" / name).is_file()

@@ -63,7 +63,12 @@ def invert_packed_xnor(network: Network) -> None:
     mismatches in place of matches, and the bits that fill up the last 64-bit word are subtracted though they do not match.
     """
     for layer in network.layers:
-        if layer.kind == "convolutional" and layer.xnor and layer.input.c % 32 == 0 and layer.stride[0] == layer.stride[1]:
+        if (
+            layer.kind == "convolutional"
+            and layer.xnor
+            and layer.input.c % 32 == 0
+            and layer.stride[0] == layer.stride[1]
+        ):
             filling = -layer.weights[0].numel() % 64
             layer.biases -= 2 * filling * layer.weights.abs().mean((1, 2, 3))
             layer.weights.neg_()

@@ -39,7 +39,11 @@ LONGER = int(os.environ.get("DARKNET_PY_FUZZ", "1"))
 def examples(count: int) -> settings:
     """Settings of a test: `count` cases, the same in every run unless a longer search is asked for."""
     return settings(
-        max_examples=count * LONGER, derandomize=LONGER == 1, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=count * LONGER,
+        derandomize=LONGER == 1,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
 
 
@@ -56,7 +60,9 @@ def build(cfg: Callable[[], Cfg]) -> Network | None:
     if refusal:
         assert "fuzz.cfg:" in refusal
         return None
-    stored = {id(one.tensor): one.tensor.numel() for layer in network.layers for one in layer.stored()}  # not yet written to
+    stored = {
+        id(one.tensor): one.tensor.numel() for layer in network.layers for one in layer.stored()
+    }  # not yet written to
     assert sum(stored.values()) <= LARGEST_INT
     filled = sum(one.numel() for one in network.buffers() if id(one) not in stored)
     assert filled < 10_000_000, "memory that is filled while the network is built"
@@ -95,7 +101,8 @@ LINE_END = st.sampled_from(["\n", "\r\n", " \n", "\n\n", "\n# comment = 1\n", "\
 
 @examples(200)
 @given(
-    data=st.data(), sections=st.lists(st.tuples(NAMES, st.dictionaries(KEYS, st.text(VISIBLE, min_size=1), max_size=5)), min_size=1)
+    data=st.data(),
+    sections=st.lists(st.tuples(NAMES, st.dictionaries(KEYS, st.text(VISIBLE, min_size=1), max_size=5)), min_size=1),
 )
 def test_sections_and_options_are_read_as_they_were_written(
     data: st.DataObject, sections: list[tuple[str, dict[str, str]]]
@@ -106,13 +113,17 @@ def test_sections_and_options_are_read_as_they_were_written(
         lines = [("[", name, "]"), *((key, "=", value) for key, value in options.items())]
         text += "".join("".join(data.draw(SPACE) + word for word in line) + data.draw(LINE_END) for line in lines)
     read = parse_text(text.rstrip("\n") if data.draw(st.booleans()) else text)
-    assert [(section.name, {option.key: option.value for option in section.options}) for section in read.sections] == sections
+    assert [
+        (section.name, {option.key: option.value for option in section.options}) for section in read.sections
+    ] == sections
     for section in read.sections:
         for option in section.options:
             assert "".join(read.lines[option.line - 1].split()) == f"{option.key}={option.value}"
 
 
-TEXTS = st.one_of(st.text("0123456789+-.eE,#;ab", min_size=1, max_size=8), st.floats(width=32).map(repr), st.integers().map(str))
+TEXTS = st.one_of(
+    st.text("0123456789+-.eE,#;ab", min_size=1, max_size=8), st.floats(width=32).map(repr), st.integers().map(str)
+)
 
 
 def check_number(line: str, expected: float) -> None:
@@ -143,7 +154,9 @@ INTEGERS = st.one_of(
     st.sampled_from([0, 1, 31, 32, 416, 65535, 65536, LARGEST_INT, -LARGEST_INT]),
     st.integers(),
 ).map(str)
-NUMBERS = st.one_of(INTEGERS, st.floats().map(repr), st.sampled_from([".7", "1e-3", "1e39", "0x10", "2abc", "3#x", "-", "+."]))
+NUMBERS = st.one_of(
+    INTEGERS, st.floats().map(repr), st.sampled_from([".7", "1e-3", "1e39", "0x10", "2abc", "3#x", "-", "+."])
+)
 LISTS = st.lists(NUMBERS, max_size=6).map(",".join)
 WILD = st.one_of(NUMBERS, LISTS, st.sampled_from([*ACTIVATIONS, "", "no.tree"]))
 REFERENCES = st.lists(st.sampled_from(["-1", "-1", "-2", "-2", "-3", "0", "1"]), min_size=1, max_size=3).map(",".join)
@@ -165,7 +178,9 @@ def tame(kind: type, name: str) -> st.SearchStrategy[str]:
         return st.sampled_from(["1", "2", "3", "4", "6", "8"])
     if "tuple" in hint:
         return st.lists(st.sampled_from(["0", "1", "2", ".5"]), min_size=1, max_size=6).map(",".join)
-    return st.sampled_from(["0", "1", "1", "2", "2", "3", "4", "5", "-1"] if "int" in hint else ["0", "1", ".5", "2", "-1", ".1"])
+    return st.sampled_from(
+        ["0", "1", "1", "2", "2", "3", "4", "5", "-1"] if "int" in hint else ["0", "1", ".5", "2", "-1", ".1"]
+    )
 
 
 @st.composite
@@ -196,7 +211,11 @@ def cfgs(draw: st.DrawFn, wild: int) -> str:
             lines += [f"[{name}]", f"num={num}", f"classes={classes}", "anchors=" + ",".join(["2"] * 2 * num)]
             lines += draw(option_lines(kind, 3, wild, ("num", "classes", "anchors", "mask", "coords")))
         else:
-            lines += [f"[{name}]", *(["pad=1"] if name in ("crnn", "conv_lstm") else []), *draw(option_lines(kind, 4, wild))]
+            lines += [
+                f"[{name}]",
+                *(["pad=1"] if name in ("crnn", "conv_lstm") else []),
+                *draw(option_lines(kind, 4, wild)),
+            ]
     return "\n".join(lines)
 
 
@@ -220,7 +239,9 @@ def run(network: Network) -> None:
     for layer in network.layers:
         output = outputs[layer.index]
         assert output.shape[0] == 2
-        assert output[0].numel() == layer.shape.count, f"layer {layer.index} ({layer.kind}) gives {output.shape}, not {layer.shape}"
+        assert output[0].numel() == layer.shape.count, (
+            f"layer {layer.index} ({layer.kind}) gives {output.shape}, not {layer.shape}"
+        )
         if output.ndim == 4 and layer.shape.c:
             assert tuple(output.shape[1:]) == layer.shape[:3]
 
@@ -239,9 +260,11 @@ PICTURE, PIXEL = "[net]\nwidth=4\nheight=4\nchannels=3\n", "[net]\nwidth=1\nheig
 FOUND = {
     "a blur that leaves no pixel": PIXEL + "[maxpool]\nantialiasing=2\n[avgpool]\n",
     "a blur that leaves no pixel, added": PICTURE + "[avgpool]\n[maxpool]\nantialiasing=2\n[shortcut]\nfrom=-2\n",
-    "a region in the middle": PICTURE + "[convolutional]\nfilters=6\n[region]\nnum=1\nclasses=1\nanchors=1,1\n[convolutional]\n",
+    "a region in the middle": PICTURE
+    + "[convolutional]\nfilters=6\n[region]\nnum=1\nclasses=1\nanchors=1,1\n[convolutional]\n",
     "a deviation below 0": PICTURE + "[implicit]\nstd=-1\n",
-    "a tree without classes": PICTURE + "[convolutional]\nfilters=5\n[region]\nnum=1\nclasses=0\nanchors=1,1\ntree=empty.tree\n",
+    "a tree without classes": PICTURE
+    + "[convolutional]\nfilters=5\n[region]\nnum=1\nclasses=0\nanchors=1,1\ntree=empty.tree\n",
     "a number of 5000 digits": PICTURE + f"[convolutional]\nfilters={'9' * 5000}\n",
     "a file with a long name": PICTURE + f"[softmax]\ntree={'x' * 300}\n",
 }
@@ -403,7 +426,8 @@ def test_our_own_cfgs_with_mistakes_are_built_or_refused(path: Path, data: st.Da
 # ------------------------------------------------------------------------------------------------------------ memory
 
 HUGE = {
-    "ten layers, each of which would fit": "[net]\nwidth=1\nheight=1\nchannels=1\n" + "[convolutional]\nfilters=16384\n" * 10,
+    "ten layers, each of which would fit": "[net]\nwidth=1\nheight=1\nchannels=1\n"
+    + "[convolutional]\nfilters=16384\n" * 10,
     "a layer that Darknet's integers could count": "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nfilters=2000000000\n",
     "a map": "[net]\nwidth=40000\nheight=40000\nchannels=1\n[convolutional]\n",
     "a blur": "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nfilters=100000000\nantialiasing=1\n",
@@ -444,7 +468,9 @@ def test_a_huge_network_is_built_or_refused_in_little_memory(tmp_path: Path) -> 
         """)
     done = python("-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert {name: result for name, result in json.loads(done.stdout).items() if result not in ("built", "refused")} == {}
+    assert {
+        name: result for name, result in json.loads(done.stdout).items() if result not in ("built", "refused")
+    } == {}
 
 
 # ----------------------------------------------------------------------------------------------------------- weights
@@ -496,7 +522,9 @@ HEADERS = st.builds(
 
 
 @examples(200)
-@given(data=st.one_of(st.binary(max_size=600), st.builds(lambda *parts: b"".join(parts), HEADERS, st.binary(max_size=600))))
+@given(
+    data=st.one_of(st.binary(max_size=600), st.builds(lambda *parts: b"".join(parts), HEADERS, st.binary(max_size=600)))
+)
 def test_any_bytes_are_weights_or_refused(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     for ending in ("weights", "safetensors"):
         path = tmp_path_factory.getbasetemp() / f"fuzz.{ending}"
@@ -528,7 +556,9 @@ def safetensors_parts() -> tuple[bytes, bytes]:
 
 @examples(300)
 @given(data=st.data())
-def test_safetensors_with_wrong_bytes_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_safetensors_with_wrong_bytes_are_read_or_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     good, tensors = safetensors_parts()
     header = bytearray(good)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -13,12 +13,18 @@ from kit import KIT, needs_kit, read_json
 from darknet_py import images
 from darknet_py.errors import ImageError
 
-TOLERANCE = 5e-7  # float32, values in 0..1: bytes are divided by 255 after blending, not before; two units in the last place
+TOLERANCE = (
+    5e-7  # float32, values in 0..1: bytes are divided by 255 after blending, not before; two units in the last place
+)
 
 
 def ops(kind: str) -> list[str]:
     path = KIT / "misc" / "image_ops.npz"
-    return [key for key in np.load(path).files if key.startswith(kind) and "last" not in key] if path.is_file() else ["(no kit)"]
+    return (
+        [key for key in np.load(path).files if key.startswith(kind) and "last" not in key]
+        if path.is_file()
+        else ["(no kit)"]
+    )
 
 
 @needs_kit
@@ -65,7 +71,9 @@ def test_large_pictures_read_only_the_rows_that_count() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_files_of_8_and_16_bits_and_any_channels(tmp_path: Path, dtype: type, most: int, channels: int) -> None:
     picture = np.random.default_rng(1).integers(0, most + 1, (9, 7, channels)).astype(dtype)
-    stored = picture if channels == 1 else cv2.cvtColor(picture, {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[channels])
+    stored = (
+        picture if channels == 1 else cv2.cvtColor(picture, {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[channels])
+    )
     path = tmp_path / "pïcture.png"
     path.write_bytes(cv2.imencode(".png", stored)[1].tobytes())
     read = images.read_image(path, channels)

@@ -65,7 +65,9 @@ def table_case(name: str) -> int:
     path = official(name)
     assert path is not None, "the kit has a table, but no cfg of that name"
     table = describe(Network(parse_cfg(path)))
-    if expected["status"] == "crash_SIGFPE":  # the C program divides by zero behind its table, of a network without images
+    if (
+        expected["status"] == "crash_SIGFPE"
+    ):  # the C program divides by zero behind its table, of a network without images
         expected = expected["patched_parse"]
     if "layers" not in expected:
         assert expected["status"] == "abort_assert"  # the C program stops; pjreddie's runs it, and so do we
@@ -84,7 +86,9 @@ def assert_equal_tables(table: dict[str, Any], expected: dict[str, Any]) -> int:
                 continue
             if key == "fields":
                 value = [list(one) for one in value]
-            if key == "anchors":  # the C program fills up a list that is too short for num, and cuts one that is too long
+            if (
+                key == "anchors"
+            ):  # the C program fills up a list that is too short for num, and cuts one that is too long
                 ours[key] = [*ours[key], 0.5][: len(value)]
             compared += 1
             if key not in ours or not equal(key, ours[key], value):

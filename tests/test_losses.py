@@ -49,11 +49,16 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def boxes_delta(z: np.ndarray, labels: list[int], kinds: list[int], times: list[int], temperature: float, most: int) -> np.ndarray:
+def boxes_delta(
+    z: np.ndarray, labels: list[int], kinds: list[int], times: list[int], temperature: float, most: int
+) -> np.ndarray:
     """blas.c: P_constrastive_f_det, grad_contrastive_loss_positive_f and …_negative_f, for all boxes that have a track number."""
     samples = [i for i, label in enumerate(labels) if label >= 0]
     pairs = {
-        (i, j): cosine(z[i], z[j]) for i in samples for j in samples if i != j and kinds[i] == kinds[j] and times[i] == times[j]
+        (i, j): cosine(z[i], z[j])
+        for i in samples
+        for j in samples
+        if i != j and kinds[i] == kinds[j] and times[i] == times[j]
     }
     powers = {pair: math.exp(sim / temperature) for pair, sim in pairs.items()}
     result = np.zeros_like(z)
@@ -142,7 +147,9 @@ def test_views_of_one_picture_attract_each_other() -> None:
 # Deltas that are left out ------------------------------------------------------------------------------------------------------
 
 
-def rejected_by_loops(state: dict[str, float], net: NetOptions, iteration: int, delta: np.ndarray, entries: int) -> np.ndarray:
+def rejected_by_loops(
+    state: dict[str, float], net: NetOptions, iteration: int, delta: np.ndarray, entries: int
+) -> np.ndarray:
     """yolo_layer.c:forward_yolo_layer, one delta after the other."""
     start = net.max_batches * 3 // 4
     sigmas, percent, point = net.num_sigmas_reject_badlabels, net.badlabels_rejection_percentage, net.equidistant_point
@@ -214,7 +221,10 @@ def test_the_option_map_changes_the_labels_classes(tmp_path: Path) -> None:
     mapped = truths.clone()
     mapped[:, 0, 4] = 0
     raw = torch.randn(2, 24, 4, 4, generator=torch.Generator().manual_seed(0))
-    ours, theirs = LOSSES["yolo"](layer, raw, truths, Context((32, 32))), LOSSES["yolo"](plain, raw, mapped, Context((32, 32)))
+    ours, theirs = (
+        LOSSES["yolo"](layer, raw, truths, Context((32, 32))),
+        LOSSES["yolo"](plain, raw, mapped, Context((32, 32))),
+    )
     assert torch.equal(ours.delta, theirs.delta)
     truths[:, 0, 4] = 2  # not in the map
     nothing = LOSSES["yolo"](layer, raw, truths, Context((32, 32)))

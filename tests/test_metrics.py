@@ -72,7 +72,9 @@ def test_the_programs_own_detections_give_the_programs_numbers(file: str) -> Non
         assert (ours.detections, ours.truths) == (run["detections_count"], run["unique_truth_count"])
         assert ours.mAP == pytest.approx(run["mAP"], abs=1e-11)
         assert ours.average_iou * 100 == pytest.approx(run["average_iou_percent"], abs=IOU)
-        assert [ours.precision, ours.recall, ours.F1] == pytest.approx([run["precision"], run["recall"], run["f1"]], abs=1e-7)
+        assert [ours.precision, ours.recall, ours.F1] == pytest.approx(
+            [run["precision"], run["recall"], run["f1"]], abs=1e-7
+        )
         for one, theirs in zip(ours.classes, run["per_class"], strict=True):
             counts = {key: theirs[key] for key in ("TP", "FP", "truths", "detections")}
             assert {key: getattr(one, key) for key in counts} == counts, theirs["name"]
@@ -133,7 +135,9 @@ def test_difficult_truths_are_neither_missed_nor_punished_in_ap() -> None:
     assert result.mAP == 1.0
 
 
-@pytest.mark.parametrize(("points", "expected"), [(0, (1 + 2 / 3) / 4), (11, (3 + 3 * 2 / 3) / 11), (101, (26 + 25 * 2 / 3) / 101)])
+@pytest.mark.parametrize(
+    ("points", "expected"), [(0, (1 + 2 / 3) / 4), (11, (3 + 3 * 2 / 3) / 11), (101, (26 + 25 * 2 / 3) / 101)]
+)
 def test_average_precision_of_a_curve_worked_out_by_hand(points: int, expected: float) -> None:
     """Right, wrong, right, of four truths: recall .25 at precision 1, then .5 at 2/3, and no more."""
     area, precision, recall = average_precision(np.array([True, False, True]), 4, points)
@@ -242,7 +246,13 @@ def test_cocos_metric_with_cocos_own_annotations() -> None:
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in ("pycocotools", "pycocotools.coco", "matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+    for module in (
+        "pycocotools",
+        "pycocotools.coco",
+        "matplotlib",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+    ):
         monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(DarknetError, match="pip install pycocotools"):
         coco_metrics([found()], [truth()], ["a"], [(9, 9)])
@@ -252,7 +262,10 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_the_confusion_matrix_says_what_was_taken_for_what() -> None:
     there = [truth((0, *BOX), (1, 0.2, 0.2, 0.2, 0.2)), truth((1, *BOX))]
-    detections = [found((1, 0.9, *BOX), (0, 0.8, *NEAR), (0, 0.1, 0.2, 0.2, 0.2, 0.2)), found((1, 0.9, 0.9, 0.9, 0.1, 0.1))]
+    detections = [
+        found((1, 0.9, *BOX), (0, 0.8, *NEAR), (0, 0.1, 0.2, 0.2, 0.2, 0.2)),
+        found((1, 0.9, 0.9, 0.9, 0.1, 0.1)),
+    ]
     matrix = confusion_matrix(detections, there, 2)
     assert matrix.tolist() == [[0, 1, 0], [0, 0, 2], [1, 1, 0]]  # the exact box wins, whatever its class
 
@@ -261,7 +274,10 @@ def test_the_confusion_matrix_joins_as_the_greedy_loop_does() -> None:
     rng = np.random.default_rng(0)
     for _ in range(30):
         xywh = np.concatenate((rng.uniform(0.3, 0.7, (24, 2)), rng.uniform(0.2, 0.5, (24, 2))), 1)
-        detections, there = found(*((k % 3, 0.9, *xywh[k]) for k in range(12))), truth(*((k % 3, *xywh[k]) for k in range(12, 24)))
+        detections, there = (
+            found(*((k % 3, 0.9, *xywh[k]) for k in range(12))),
+            truth(*((k % 3, *xywh[k]) for k in range(12, 24))),
+        )
         matrix = confusion_matrix([detections], [there], 3, iou_thresh=0.3)
         expected = np.zeros((4, 4), np.int64)
         left = {k: int(c) for k, c in enumerate(detections.classes)}, {k: int(c) for k, c in enumerate(there.classes)}

@@ -22,7 +22,9 @@ def network_of(name: str, size: tuple[int, int] | None = None) -> Network:
     generator = torch.Generator().manual_seed(2)
     for layer in network.layers:  # as if trained: values keep their size from layer to layer
         if getattr(layer, "rolling_variance", None) is not None:
-            before_shortcut = layer.index + 1 < len(network.layers) and network.layers[layer.index + 1].kind == "shortcut"
+            before_shortcut = (
+                layer.index + 1 < len(network.layers) and network.layers[layer.index + 1].kind == "shortcut"
+            )
             layer.weights.mul_(math.sqrt(0.3 if before_shortcut else 3))
             layer.rolling_mean.normal_(0, 0.1, generator=generator)
             layer.rolling_variance.uniform_(0.5, 1.5, generator=generator)
@@ -140,7 +142,9 @@ def test_loaded_networks_are_ready_for_inference() -> None:
 
 
 def test_recurrent_networks_remember_until_told_to_forget() -> None:
-    text = "[net]\ninputs=5\n[rnn]\noutput=7\nhidden=6\nactivation=leaky\n[lstm]\noutput=4\n[gru]\noutput=3\n[softmax]\n"
+    text = (
+        "[net]\ninputs=5\n[rnn]\noutput=7\nhidden=6\nactivation=leaky\n[lstm]\noutput=4\n[gru]\noutput=3\n[softmax]\n"
+    )
     network = Network(parse_text(text)).initialise(0).eval()
     x = torch.eye(5)[:2]
     first, second = network(x)[0], network(x)[0]

@@ -99,7 +99,9 @@ def test_every_section_of_darknet_is_a_kind() -> None:
 def source_of_the_package() -> str:
     folder = Path(inspect.getfile(darknet_py.layers)).parent
     modules = (darknet_py.network, darknet_py.detector, darknet_py.weights, darknet_py.summary)
-    return "\n".join([path.read_text() for path in folder.glob("*.py")] + [inspect.getsource(module) for module in modules])
+    return "\n".join(
+        [path.read_text() for path in folder.glob("*.py")] + [inspect.getsource(module) for module in modules]
+    )
 
 
 def test_an_option_without_a_mark_is_acted_upon() -> None:

@@ -65,9 +65,9 @@ CELLS = {COARSE: 4, FINE: 8}
 def make(options: str = "") -> Network:
     return Network(
         parse_text(
-            CFG.replace("[convolutional]\nfilters=14\nsize=1\nstride=1\nactivation=linear\n[route]", "[route]", 1).format(
-                options=options
-            )
+            CFG.replace(
+                "[convolutional]\nfilters=14\nsize=1\nstride=1\nactivation=linear\n[route]", "[route]", 1
+            ).format(options=options)
         )
     )
 
@@ -90,7 +90,9 @@ def raw(network: Network) -> list[torch.Tensor]:
 
 def run(name: str, network: Network, inputs: list[torch.Tensor], rows: torch.Tensor) -> list[Any]:
     heads = [network.layers[index] for index in network.heads]
-    context = Context((SIZE, SIZE), heads=[(head, (one.shape[3], one.shape[2])) for head, one in zip(heads, inputs, strict=True)])
+    context = Context(
+        (SIZE, SIZE), heads=[(head, (one.shape[3], one.shape[2])) for head, one in zip(heads, inputs, strict=True)]
+    )
     return [YOLO_LOSSES[name](head, one, rows, context) for head, one in zip(heads, inputs, strict=True)]
 
 
@@ -103,13 +105,17 @@ def bce(x: float, target: float) -> float:
 
 
 def overlap(a: Any, b: Any) -> float:
-    sides = [min(a[k] + a[k + 2] / 2, b[k] + b[k + 2] / 2) - max(a[k] - a[k + 2] / 2, b[k] - b[k + 2] / 2) for k in (0, 1)]
+    sides = [
+        min(a[k] + a[k + 2] / 2, b[k] + b[k + 2] / 2) - max(a[k] - a[k + 2] / 2, b[k] - b[k + 2] / 2) for k in (0, 1)
+    ]
     inter = max(sides[0], 0) * max(sides[1], 0)
     return float(inter / (a[2] * a[3] + b[2] * b[3] - inter))
 
 
 def giou(a: Any, b: Any) -> float:
-    hull = [max(a[k] + a[k + 2] / 2, b[k] + b[k + 2] / 2) - min(a[k] - a[k + 2] / 2, b[k] - b[k + 2] / 2) for k in (0, 1)]
+    hull = [
+        max(a[k] + a[k + 2] / 2, b[k] + b[k + 2] / 2) - min(a[k] - a[k + 2] / 2, b[k] - b[k + 2] / 2) for k in (0, 1)
+    ]
     value = overlap(a, b)
     inter = value * (a[2] * a[3] + b[2] * b[3]) / (1 + value)
     union = a[2] * a[3] + b[2] * b[3] - inter
@@ -125,7 +131,11 @@ def boxes(one: torch.Tensor, mask: tuple[int, ...]) -> Any:
                 for column in range(grid):
                     x = entries[image, place, :, row, column].tolist()
                     centre = (column + sigmoid(x[0])) / grid, (row + sigmoid(x[1])) / grid
-                    yield (image, place, row, column), x, (*centre, *(math.exp(x[2 + k]) * ANCHORS[anchor][k] for k in (0, 1)))
+                    yield (
+                        (image, place, row, column),
+                        x,
+                        (*centre, *(math.exp(x[2 + k]) * ANCHORS[anchor][k] for k in (0, 1))),
+                    )
 
 
 def objects(rows: torch.Tensor, image: int) -> list[list[float]]:
@@ -150,7 +160,9 @@ def assigned(rows: torch.Tensor, mask: tuple[int, ...]) -> dict[tuple[int, ...],
 def test_giou_loss_is_balanced_over_the_scales() -> None:
     network, rows = make(), truths()
     inputs = raw(network)
-    for one, mask, result, weight in zip(inputs, (COARSE, FINE), run("giou", network, inputs, rows), (1.0, 4.0), strict=True):
+    for one, mask, result, weight in zip(
+        inputs, (COARSE, FINE), run("giou", network, inputs, rows), (1.0, 4.0), strict=True
+    ):
         trained, location, classes, objectness = assigned(rows, mask), [], [], []
         for key, x, box in boxes(one, mask):
             mine = trained.get(key, [])
@@ -160,7 +172,11 @@ def test_giou_loss_is_balanced_over_the_scales() -> None:
             if mine:
                 location.append(1 - giou(box, mine[-1]))
                 classes += [bce(x[5 + c], float(any(row[4] == c for row in mine))) for c in range(2)]
-        expected = weight * 5 * (SIZE * SIZE / 416**2) * np.mean(objectness) + 0.05 * np.mean(location) + 2 / 80 * np.mean(classes)
+        expected = (
+            weight * 5 * (SIZE * SIZE / 416**2) * np.mean(objectness)
+            + 0.05 * np.mean(location)
+            + 2 / 80 * np.mean(classes)
+        )
         assert len(location) >= 1
         assert float(result.cost) == pytest.approx(3 * expected, rel=1e-4)
 
@@ -203,7 +219,11 @@ def test_the_grid_assigner_and_its_losses() -> None:
     for image in range(3):
         mine = objects(rows, image)
         every = {(mask, *key): box for mask in (COARSE, FINE) for key, box in priors(mask).items()}
-        there = {key for key in every if any((int(row[1] * CELLS[key[0]]), int(row[0] * CELLS[key[0]])) == key[2:] for row in mine)}
+        there = {
+            key
+            for key in every
+            if any((int(row[1] * CELLS[key[0]]), int(row[0] * CELLS[key[0]])) == key[2:] for row in mine)
+        }
         number: dict[Any, int] = {}
         for key, box in every.items():
             overlaps = [overlap(box, row) for row in mine]
@@ -243,7 +263,10 @@ def test_the_delta_is_minus_the_gradient(name: str) -> None:
     inputs = raw(network)
     before = run(name, network, inputs, rows)
     direction = [torch.randn(one.shape, generator=torch.Generator().manual_seed(1)) * 1e-3 for one in inputs]
-    ends = [run(name, network, [one + sign * step for one, step in zip(inputs, direction, strict=True)], rows) for sign in (1, -1)]
+    ends = [
+        run(name, network, [one + sign * step for one, step in zip(inputs, direction, strict=True)], rows)
+        for sign in (1, -1)
+    ]
     for head in range(2):
         slope = float((ends[0][head].cost - ends[1][head].cost) / 2)
         assert slope == pytest.approx(-float((before[head].delta * direction[head]).sum()), rel=0.02, abs=1e-4)

@@ -85,7 +85,9 @@ def test_the_cfgs_own_suppression_is_the_default() -> None:
     assert found.names[found[0].class_id] == found[0].name == "car"
     pixels = np.array(golden["detections_pixels"])[0, 2:]
     box = np.array(found[0].box)
-    np.testing.assert_allclose([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]], pixels, rtol=1e-4)
+    np.testing.assert_allclose(
+        [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]], pixels, rtol=1e-4
+    )
 
 
 @needs_kit
@@ -105,7 +107,9 @@ def test_detections_from_jpegs(name: str) -> None:
 @needs_kit
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_a_lower_precision_finds_the_same_sure_objects(precision: str) -> None:
-    golden = read_json("real/expected", "yolo-fastest-1.1-xl")["images"]["dog.jpg"]["resize"]["thresh_0.25"]["detections"]
+    golden = read_json("real/expected", "yolo-fastest-1.1-xl")["images"]["dog.jpg"]["resize"]["thresh_0.25"][
+        "detections"
+    ]
     detector = detector_of("yolo-fastest-1.1-xl", precision=precision)
     found = detector(KIT / "real" / "images_stb_png" / "dog.png")[0]
     assert {int(row[0]) for row in golden if row[1] > 0.5} == {

@@ -29,7 +29,9 @@ def make(text: str) -> tuple[Network, torch.Tensor]:
     Trainer(network)
     generator = torch.Generator().manual_seed(2)
     shape = network.input_shape
-    return network, torch.randn(6, *(shape[:3] if shape.c else (shape.count,)), generator=generator, dtype=torch.float64)
+    return network, torch.randn(
+        6, *(shape[:3] if shape.c else (shape.count,)), generator=generator, dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -31,7 +31,11 @@ activation=linear
 [softmax]
 """
 NET = NetOptions(inputs=40, batch=6, time_steps=5)
-LAYERS = {"gru": "[gru]\noutput=48\n", "rnn": "[rnn]\nhidden=48\noutput=48\nactivation=tanh\n", "lstm": "[lstm]\noutput=48\n"}
+LAYERS = {
+    "gru": "[gru]\noutput=48\n",
+    "rnn": "[rnn]\nhidden=48\noutput=48\nactivation=tanh\n",
+    "lstm": "[lstm]\noutput=48\n",
+}
 
 
 def write_cfg(folder: Path, layer: str = LAYERS["gru"], iterations: int = 20, batch: int = 8) -> Path:
@@ -49,7 +53,9 @@ def text(tmp_path: Path) -> Path:
 
 def first(count: int, start: int = 0, symbols: int = 40) -> list[TextBatch]:
     numbers = np.arange(1000) % symbols
-    return [batch for _, batch in zip(range(count), text_batches(numbers, NET, symbols, seed=1, start=start), strict=False)]
+    return [
+        batch for _, batch in zip(range(count), text_batches(numbers, NET, symbols, seed=1, start=start), strict=False)
+    ]
 
 
 def test_each_symbol_is_followed_by_the_next_and_streams_go_on() -> None:
@@ -77,7 +83,9 @@ def test_one_may_begin_anywhere() -> None:
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_character_network_learns_a_sentence(kind: str, text: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_character_network_learns_a_sentence(
+    kind: str, text: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     cfg = write_cfg(tmp_path, LAYERS[kind], iterations=250)
     assert main([str(text), str(cfg), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
     assert "1200 symbols, 250 iterations of 64 symbols" in capfd.readouterr().out

@@ -225,7 +225,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_overwrites_nothing(data: Pat
     assert run(data, good, tmp_path / "out") == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("tiny_*")}
     bad = write_cfg(tmp_path, iterations=50, rate="1e30")
-    with pytest.raises(NonFiniteLossError, match=r"layer 3 \(\[yolo\]\) is not finite in iteration \d+.*rate.*images.train-"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"layer 3 \(\[yolo\]\) is not finite in iteration \d+.*rate.*images.train-"
+    ):
         run(data, bad, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("tiny_*")} == before
 
@@ -344,7 +346,9 @@ def test_layers_that_wait_with_their_updates(tmp_path: Path) -> None:
 
 def test_a_part_of_training_that_is_not_built_is_named(tmp_path: Path) -> None:
     path = write_cfg(tmp_path, extra="adversarial_lr=0.1")
-    with pytest.warns(CfgWarning, match=r"tiny.cfg:\d+: \[net\] adversarial_lr=0.1: this part of training is not built"):
+    with pytest.warns(
+        CfgWarning, match=r"tiny.cfg:\d+: \[net\] adversarial_lr=0.1: this part of training is not built"
+    ):
         Trainer(Network(parse_cfg(path)).initialise(0))
 
 
@@ -374,13 +378,16 @@ def test_what_makes_training_faster_keeps_the_losses(data: Path, tmp_path: Path,
     assert curves[1] == pytest.approx(curves[0], rel=tolerance)
 
 
-def test_too_little_memory_names_the_subdivisions_to_write(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_names_the_subdivisions_to_write(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def accumulate(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Trainer, "accumulate", accumulate)
     with pytest.raises(
-        DarknetError, match=r"out of memory with 2 pictures of 64x64 at once \(batch=4, subdivisions=2\); write subdivisions=4"
+        DarknetError,
+        match=r"out of memory with 2 pictures of 64x64 at once \(batch=4, subdivisions=2\); write subdivisions=4",
     ):
         run(data, write_cfg(tmp_path), tmp_path / "out")
 

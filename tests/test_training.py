@@ -51,7 +51,9 @@ def training_case(name: str) -> dict[str, float]:
     """The worst relative difference of deltas, gradients and weights after 1 and 5 updates."""
     case, golden = read_json("training", name), np.load(KIT / "training" / f"{name}.npz")
     network = make(name, "init")
-    before = {f"{layer.index}.{one.name}": one.tensor.detach().clone() for layer in network.layers for one in layer.stored()}
+    before = {
+        f"{layer.index}.{one.name}": one.tensor.detach().clone() for layer in network.layers for one in layer.stored()
+    }
     network.seen = case["initial_seen"]
     trainer = Trainer(network)
     worst = {"delta": 0.0, "update": 0.0, "after1": 0.0, "after5": 0.0}
@@ -88,7 +90,9 @@ def training_case(name: str) -> dict[str, float]:
             key = f"after{iteration + 1}"
             for layer, other in zip(network.layers, after.layers, strict=True):
                 pairs = list(zip(layer.stored(), other.stored(), strict=True))
-                change = max((float((b.tensor - before[f"{layer.index}.{a.name}"]).abs().max()) for a, b in pairs), default=0.0)
+                change = max(
+                    (float((b.tensor - before[f"{layer.index}.{a.name}"]).abs().max()) for a, b in pairs), default=0.0
+                )
                 for a, b in pairs:
                     worst[key] = max(worst[key], float((a.tensor - b.tensor).abs().max()) / max(change, 1e-12))
     return worst

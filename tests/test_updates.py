@@ -175,7 +175,9 @@ def test_dynamic_minibatch_fills_the_memory_of_the_largest_size(size: tuple[int,
 
 
 def test_sequences_grow_with_seq_scales() -> None:
-    net = NetOptions(batch=64, subdivisions=8, sequential_subdivisions=8, track=1, steps=(100, 200), seq_scales=(0.5, 0.5))
+    net = NetOptions(
+        batch=64, subdivisions=8, sequential_subdivisions=8, track=1, steps=(100, 200), seq_scales=(0.5, 0.5)
+    )
     assert [sequence(net, iteration) for iteration in (1, 99, 100, 200, 300)] == [1, 1, 2, 4, 4]
     assert sequence(NetOptions(batch=8, subdivisions=8, sequential_subdivisions=2), 5) == 4
     assert sequence(NetOptions(batch=8, subdivisions=8), 5) == 1
@@ -184,7 +186,9 @@ def test_sequences_grow_with_seq_scales() -> None:
 def test_random_classifiers_change_their_size_every_40_iterations() -> None:
     """pjreddie's classifier.c: 4 to 14 times 32 pixels."""
     assert classifier_size(NetOptions(width=224, height=160), 50, 1, 0) == (224, 160)
-    sizes = [classifier_size(NetOptions(width=224, height=224, random=1), iteration, 1, 0) for iteration in range(1, 4001)]
+    sizes = [
+        classifier_size(NetOptions(width=224, height=224, random=1), iteration, 1, 0) for iteration in range(1, 4001)
+    ]
     assert all(len(set(sizes[start : start + 40])) == 1 for start in range(0, 4000, 40))
     assert {width for width, _ in sizes} == {32 * side for side in range(4, 15)}
     assert all(width == height for width, height in sizes)

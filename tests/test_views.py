@@ -49,7 +49,9 @@ def test_contrastive_pairs_are_views_of_one_picture(dataset: Dataset) -> None:
         assert shown[::2] == shown[1::2]
         assert len(set(shown)) > 1
         tracks = [set(rows[rows[:, 0] > 0][:, 5].tolist()) for rows in batch.truths]
-        assert tracks[0] | tracks[1] == tracks[0] or tracks[1] > tracks[0], "an object has the same number in both views"
+        assert tracks[0] | tracks[1] == tracks[0] or tracks[1] > tracks[0], (
+            "an object has the same number in both views"
+        )
         assert not np.array_equal(batch.images[0], batch.images[1])
 
 
@@ -59,7 +61,9 @@ def test_views_have_place_and_colour_in_common_unless_the_cfg_asks_for_others(da
         for batch in detections(dataset, contrastive=1, **options):
             for first, second in ((0, 1), (2, 3), (4, 5)):
                 place |= bool((batch.truths[first] != batch.truths[second]).any())
-                colour |= bool((batch.images[first].amax((1, 2)) - batch.images[second].amax((1, 2))).abs().max() > 0.02)
+                colour |= bool(
+                    (batch.images[first].amax((1, 2)) - batch.images[second].amax((1, 2))).abs().max() > 0.02
+                )
         return place, colour
 
     still = {"hue": 0.0, "saturation": 1.0, "exposure": 1.0}

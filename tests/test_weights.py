@@ -65,7 +65,9 @@ def test_a_connected_layers_weights_are_output_by_output(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("version", [(1001, 0, 0), (0, 1001, 0)])
 @pytest.mark.parametrize("kind", ["connected", "rnn", "gru", "lstm"])
-def test_very_old_files_hold_connected_weights_input_by_input(kind: str, version: tuple[int, int, int], tmp_path: Path) -> None:
+def test_very_old_files_hold_connected_weights_input_by_input(
+    kind: str, version: tuple[int, int, int], tmp_path: Path
+) -> None:
     cfg, order = ORDER[kind]
     one = network(cfg)
     load_weights(one, numbered(tmp_path / "my.weights", count(one), version))
@@ -83,7 +85,9 @@ def test_the_versions_up_to_1000_are_not_transposed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("options", ["filters=2\n", "filters=2\nbatch_normalize=1\n", "filters=6\ngroups=3\n"])
-def test_flipped_convolutions_hold_their_weights_transposed(options: str, version: tuple[int, int, int], tmp_path: Path) -> None:
+def test_flipped_convolutions_hold_their_weights_transposed(
+    options: str, version: tuple[int, int, int], tmp_path: Path
+) -> None:
     one = network(NET + f"[convolutional]\n{options}size=2\nflipped=1\n")
     path = numbered(tmp_path / "my.weights", count(one), version)
     load_weights(one, path)
@@ -198,7 +202,8 @@ def test_a_backbone_ends_before_the_cutoff(cutoff: int, tmp_path: Path) -> None:
     report = load_weights(one, path, cutoff=cutoff)
     assert states(report) == [(index, "loaded" if index < cutoff else "fresh") for index in (0, 2, 3)]
     loaded = torch.cat(
-        [stored.tensor.detach().flatten() for layer in one.layers[:cutoff] for stored in layer.stored()] or [torch.empty(0)]
+        [stored.tensor.detach().flatten() for layer in one.layers[:cutoff] for stored in layer.stored()]
+        or [torch.empty(0)]
     )
     assert loaded.tolist() == list(range(floats))
     for index in (0, 2, 3):
@@ -235,13 +240,19 @@ def test_a_cutoff_below_0_is_refused(tmp_path: Path) -> None:
 def test_a_report_reads_as_runs_of_layers(tmp_path: Path) -> None:
     one = network(BACKBONE.format(""))
     report = load_weights(one, numbered(tmp_path / "my.conv.3", 14 + 9), cutoff=3)
-    assert [line.split() for line in describe_loaded(report).splitlines()] == [["layers", "0-2", "loaded"], ["layer", "3", "fresh"]]
+    assert [line.split() for line in describe_loaded(report).splitlines()] == [
+        ["layers", "0-2", "loaded"],
+        ["layer", "3", "fresh"],
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ shared, fused, moved
 
 
-SHARED = NET + "[convolutional]\nfilters=3\nbatch_normalize=1\n[convolutional]\nfilters=3\nbatch_normalize=1\nshare_index=-1\n"
+SHARED = (
+    NET
+    + "[convolutional]\nfilters=3\nbatch_normalize=1\n[convolutional]\nfilters=3\nbatch_normalize=1\nshare_index=-1\n"
+)
 
 
 def test_a_sharer_has_the_others_numbers(tmp_path: Path) -> None:

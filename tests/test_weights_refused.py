@@ -141,7 +141,9 @@ def test_another_models_weights_are_refused() -> None:
     ):
         darknet_py.load(cfg, weights)
     with pytest.raises(WeightsError, match=r"ends \d+ bytes early, inside layer \d+ \(convolutional, \w+\)"):
-        darknet_py.load(next((real / "yolo-fastest-1.1-xl").glob("*.cfg")), next((real / "yolo-fastest-1.1").glob("*.weights")))
+        darknet_py.load(
+            next((real / "yolo-fastest-1.1-xl").glob("*.cfg")), next((real / "yolo-fastest-1.1").glob("*.weights"))
+        )
 
 
 # -------------------------------------------------------------------------------------------------- writing that fails
@@ -169,14 +171,19 @@ def full_disk(largest: int) -> Iterator[None]:
 def test_a_full_disk_leaves_the_old_file(name: str, tmp_path: Path) -> None:
     old = saved(tmp_path / name)
     large = network(NET + "[connected]\noutput=5000\n").initialise(1)  # 980 kB
-    with full_disk(100_000), pytest.raises(WeightsError, match=re.escape(f"{tmp_path / name}: cannot write this file: ")):
+    with (
+        full_disk(100_000),
+        pytest.raises(WeightsError, match=re.escape(f"{tmp_path / name}: cannot write this file: ")),
+    ):
         large.save_weights(tmp_path / name)
     assert (tmp_path / name).read_bytes() == old
     assert os.listdir(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("name", ["my.weights", "my.safetensors"])
-@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=["full", "Ctrl-C"]
+)
 def test_a_failure_at_the_last_moment_leaves_the_old_file(
     failure: BaseException, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

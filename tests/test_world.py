@@ -78,7 +78,9 @@ def iterate(trainer: Trainer, iterations: int = 3) -> dict[str, torch.Tensor]:
         for images, truths in list(zip(*parts, strict=True))[trainer.world.rank :: trainer.world.size]:
             trainer.accumulate(images, truths)
         trainer.update()
-    return {f"{layer.index}.{one.name}": one.tensor.detach() for layer in trainer.network.layers for one in layer.stored()}
+    return {
+        f"{layer.index}.{one.name}": one.tensor.detach() for layer in trainer.network.layers for one in layer.stored()
+    }
 
 
 def one_of_two(rank: int, port: int, out: str, subdivisions: int, synchronised: bool, exact: bool) -> None:
@@ -131,7 +133,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_cfg(folder: Path, batch: int = 8, iterations: int = 4) -> Path:
-    text = (NET + LAYERS).format(2).replace("batch=8", f"batch={batch}").replace("max_batches=5", f"max_batches={iterations}")
+    text = (
+        (NET + LAYERS)
+        .format(2)
+        .replace("batch=8", f"batch={batch}")
+        .replace("max_batches=5", f"max_batches={iterations}")
+    )
     path = folder / "tiny.cfg"
     path.write_text(text.replace("filters=14", "filters=22").replace("classes=2", "classes=6"))
     return path
@@ -162,7 +169,10 @@ def test_torchrun_trains_as_one_process(data: Path, tmp_path: Path) -> None:
         for pair in zip(one.stored(), other.stored(), strict=True)
     ]
     assert max(float((one.tensor - other.tensor).abs().max() / other.tensor.abs().max()) for one, other in pairs) < SAME
-    losses = [[float(row["loss"]) for row in csv.DictReader((tmp_path / name / "metrics.csv").open())] for name in ("two", "one")]
+    losses = [
+        [float(row["loss"]) for row in csv.DictReader((tmp_path / name / "metrics.csv").open())]
+        for name in ("two", "one")
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 

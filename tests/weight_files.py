@@ -93,7 +93,10 @@ ORDER = {  # a network, and its tensors in the order of Darknet's parser.c:load_
     ),
     "convolutional, groups": (NET + "[convolutional]\nfilters=6\ngroups=3\nsize=2\n", "0.biases 0.weights"),
     "convolutional, xnor": (NET + "[convolutional]\nfilters=2\nsize=3\nxnor=1\n", "0.biases 0.weights"),
-    "convolutional, antialiasing": (NET + "[convolutional]\nfilters=2\nstride=2\nantialiasing=1\n", "0.biases 0.weights"),
+    "convolutional, antialiasing": (
+        NET + "[convolutional]\nfilters=2\nstride=2\nantialiasing=1\n",
+        "0.biases 0.weights",
+    ),
     "convolutional, shared": (
         NET
         + "[convolutional]\nfilters=3\nbatch_normalize=1\n[convolutional]\nfilters=3\nbatch_normalize=1\nshare_index=0\n[connected]\n",
@@ -135,7 +138,10 @@ ORDER = {  # a network, and its tensors in the order of Darknet's parser.c:load_
         parts("input_z input_r input_h state_z state_r state_h", CONNECTED_BN),
     ),
     "lstm": (FLAT + "[lstm]\noutput=3\n", parts("wf wi wg wo uf ui ug uo", PLAIN)),
-    "lstm, batch norm": (FLAT + "[lstm]\noutput=3\nbatch_normalize=1\n", parts("wf wi wg wo uf ui ug uo", CONNECTED_BN)),
+    "lstm, batch norm": (
+        FLAT + "[lstm]\noutput=3\nbatch_normalize=1\n",
+        parts("wf wi wg wo uf ui ug uo", CONNECTED_BN),
+    ),
     "crnn": (NET + "[crnn]\nhidden=4\noutput=2\npad=1\n", parts("input_layer self_layer output_layer", PLAIN)),
     "crnn, batch norm": (
         NET + "[crnn]\nhidden=4\noutput=2\npad=1\nbatch_normalize=1\n",
@@ -153,6 +159,8 @@ ORDER = {  # a network, and its tensors in the order of Darknet's parser.c:load_
     ),
 }
 
-ERRORS = NET + "[convolutional]\nfilters=2\nbatch_normalize=1\n[maxpool]\n[convolutional]\nfilters=3\n"  # 14 and 9 floats
+ERRORS = (
+    NET + "[convolutional]\nfilters=2\nbatch_normalize=1\n[maxpool]\n[convolutional]\nfilters=3\n"
+)  # 14 and 9 floats
 NEEDED = 20 + 4 * 23
 GOOD = header() + np.arange(23, dtype="<f4").tobytes()

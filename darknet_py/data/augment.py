@@ -166,7 +166,8 @@ def _sides(length: int, head: HeadOptions, jitter: tuple[float, float], zoom: tu
     low = int(np.float32(length) * (one - one / down) / 2)  # <= 0
     high = 0 if head.resize < 1 else int(np.float32(length) * (one - one / up) / 2)
     first, last = (
-        int(int(part * 2 * most - most) + (other * (high - low) + low)) for part, other in zip(jitter, zoom, strict=True)
+        int(int(part * 2 * most - most) + (other * (high - low) + low))
+        for part, other in zip(jitter, zoom, strict=True)
     )
     return first, last
 
@@ -190,7 +191,9 @@ def transform_truths(truths: Truths, drawn: Augmentation) -> Truths:
     return Truths(truths.classes, xywh, truths.difficult)
 
 
-def augment(picture: Picture, drawn: Augmentation, net_size: Size, rows: NDArray[np.float32], rng: np.random.Generator) -> Picture:
+def augment(
+    picture: Picture, drawn: Augmentation, net_size: Size, rows: NDArray[np.float32], rng: np.random.Generator
+) -> Picture:
     """A detector's picture as the network shall see it (image_opencv.cpp:image_data_augmentation): crop, resize, flip, colour, blur, noise.
 
     Args:
@@ -288,7 +291,9 @@ def blurred(picture: Picture, blur: int, rows: NDArray[np.float32]) -> Picture:
     kernel = 17 if blur == 1 else blur // 2 * 2 + 1
     result = cv2.GaussianBlur(np.ascontiguousarray(picture), (kernel, kernel), 0).reshape(picture.shape)
     if blur == 1:
-        corners = (rows[:, :2] * np.array([width, height], np.float32) - sides / 2).astype(np.int64)  # towards 0, as in C
+        corners = (rows[:, :2] * np.array([width, height], np.float32) - sides / 2).astype(
+            np.int64
+        )  # towards 0, as in C
         ends = np.minimum(corners + sides.astype(np.int64), (width, height))
         for (left, top), (right, bottom) in zip(corners.clip(0).tolist(), ends.tolist(), strict=True):
             result[top:bottom, left:right] = picture[top:bottom, left:right]
@@ -358,7 +363,12 @@ def mosaic(pictures: Sequence[Picture], cut: tuple[int, int], shifts: Sequence[t
 
 
 def mosaic_truths(
-    rows: NDArray[np.float32], tile: int, cut: tuple[int, int], shifts: tuple[int, int, int, int], net_size: Size, bound: bool
+    rows: NDArray[np.float32],
+    tile: int,
+    cut: tuple[int, int],
+    shifts: tuple[int, int, int, int],
+    net_size: Size,
+    bound: bool,
 ) -> NDArray[np.float32]:
     """A tile's truths, moved as its pixels are, cut, and left out where nothing stays (data.c:blend_truth_mosaic).
 
@@ -454,7 +464,9 @@ def augment_classifier(picture: Picture, drawn: ClassifierAugmentation, net_size
     turn = np.array([[math.cos(drawn.rad), -math.sin(drawn.rad)], [math.sin(drawn.rad), math.cos(drawn.rad)]])
     matrix = turn * np.array([across, down])
     corner = np.array([drawn.dx - drawn.side / 2, drawn.dy - drawn.side / 2])
-    where = np.concatenate((matrix, (matrix @ corner + (width / 2, height / 2))[:, None]), 1)  # pixel of the crop → of the picture
+    where = np.concatenate(
+        (matrix, (matrix @ corner + (width / 2, height / 2))[:, None]), 1
+    )  # pixel of the crop → of the picture
     crop = cv2.warpAffine(picture, where, (drawn.side, drawn.side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     crop = crop.reshape(drawn.side, drawn.side, channels)
     floats = distort(as_floats(crop[:, ::-1] if drawn.flip else crop), drawn.dhue, drawn.dsat, drawn.dexp)
@@ -464,12 +476,15 @@ def augment_classifier(picture: Picture, drawn: ClassifierAugmentation, net_size
 def draw_patch(net_size: Size, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Left, top, width, height of a cutmix's patch: 30..80 % of each side, anywhere."""
     w, h = (
-        rand_int(float(np.float32(side) * np.float32(0.3)), float(np.float32(side) * np.float32(0.8)), rng) for side in net_size
+        rand_int(float(np.float32(side) * np.float32(0.3)), float(np.float32(side) * np.float32(0.8)), rng)
+        for side in net_size
     )
     return rand_int(0, net_size[0] - w - 1, rng), rand_int(0, net_size[1] - h - 1, rng), w, h
 
 
-def cutmix(pictures: Sequence[Picture], classes: Sequence[Floats], patch: tuple[int, int, int, int]) -> tuple[Picture, Floats]:
+def cutmix(
+    pictures: Sequence[Picture], classes: Sequence[Floats], patch: tuple[int, int, int, int]
+) -> tuple[Picture, Floats]:
     """The second picture's patch on the first; the class vectors weigh as the areas do (data.c:load_data_augment)."""
     left, top, width, height = patch
     result = pictures[0].copy()
@@ -478,7 +493,9 @@ def cutmix(pictures: Sequence[Picture], classes: Sequence[Floats], patch: tuple[
     return result, classes[0] * (1 - part) + classes[1] * part
 
 
-def classifier_mosaic(pictures: Sequence[Picture], classes: Sequence[Floats], cut: tuple[int, int]) -> tuple[Picture, Floats]:
+def classifier_mosaic(
+    pictures: Sequence[Picture], classes: Sequence[Floats], cut: tuple[int, int]
+) -> tuple[Picture, Floats]:
     """Four pictures' parts around a point, each where it is in its picture; the class vectors weigh as the areas do."""
     (x, y), result = cut, pictures[0].copy()
     result[:y, x:], result[y:, :x], result[y:, x:] = pictures[1][:y, x:], pictures[2][y:, :x], pictures[3][y:, x:]

@@ -15,7 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from darknet_py.data.labels import DataWarning, Truths, label_path, make_truths, read_coco, read_labels, read_voc, voc_path
+from darknet_py.data.labels import (
+    DataWarning,
+    Truths,
+    label_path,
+    make_truths,
+    read_coco,
+    read_labels,
+    read_voc,
+    voc_path,
+)
 from darknet_py.errors import DarknetError
 from darknet_py.images import SUFFIXES
 from darknet_py.names import find_beside, read_data, read_lines, read_names
@@ -108,16 +117,22 @@ def open_dataset(data: str | os.PathLike[str], split: str = "train") -> Dataset:
         written = read_lines(source, "list of pictures")
         images = _located(written, source, data)
     if not images:
-        raise DarknetError(f"{source}: {'no pictures in this folder' if source.is_dir() else 'this list names no picture'}")
+        raise DarknetError(
+            f"{source}: {'no pictures in this folder' if source.is_dir() else 'this list names no picture'}"
+        )
     difficult: list[str] = []
     if split == "valid" and options.get("difficult"):
         path = find_beside(options["difficult"], data)
         difficult = _located(read_lines(path, "list of pictures"), path, data)
         if len(difficult) != len(images):
-            raise DarknetError(f"{path}: {len(difficult)} pictures, but {source} has {len(images)}; they must be the same ones")
+            raise DarknetError(
+                f"{path}: {len(difficult)} pictures, but {source} has {len(images)}; they must be the same ones"
+            )
     labels = read_lines(find_beside(options["labels"], data), "list of labels") if options.get("labels") else names
     names_file = str(find_beside(options["names"], data)) if options.get("names") else os.fspath(data)
-    return Dataset(images, names or labels, str(source), _kind(images), labels, written, difficult, names_file=names_file)
+    return Dataset(
+        images, names or labels, str(source), _kind(images), labels, written, difficult, names_file=names_file
+    )
 
 
 def _names(data: str | os.PathLike[str], options: dict[str, str]) -> list[str]:
@@ -147,7 +162,11 @@ def _coco(source: Path, names: list[str]) -> Dataset:
     if not coco.images:
         raise DarknetError(f"{source}: this file names no picture")
     split, root = source.stem.removeprefix("instances_"), source.resolve().parent
-    around = [Path(), root, *(root.parent / part for part in ("", split, "images", f"images/{split}", split.split("_")[0]))]
+    around = [
+        Path(),
+        root,
+        *(root.parent / part for part in ("", split, "images", f"images/{split}", split.split("_")[0])),
+    ]
     around.append(root.parent / "images" / split.split("_")[0])
     base = next((base for image in coco.images for base in around if (base / image).exists()), root)
     images = coco.images if base == Path() else [str(base / image) for image in coco.images]

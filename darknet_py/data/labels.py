@@ -222,7 +222,9 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
     except ValueError as error:
         raise DarknetError(f"{path}: this is not JSON: {error}") from None
     try:
-        categories = {int(one["id"]): str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
+        categories = {
+            int(one["id"]): str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])
+        }
         images = [str(one["file_name"]) for one in content["images"]]
         sizes = np.array([(one["width"], one["height"]) for one in content["images"]], np.float64).reshape(-1, 2)
         place = {one["id"]: index for index, one in enumerate(content["images"])}
@@ -236,7 +238,9 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
             f"{path}: this is not a COCO instances file: {type(error).__name__} {error}; images, annotations and categories are needed"
         ) from None
     if len(rows) < len(content["annotations"]):
-        _warn(f"{path}: {len(content['annotations']) - len(rows)} annotations belong to no picture of the file; they are left out")
+        _warn(
+            f"{path}: {len(content['annotations']) - len(rows)} annotations belong to no picture of the file; they are left out"
+        )
     if len(sizes) and sizes.min() < 1:
         raise DarknetError(f"{path}: the picture {images[int(sizes.min(1).argmin())]} has no width or height there")
     classes = _coco_classes(path, categories, names)
@@ -250,7 +254,9 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
     return Coco(images, truths, list(names) if names else list(categories.values()))
 
 
-def _coco_classes(path: str | os.PathLike[str], categories: dict[int, str], names: Sequence[str] | None) -> dict[int, int]:
+def _coco_classes(
+    path: str | os.PathLike[str], categories: dict[int, str], names: Sequence[str] | None
+) -> dict[int, int]:
     """COCO's category id → class."""
     by_order = {one: index for index, one in enumerate(categories)}
     if not names:
@@ -263,8 +269,12 @@ def _coco_classes(path: str | os.PathLike[str], categories: dict[int, str], name
     if len(categories) == len(names) and all(by_order[one] == index for one, index in by_name.items()):
         return by_order
     if not by_name:
-        raise DarknetError(f"{path}: none of its {len(categories)} categories ({others[0]} …) is among the {len(names)} names")
-    _warn(f"{path}: the categories {', '.join(others[:5])}{' …' if len(others) > 5 else ''} are not among the names; left out")
+        raise DarknetError(
+            f"{path}: none of its {len(categories)} categories ({others[0]} …) is among the {len(names)} names"
+        )
+    _warn(
+        f"{path}: the categories {', '.join(others[:5])}{' …' if len(others) > 5 else ''} are not among the names; left out"
+    )
     return by_name
 
 

@@ -104,7 +104,9 @@ def detection_batches(
     if code == MOSAIC and net.letter_box:
         raise DarknetError("letter_box=1 and mosaic=1 do not go together; write one of them")
     if options.resize <= 0:
-        raise DarknetError(f"resize={options.resize:g}: a zoom by this factor is not possible; write 1 (no zoom) or e.g. 1.5")
+        raise DarknetError(
+            f"resize={options.resize:g}: a zoom by this factor is not possible; write 1 (no zoom) or e.g. 1.5"
+        )
     samples = _Detection(dataset, net, seed, options, code, mixup_beta)
     return _stream(samples, net, _Numbers(start, step, mini_batch, size or (net.width, net.height), sequence), workers)
 

@@ -138,7 +138,9 @@ class _BatchNorm(torch.autograd.Function):
         sums = _summed(torch.stack((by_biases, products)).to(mean.dtype))
         by_mean = -sums[0] * inverse / ctx.count
         by_variance = -sums[1] * inverse**3 / ctx.count
-        result = scales.view(shape) * (gradient * direct.view(shape) + centred * by_variance.view(shape) + by_mean.view(shape))
+        result = scales.view(shape) * (
+            gradient * direct.view(shape) + centred * by_variance.view(shape) + by_mean.view(shape)
+        )
         return result.to(x.dtype), products * inverse, by_biases, None
 
 

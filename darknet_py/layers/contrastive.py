@@ -17,7 +17,9 @@ class Contrastive(Layer, kinds=("contrastive",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         classes: int = option(1000, "number of classes, where no yolo layer is named", use="training")
-        yolo_layer: int = option(0, "the [yolo] layer whose boxes the embeddings belong to; 0: whole pictures", use="training")
+        yolo_layer: int = option(
+            0, "the [yolo] layer whose boxes the embeddings belong to; 0: whole pictures", use="training"
+        )
         temperature: float = option(1.0, "cosine similarities are divided by it", use="training")
         cls_normalizer: float = option(1.0, "multiplies the gradient", use="training")
         max_delta: float = option(FLT_MAX, "limits the gradient", use="training")
@@ -35,7 +37,9 @@ class Contrastive(Layer, kinds=("contrastive",)):
                 place.fail("yolo_layer", f"layer {index} is a [{yolo.kind}], not a [yolo]")
             self.classes, self.boxes = yolo.options.classes, (yolo,)
             if (place.input.h, place.input.w) != (yolo.shape.h, yolo.shape.w) or place.input.c % len(yolo.anchors):
-                size = f"{yolo.shape.w} x {yolo.shape.h}, and as many channels for each of its {len(yolo.anchors)} anchors"
+                size = (
+                    f"{yolo.shape.w} x {yolo.shape.h}, and as many channels for each of its {len(yolo.anchors)} anchors"
+                )
                 place.fail("yolo_layer", f"layer {index} needs embeddings of {size}; these are {place.input}")
         self.shape = Shape.flat(place.input.count)
 

@@ -33,24 +33,36 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         dilation: int = option(1, "distance between the kernel's taps, pixels; 1 where size=1", least=1)
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
-        cbn: int = option(0, "1: batch norm as in batch_normalize=1, its training statistics taken over several mini-batches")
+        cbn: int = option(
+            0, "1: batch norm as in batch_normalize=1, its training statistics taken over several mini-batches"
+        )
         binary: int = option(0, "1: each filter's weights count as their sign times the filter's mean absolute weight")
         xnor: int = option(0, "1: as binary=1, and the inputs count as their sign; groups=1 then")
-        bin_output: int = option(0, "with xnor: the activation is left out where only xnor convolutions read this layer")
+        bin_output: int = option(
+            0, "with xnor: the activation is left out where only xnor convolutions read this layer"
+        )
         flipped: int = option(0, "1: the .weights file holds this layer's weights transposed", use="load")
         share_index: int | None = option(
             None, "use the weights of this layer (relative if negative); the file then holds none here"
         )
-        antialiasing: int = option(0, "1, 2: convolve with stride 1, then blur with the stride (1: 3x3 binomial, 2: 2x2 mean)")
-        assisted_excitation: float = option(0.0, "adds attention from the truth boxes, fading with the iterations", use="untrained")
+        antialiasing: int = option(
+            0, "1, 2: convolve with stride 1, then blur with the stride (1: 3x3 binomial, 2: 2x2 mean)"
+        )
+        assisted_excitation: float = option(
+            0.0, "adds attention from the truth boxes, fading with the iterations", use="untrained"
+        )
         sway: int = option(0, "1: weights turned in training by +-angle (GPU)", use="untrained")
         rotate: int = option(0, "1: weights turned in training by 90 degrees (GPU)", use="untrained")
         stretch: int = option(0, "1: weights stretched in training (GPU)", use="untrained")
         stretch_sway: int = option(0, "1: weights stretched and turned in training (GPU)", use="untrained")
         angle: float = option(15.0, "of sway and stretch_sway, degrees", use="none")
-        grad_centr: int = option(0, "1: with batch norm, the updates of each filter are centred to mean 0", use="training")
+        grad_centr: int = option(
+            0, "1: with batch norm, the updates of each filter are centred to mean 0", use="training"
+        )
         reverse: float = option(0.0, "1: the gradient is reversed", use="untrained")
-        dot: float = option(0.0, "a penalty on filters that resemble each other (Darknet has it switched off)", use="untrained")
+        dot: float = option(
+            0.0, "a penalty on filters that resemble each other (Darknet has it switched off)", use="untrained"
+        )
         coordconv: int = option(0, "read by Darknet, used nowhere", use="none")
         stream: int = option(-1, "CUDA stream number", use="none")
         wait_stream: int = option(-1, "CUDA stream to wait for", use="none")
@@ -84,7 +96,9 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         else:
             self.make_normalisation(options.filters, bool(options.batch_normalize or options.cbn))
             self.weights = self.empty(options.filters, shape.c // self.groups, options.size, options.size)
-        self.blur: Blur | None = Blur(place, self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
+        self.blur: Blur | None = (
+            Blur(place, self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
+        )
         self.shape = self.blur.shape if self.blur else self.host_shape
         if sum(map(bool, (options.sway, options.rotate, options.stretch, options.stretch_sway))) > 1:
             place.fail("sway", "only one of sway, rotate, stretch and stretch_sway can be used")
@@ -131,7 +145,9 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         padding = self.padding * self.dilation
         if self.xnor:
             x = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
-            if self.stride[0] == self.stride[1]:  # the bit-packed convolution has no 0: outside the picture counts as -1
+            if (
+                self.stride[0] == self.stride[1]
+            ):  # the bit-packed convolution has no 0: outside the picture counts as -1
                 x = F.pad(x, (padding,) * 4, value=-1.0)
                 padding = 0
         if owner.scales is None:
@@ -177,7 +193,9 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
     def size_text(self) -> str:
         vertical, horizontal = self.stride
         step = str(horizontal) if vertical == horizontal else f"{horizontal}x{vertical}"
-        return f"{self.options.size} x {self.options.size}/ {step}" + (f"({self.dilation})" if self.dilation > 1 else "")
+        return f"{self.options.size} x {self.options.size}/ {step}" + (
+            f"({self.dilation})" if self.dilation > 1 else ""
+        )
 
 
 class Blur(torch.nn.Module):
@@ -192,7 +210,9 @@ class Blur(torch.nn.Module):
         self.register_buffer("kernel", (kernel / kernel.sum())[None, None], persistent=False)
         self.padding = 0 if antialiasing == 2 else 1
         self.stride = stride
-        height, width = ((n + 2 * self.padding - len(line)) // s + 1 for n, s in zip((shape.h, shape.w), stride, strict=True))
+        height, width = (
+            (n + 2 * self.padding - len(line)) // s + 1 for n, s in zip((shape.h, shape.w), stride, strict=True)
+        )
         positive(place, "antialiasing", (height, width), f"a blur of size {len(line)}")
         self.shape = Shape.image(shape.c, height, width)
 

@@ -18,7 +18,11 @@ class Cost(Layer, kinds=("cost",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         type: str = option(
-            "sse", "squared error, masked where the truth is -1234, or Huber", choices=COST_TYPES, otherwise="sse", use="training"
+            "sse",
+            "squared error, masked where the truth is -1234, or Huber",
+            choices=COST_TYPES,
+            otherwise="sse",
+            use="training",
         )
         scale: float = option(1.0, "multiplies the gradient", use="training")
         ratio: float = option(0.0, "Darknet sorts the gradients by it, and then uses all", use="none")

@@ -51,7 +51,9 @@ class Deconvolutional(Normalised, kinds=("deconvolutional", "deconv")):
     def forward(self, x: Tensor) -> Tensor:
         bias = self.biases if self.scales is None else None
         x = F.conv_transpose2d(x, self.weights, bias, self.options.stride, self.padding)
-        return activate(x if self.scales is None else self.normalise(x), self.options.activation, own=True, exact=self.exact)
+        return activate(
+            x if self.scales is None else self.normalise(x), self.options.activation, own=True, exact=self.exact
+        )
 
     def describe(self) -> dict[str, Any]:
         names = ("filters", "size", "stride", "activation", "batch_normalize")

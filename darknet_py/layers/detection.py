@@ -31,7 +31,9 @@ class Detection(Head, kinds=("detection",)):
         max: int = option(200, "most truths per picture", use="training")
         coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
         forced: int = option(0, "1: small objects train a cell's second box", use="training")
-        object_scale: float = option(1.0, "multiplies the gradient of the objectness where an object is", use="training")
+        object_scale: float = option(
+            1.0, "multiplies the gradient of the objectness where an object is", use="training"
+        )
         noobject_scale: float = option(1.0, "multiplies the gradient of the objectness where none is", use="training")
         class_scale: float = option(1.0, "multiplies the gradient of classes", use="training")
         jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
@@ -44,9 +46,13 @@ class Detection(Head, kinds=("detection",)):
         self.classes = options.classes
         needed = options.side**2 * ((1 + options.coords) * options.num + options.classes)
         if place.input.count != needed:
-            formula = f"{options.side} x {options.side} cells x ({options.num} x (1+{options.coords}) + {options.classes})"
+            formula = (
+                f"{options.side} x {options.side} cells x ({options.num} x (1+{options.coords}) + {options.classes})"
+            )
             text = f"{place.before()} {place.input.count} values, {formula} = {needed} are needed"
-            section = place.cfg.sections[self.index] if place.earlier and place.earlier[-1].kind == "connected" else None
+            section = (
+                place.cfg.sections[self.index] if place.earlier and place.earlier[-1].kind == "connected" else None
+            )
             if section is not None:
                 output = section.get("output")
                 text += f"; set output={needed} at line {output.line if output else section.line}"
@@ -64,7 +70,9 @@ class Detection(Head, kinds=("detection",)):
         cells = x[:, :classes].unflatten(1, (-1, self.classes)).softmax(2).flatten(1)
         return torch.cat((cells, x[:, classes:]), 1)
 
-    def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+    def decode(
+        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
+    ) -> Candidates:
         side, num = self.options.side, self.options.num
         x = self.forward(raw).float()
         classes, scales, boxes = x.split((side**2 * self.classes, side**2 * num, side**2 * num * 4), 1)

@@ -46,7 +46,9 @@ class Dropout(Layer, kinds=("dropout",)):
         options = self.options
         rel = options.dropblock_size_rel
         sides = (
-            (int(rel * width * grown), int(rel * height * grown)) if rel else (int(int(options.dropblock_size_abs) * grown),) * 2
+            (int(rel * width * grown), int(rel * height * grown))
+            if rel
+            else (int(int(options.dropblock_size_abs) * grown),) * 2
         )
         side = min(max(1, sides[0]), width, max(1, sides[1]), height)
         chance = torch.rand((n, channels, height * width), device=x.device)

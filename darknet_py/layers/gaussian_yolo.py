@@ -15,7 +15,11 @@ from darknet_py.layers.head import NMS_KINDS, Candidates, Head, YoloOptions, cel
 from darknet_py.layers.layer import Place
 from darknet_py.options import option
 
-POINTS = {"center": 0.0, "left_top": 0.5, "right_bottom": -0.5}  # the box's centre, seen from the point, in sides of the box
+POINTS = {
+    "center": 0.0,
+    "left_top": 0.5,
+    "right_bottom": -0.5,
+}  # the box's centre, seen from the point, in sides of the box
 
 
 class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
@@ -24,19 +28,27 @@ class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
-        nms_kind: str = option("default", "how overlapping boxes are suppressed", choices=NMS_KINDS, otherwise="default")
-        yolo_point: str = option("center", "the point of the box that x and y mean", choices=tuple(POINTS), otherwise="center")
+        nms_kind: str = option(
+            "default", "how overlapping boxes are suppressed", choices=NMS_KINDS, otherwise="default"
+        )
+        yolo_point: str = option(
+            "center", "the point of the box that x and y mean", choices=tuple(POINTS), otherwise="center"
+        )
         uc_normalizer: float = option(1.0, "multiplies the gradient of the sigmas", use="training")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
         self.read_map(place, options.map)
-        self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False)
+        self.register_buffer(
+            "anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False
+        )
         everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
         self.register_buffer("all_anchors", everyone, persistent=False)
         count = len(self.anchors)
-        self.set_input(place, count * (options.classes + 9), "classes", f"{count} mask{'s' * (count > 1)} x ({options.classes}+9)")
+        self.set_input(
+            place, count * (options.classes + 9), "classes", f"{count} mask{'s' * (count > 1)} x ({options.classes}+9)"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, anchors*(9+classes), h, w): all through the logistic function but w and h, and x and y stretched by scale_x_y."""
@@ -59,7 +71,9 @@ class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
         scale = self.options.scale_x_y
         return xy if scale == 1 else xy * scale - 0.5 * (scale - 1)
 
-    def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+    def decode(
+        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
+    ) -> Candidates:
         entries = cells(raw, len(self.anchors))
         objectness = entries[..., 8].float().sigmoid()
         image, row, column, anchor = (objectness > thresh).nonzero(as_tuple=True)

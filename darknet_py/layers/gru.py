@@ -32,8 +32,16 @@ class Gru(Recurrent, kinds=("gru",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         for gate in "zrh":
-            setattr(self, f"input_{gate}", connected(place, place.input.count, options.output, "linear", options.batch_normalize))
-            setattr(self, f"state_{gate}", connected(place, options.output, options.output, "linear", options.batch_normalize))
+            setattr(
+                self,
+                f"input_{gate}",
+                connected(place, place.input.count, options.output, "linear", options.batch_normalize),
+            )
+            setattr(
+                self,
+                f"state_{gate}",
+                connected(place, options.output, options.output, "linear", options.batch_normalize),
+            )
         self.shape = Shape.flat(options.output)
 
     def step(self, x: Tensor) -> Tensor:

@@ -44,7 +44,9 @@ class Head(Layer):
     classes: int
     class_map: Tensor | None  # (m,) the head's class for each of the labels', by the option `map`; training needs it
 
-    def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+    def decode(
+        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
+    ) -> Candidates:
         """Boxes of the head's raw input.
 
         Args:
@@ -99,16 +101,24 @@ class YoloOptions(LayerOptions):
     obj_normalizer: float = option(1.0, "multiplies the gradient of the objectness", use="training")
     cls_normalizer: float = option(1.0, "multiplies the gradient of classes", use="training")
     delta_normalizer: float = option(1.0, "multiplies all gradients (GPU)", use="training")
-    iou_loss: str = option("mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training")
+    iou_loss: str = option(
+        "mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+    )
     iou_thresh_kind: str = option(
         "iou", "measure for iou_thresh", choices=("iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
     )
     jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
     resize: float = option(1.0, "zoom varies by up to this factor", use="training")
-    ignore_thresh: float = option(0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training")
+    ignore_thresh: float = option(
+        0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training"
+    )
     truth_thresh: float = option(1.0, "boxes with a better IoU to a truth are trained to be it", use="training")
-    iou_thresh: float = option(1.0, "all anchors with a better IoU to a truth are trained, not the best alone", use="training")
-    random: float = option(0.0, "1: the network's size varies while training; another value: by up to this factor", use="training")
+    iou_thresh: float = option(
+        1.0, "all anchors with a better IoU to a truth are trained, not the best alone", use="training"
+    )
+    random: float = option(
+        0.0, "1: the network's size varies while training; another value: by up to this factor", use="training"
+    )
     map: str = option("", "file that maps the labels' classes to this head's", use="training")
 
     @property
@@ -122,7 +132,8 @@ def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple
     needed = max(num, *mask, 0) + 1 if mask and max(mask) >= num else num
     if needed > num:
         place.warn(
-            "mask", f"there is no anchor {needed - 1}, as num={num}; Darknet reads past the end of its list; write num={needed}"
+            "mask",
+            f"there is no anchor {needed - 1}, as num={num}; Darknet reads past the end of its list; write num={needed}",
         )
     if needed > MOST_ANCHORS:
         place.fail("mask" if mask else "num", f"{needed} anchors are too many; {MOST_ANCHORS} is the limit")

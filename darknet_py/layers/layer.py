@@ -62,7 +62,9 @@ class LayerOptions:
     stopbackward: int = option(
         0, "1: back-propagation stops here, all layers before are frozen; N: so until iteration N", use="training"
     )
-    train_only_bn: int = option(0, "1: in this and all earlier layers only batch norm's rolling statistics move", use="training")
+    train_only_bn: int = option(
+        0, "1: in this and all earlier layers only batch norm's rolling statistics move", use="training"
+    )
 
 
 @dataclass
@@ -248,7 +250,9 @@ class Layer(nn.Module):
         if count > LARGEST_INT:
             place.fail(key, f"{what} would be {count:,} values; Darknet's limit is 2,147,483,647")
         if what == "the weights" and place.taken + count > LARGEST_INT:
-            place.fail(key, f"the network's weights would be {place.taken + count:,} values; 2,147,483,647 is the limit")
+            place.fail(
+                key, f"the network's weights would be {place.taken + count:,} values; 2,147,483,647 is the limit"
+            )
 
 
 def positive(place: Place, key: str | None, shape: tuple[int, int], what: str) -> None:

@@ -32,8 +32,12 @@ class Lstm(Recurrent, kinds=("lstm",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         for gate in "figo":
-            setattr(self, f"w{gate}", connected(place, options.output, options.output, "linear", options.batch_normalize))
-            setattr(self, f"u{gate}", connected(place, place.input.count, options.output, "linear", options.batch_normalize))
+            setattr(
+                self, f"w{gate}", connected(place, options.output, options.output, "linear", options.batch_normalize)
+            )
+            setattr(
+                self, f"u{gate}", connected(place, place.input.count, options.output, "linear", options.batch_normalize)
+            )
         self.shape = Shape.image(options.output, 1, 1)
 
     def step(self, x: Tensor) -> Tensor:

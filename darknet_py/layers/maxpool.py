@@ -37,7 +37,9 @@ class Pool(Layer):
         self.given_stride = (options.stride_y or options.stride, options.stride_x or options.stride)
         self.stride = (1, 1) if antialiasing else self.given_stride
         self.pad = self.size - 1 if options.padding is None else options.padding
-        height, width = (windows(n + self.pad - self.size, s) for n, s in zip((shape.h, shape.w), self.stride, strict=True))
+        height, width = (
+            windows(n + self.pad - self.size, s) for n, s in zip((shape.h, shape.w), self.stride, strict=True)
+        )
         positive(place, "size", (height, width), f"a window of size {self.size}")
         return Shape.image(shape.c, height, width)
 
@@ -66,16 +68,22 @@ class Pool(Layer):
 
     def size_text(self) -> str:
         vertical, horizontal = self.stride
-        return f"{self.size} x {self.size}/ " + (str(horizontal) if vertical == horizontal else f"{horizontal}x{vertical}")
+        return f"{self.size} x {self.size}/ " + (
+            str(horizontal) if vertical == horizontal else f"{horizontal}x{vertical}"
+        )
 
 
 class Maxpool(Pool, kinds=("maxpool", "max")):
     @dataclass(frozen=True, kw_only=True)
     class Options(Pool.Options):
-        maxpool_depth: int = option(0, "1: the maximum over channels k, k+out_channels, k+2*out_channels, … of each pixel")
+        maxpool_depth: int = option(
+            0, "1: the maximum over channels k, k+out_channels, k+2*out_channels, … of each pixel"
+        )
         out_channels: int = option(1, "with maxpool_depth: channels of the output", least=1)
         antialiasing: int = option(0, "1, 2: pool with stride 1, then blur with the stride (see [convolutional])")
-        maxpool_zero_nonmax: int = option(0, "1: all but the maxima are zeroed in the input, in training", use="untrained")
+        maxpool_zero_nonmax: int = option(
+            0, "1: all but the maxima are zeroed in the input, in training", use="untrained"
+        )
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
@@ -85,7 +93,9 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
                 place.fail("out_channels", f"the input has {place.input.c} channels; write that or less")
             self.host_shape = Shape.image(options.out_channels, place.input.h, place.input.w)
         blurred = options.antialiasing and not options.maxpool_depth
-        self.blur: Blur | None = Blur(place, self.host_shape, options.antialiasing, self.given_stride) if blurred else None
+        self.blur: Blur | None = (
+            Blur(place, self.host_shape, options.antialiasing, self.given_stride) if blurred else None
+        )
         self.shape = self.blur.shape if self.blur else self.host_shape
 
     def forward(self, x: Tensor) -> Tensor:

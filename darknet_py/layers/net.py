@@ -21,7 +21,9 @@ class NetOptions:
     batch: int = option(1, "pictures of one update of the weights", least=1, most=LARGEST_INT, use="training")
     subdivisions: int = option(1, "parts that a batch is worked through in", least=1, use="training")
     time_steps: int = option(1, "steps in time of recurrent networks", least=1, use="training")
-    sequential_subdivisions: int | None = option(None, "parts of a sequence at the start; default: subdivisions", use="training")
+    sequential_subdivisions: int | None = option(
+        None, "parts of a sequence at the start; default: subdivisions", use="training"
+    )
     max_batches: int = option(0, "updates in all", use="training")
     learning_rate: float = option(0.001, "step of an update", use="training")
     learning_rate_min: float = option(0.00001, "lowest rate of sgdr", use="training")
@@ -42,15 +44,21 @@ class NetOptions:
     B1: float = option(0.9, "Adam's decay of the mean", use="training")
     B2: float = option(0.999, "Adam's decay of the variance", use="training")
     eps: float = option(0.000001, "Adam's epsilon", use="training")
-    ema_alpha: float = option(0.0, "a running average of the weights is kept, each update with 1-ema_alpha", use="training")
+    ema_alpha: float = option(
+        0.0, "a running average of the weights is kept, each update with 1-ema_alpha", use="training"
+    )
     flip: int = option(1, "1: half of the pictures are mirrored", use="training")
     angle: float = option(0.0, "rotation within +-angle, degrees (classifiers)", use="training")
     aspect: float = option(1.0, "proportions change by up to this factor (classifiers)", use="training")
     saturation: float = option(1.0, "saturation changes by up to this factor", use="training")
     exposure: float = option(1.0, "exposure changes by up to this factor", use="training")
     hue: float = option(0.0, "hue changes within +- this part of the circle", use="training")
-    max_crop: int | None = option(None, "longest side before cropping, pixels; default: 2*width (classifiers)", use="training")
-    min_crop: int | None = option(None, "shortest side before cropping, pixels; default: width (classifiers)", use="training")
+    max_crop: int | None = option(
+        None, "longest side before cropping, pixels; default: 2*width (classifiers)", use="training"
+    )
+    min_crop: int | None = option(
+        None, "shortest side before cropping, pixels; default: width (classifiers)", use="training"
+    )
     max_ratio: float | None = option(None, "largest max_crop relative to width (pjreddie)", use="training")
     min_ratio: float | None = option(None, "smallest min_crop relative to width (pjreddie)", use="training")
     center: int = option(0, "1: the crop is the middle (pjreddie)", use="training")
@@ -76,7 +84,9 @@ class NetOptions:
         0.0, "in the last quarter, deltas beyond this many deviations are left out", use="training"
     )
     equidistant_point: int = option(0, "from this update on, small deltas are left out, more and more", use="training")
-    weights_reject_freq: int = option(0, "filters that resemble others start anew, every so many updates", use="untrained")
+    weights_reject_freq: int = option(
+        0, "filters that resemble others start anew, every so many updates", use="untrained"
+    )
     clip: float = option(0.0, "the clip of all layers (pjreddie)", use="training")
     try_fix_nan: int = option(0, "1: what is not finite is set to other numbers, and training goes on", use="training")
     loss_scale: float = option(1.0, "of mixed precision", use="none")

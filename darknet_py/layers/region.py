@@ -39,10 +39,14 @@ class Region(Head, kinds=("region",)):
         jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
         resize: float = option(1.0, "zoom varies by up to this factor", use="training")
         rescore: int = option(0, "1: the truth of the objectness is the IoU", use="training")
-        thresh: float = option(0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training")
+        thresh: float = option(
+            0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training"
+        )
         random: float = option(0.0, "1: the network's size varies while training", use="training")
         coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
-        object_scale: float = option(1.0, "multiplies the gradient of the objectness where an object is", use="training")
+        object_scale: float = option(
+            1.0, "multiplies the gradient of the objectness where an object is", use="training"
+        )
         noobject_scale: float = option(1.0, "multiplies the gradient of the objectness where none is", use="training")
         mask_scale: float = option(1.0, "multiplies the gradient of masks", use="untrained")
         class_scale: float = option(1.0, "multiplies the gradient of classes", use="training")
@@ -68,14 +72,20 @@ class Region(Head, kinds=("region",)):
             return self.tree.softmax(logits)
         return logits.softmax(-1) if self.options.softmax else logits
 
-    def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+    def decode(
+        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
+    ) -> Candidates:
         """Darknet gives every box an objectness of 1 in suppression; here only boxes with a probability over `thresh` are made."""
         entries = cells(raw, len(self.anchors))
         scale = entries[..., 4].float().sigmoid()
         if self.options.classfix == -1:
             scale = scale * (scale >= 0.5)
         # probabilities are at most 1 after a softmax, so a box needs an objectness over the threshold
-        candidates = scale > thresh if self.tree is not None or self.options.softmax else torch.ones_like(scale, dtype=torch.bool)
+        candidates = (
+            scale > thresh
+            if self.tree is not None or self.options.softmax
+            else torch.ones_like(scale, dtype=torch.bool)
+        )
         image, row, column, anchor = candidates.nonzero(as_tuple=True)
         chosen, scale = entries[image, row, column, anchor].float(), scale[image, row, column, anchor]
         probs = self._scores(chosen[:, 5:], scale[:, None], thresh, class_map)

@@ -35,7 +35,9 @@ class Reorg3d(Layer, kinds=("reorg3d",)):
         positive(place, "stride", (self.shape.h, self.shape.w), f"a block of {options.stride} pixels")
         self.loop = self.loop_shape()
         if (self.loop.c % block and not options.flatten) or self.shape.count != shape.count:
-            place.fail("stride", f"the input {shape} does not divide into blocks of {options.stride} x {options.stride}")
+            place.fail(
+                "stride", f"the input {shape} does not divide into blocks of {options.stride} x {options.stride}"
+            )
 
     def loop_shape(self) -> Shape:
         """The shape that Darknet's kernel takes for the packed side: here the output's."""

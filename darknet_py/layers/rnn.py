@@ -67,7 +67,9 @@ class Rnn(Recurrent, kinds=("rnn",)):
         hidden: int = option(1, "values of the state", least=1)
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: the three connected layers inside normalise")
-        logistic: int = option(0, "activation of state to state: 0: as `activation`, 1: logistic, 2: loggy", least=0, most=2)
+        logistic: int = option(
+            0, "activation of state to state: 0: as `activation`, 1: logistic, 2: loggy", least=0, most=2
+        )
         shortcut: int = option(0, "1: the old state is added to the new one")
 
     def __init__(self, options: Options, place: Place) -> None:

@@ -34,21 +34,28 @@ class Route(Layer, kinds=("route",)):
         super().__init__(options, place)
         shapes = [place.earlier[index].shape for index in self.source_indices]
         if options.group_id >= options.groups:
-            place.fail("group_id", f"there are {options.groups} groups, counted from 0; write {options.groups - 1} or less")
+            place.fail(
+                "group_id", f"there are {options.groups} groups, counted from 0; write {options.groups - 1} or less"
+            )
         self.input = shapes[0]
         if not any(shape.c for shape in shapes) and options.groups == 1:
             self.shape = Shape.flat(sum(shape.count for shape in shapes))
             return
         if len(shapes) == 1 and not shapes[0].c:
             place.fail(
-                "groups", f"layer {self.source_indices[0]} gives {shapes[0].count} values and no image; groups needs channels"
+                "groups",
+                f"layer {self.source_indices[0]} gives {shapes[0].count} values and no image; groups needs channels",
             )
         if len({shape[1:3] for shape in shapes}) > 1 or not shapes[0].c:
-            given = ", ".join(f"layer {index}: {shape}" for index, shape in zip(self.source_indices, shapes, strict=True))
+            given = ", ".join(
+                f"layer {index}: {shape}" for index, shape in zip(self.source_indices, shapes, strict=True)
+            )
             place.fail("layers", f"the sources must have the same width and height ({given})")
         for index, shape in zip(self.source_indices, shapes, strict=True):
             if shape.c % options.groups:
-                place.fail("groups", f"the {shape.c} channels of layer {index} do not fall into {options.groups} groups")
+                place.fail(
+                    "groups", f"the {shape.c} channels of layer {index} do not fall into {options.groups} groups"
+                )
         self.shape = Shape.image(sum(shape.c for shape in shapes) // options.groups, *shapes[0][1:3])
         self.check_count(place, "layers", "the output", self.shape.count)
         self.input = Shape.image(self.shape.c, *shapes[0][1:3])

@@ -25,10 +25,14 @@ class Shortcut(Layer, kinds=("shortcut",)):
         from_: tuple[int, ...] = option((), "the layers to add; negative: counted back from here")
         activation: str = activation_option("linear")
         weights_type: str = option(
-            "none", "one weight per source, or per source and channel", choices=("none", "per_feature", "per_layer", "per_channel")
+            "none",
+            "one weight per source, or per source and channel",
+            choices=("none", "per_feature", "per_layer", "per_channel"),
         )
         weights_normalization: str = option(
-            "none", "how the weights of the sources are made to sum to 1", choices=("none", "relu", "avg_relu", "softmax")
+            "none",
+            "how the weights of the sources are made to sum to 1",
+            choices=("none", "relu", "avg_relu", "softmax"),
         )
         alpha: float = option(1.0, "multiplies the input (pjreddie)")
         beta: float = option(1.0, "multiplies the added layer (pjreddie)")
@@ -104,7 +108,11 @@ class Shortcut(Layer, kinds=("shortcut",)):
         stride = max(other.shape[-1] // x.shape[-1], 1)
         sample = max(x.shape[-1] // other.shape[-1], 1)
         other = other[..., ::stride, ::stride]
-        channels, height, width = min(x.shape[1], other.shape[1]), min(x.shape[2], other.shape[2]), min(x.shape[3], other.shape[3])
+        channels, height, width = (
+            min(x.shape[1], other.shape[1]),
+            min(x.shape[2], other.shape[2]),
+            min(x.shape[3], other.shape[3]),
+        )
         result = x.clone()
         reached = result[:, :channels, : height * sample : sample, : width * sample : sample]
         reached.mul_(self.options.alpha).add_(other[:, :channels, :height, :width], alpha=self.options.beta)

@@ -69,7 +69,9 @@ class Tree(nn.Module):
         self.names = names
         self.register_buffer("parent", torch.tensor(parents), persistent=False)
         breaks = self.parent[1:] != self.parent[:-1]
-        self.register_buffer("group", torch.cat([torch.zeros(1, dtype=torch.int64), breaks.cumsum(0)]), persistent=False)
+        self.register_buffer(
+            "group", torch.cat([torch.zeros(1, dtype=torch.int64), breaks.cumsum(0)]), persistent=False
+        )
         self.groups = int(self.group[-1]) + 1
         depth: list[int] = []
         for parent in parents:
@@ -113,7 +115,9 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
         except ValueError:
             place.fail("tree", f"{path}:{number}: '{words[1]}' is not the number of a class")
         if not -1 <= parent < len(parents):
-            place.fail("tree", f"{path}:{number}: the parent {parent} of class {len(parents)} must come earlier (-1: none)")
+            place.fail(
+                "tree", f"{path}:{number}: the parent {parent} of class {len(parents)} must come earlier (-1: none)"
+            )
         names.append(words[0])
         parents.append(parent)
     if not parents or len(parents) != classes:

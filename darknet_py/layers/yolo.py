@@ -22,8 +22,12 @@ class Yolo(Head, kinds=("yolo",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
-        new_coords: int = option(0, "1: the layer before ends in the logistic function, and a box is (2w)^2 anchors wide")
-        nms_kind: str = option("default", "how overlapping boxes are suppressed", choices=NMS_KINDS[:3], otherwise="default")
+        new_coords: int = option(
+            0, "1: the layer before ends in the logistic function, and a box is (2w)^2 anchors wide"
+        )
+        nms_kind: str = option(
+            "default", "how overlapping boxes are suppressed", choices=NMS_KINDS[:3], otherwise="default"
+        )
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(1, "0: a shorter line per iteration", use="none")
         embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="none")
@@ -37,11 +41,15 @@ class Yolo(Head, kinds=("yolo",)):
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
         self.read_map(place, options.map)
-        self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False)
+        self.register_buffer(
+            "anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False
+        )
         everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
         self.register_buffer("all_anchors", everyone, persistent=False)
         count = len(self.anchors)
-        self.set_input(place, count * (options.classes + 5), "classes", f"{count} mask{'s' * (count > 1)} x ({options.classes}+5)")
+        self.set_input(
+            place, count * (options.classes + 5), "classes", f"{count} mask{'s' * (count > 1)} x ({options.classes}+5)"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, anchors*(5+classes), h, w): centre, objectness and classes through the logistic function, w and h as they are."""
@@ -56,7 +64,9 @@ class Yolo(Head, kinds=("yolo",)):
         scale = self.options.scale_x_y
         return xy if scale == 1 else xy * scale - 0.5 * (scale - 1)
 
-    def decode(self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+    def decode(
+        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
+    ) -> Candidates:
         entries = cells(raw, len(self.anchors))
         new_coords = self.options.new_coords
         objectness = entries[..., 4].float() if new_coords else entries[..., 4].float().sigmoid()

@@ -83,7 +83,13 @@ def one_box_each(cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def assign(
-    truths: Truths, points: Tensor, grid: tuple[int, int], anchors: Tensor, mask: list[int], iou_thresh: float, kind: str
+    truths: Truths,
+    points: Tensor,
+    grid: tuple[int, int],
+    anchors: Tensor,
+    mask: list[int],
+    iou_thresh: float,
+    kind: str,
 ) -> Assigned:
     """Each truth trains the best of all anchors, by the IoU of sizes, if that is this head's; and with iou_thresh < 1 every other
     anchor of this head with a better `kind` than it.
@@ -130,7 +136,9 @@ def assigned_boxes(
     options = layer.options
     anchors = layer.all_anchors / torch.tensor(size, device=truths.xywh.device)
     where = truths.xywh[..., :2] if points is None else points
-    return assign(truths, where, grid, anchors, options.masked, 1.0 if best_alone else options.iou_thresh, options.iou_thresh_kind)
+    return assign(
+        truths, where, grid, anchors, options.masked, 1.0 if best_alone else options.iou_thresh, options.iou_thresh_kind
+    )
 
 
 def turns(cells: Tensor) -> list[Tensor]:

@@ -37,7 +37,9 @@ def contrastive_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) 
         height, width = raw.shape[2:] if raw.ndim == 4 else (1, 1)
         anchors = len(layer.yolo.anchors) if layer.yolo else 1
         entries = full(raw).reshape(n, anchors, -1, height * width).transpose(2, 3)
-        samples = boxes(layer, truths, context, (width, height)) if layer.yolo else pictures(layer, truths, height * width)
+        samples = (
+            boxes(layer, truths, context, (width, height)) if layer.yolo else pictures(layer, truths, height * width)
+        )
         z = entries.flatten(0, 2)[samples.cell]
         delta = torch.zeros_like(entries).flatten(0, 2)
         delta[samples.cell] = deltas(z, samples, options, whole=not layer.yolo)

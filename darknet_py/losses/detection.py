@@ -55,4 +55,6 @@ def _loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
     target = torch.cat((goal[:, :2], goal[:, 2:].sqrt()), 1) if options.sqrt else goal
     d_boxes.unflatten(2, (num, 4))[image, cell, box] = options.coord_scale * (target - chosen)
     count = len(overlaps)
-    return Loss(delta.view_as(raw), squared_sum(delta), {"count": float(count), "iou": float(overlaps.sum()) / max(count, 1)})
+    return Loss(
+        delta.view_as(raw), squared_sum(delta), {"count": float(count), "iou": float(overlaps.sum()) / max(count, 1)}
+    )

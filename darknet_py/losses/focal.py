@@ -31,7 +31,9 @@ def _cost(layer: Any, raw: Tensor, rows: Tensor, truths: Truths, context: Contex
     cells, last = one_box_each(assigned.cells(predicted.logits.shape))
     image, number = assigned.image[last], assigned.truth[last]
     with torch.no_grad():
-        overlap = best_truths(predicted.xywh, truths)[0].flatten() if truths.xywh.shape[1] else logits.new_zeros(len(logits))
+        overlap = (
+            best_truths(predicted.xywh, truths)[0].flatten() if truths.xywh.shape[1] else logits.new_zeros(len(logits))
+        )
         target, weight = torch.zeros_like(logits[:, 4]), torch.ones_like(logits[:, 4])
         target[cells] = 1
         if rows.shape[2] > WEIGHT:

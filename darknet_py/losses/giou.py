@@ -35,12 +35,16 @@ def _cost(layer: Any, raw: Tensor, rows: Tensor, truths: Truths, context: Contex
     every = assigned.cells(predicted.logits.shape)
     cells, last = one_box_each(every)
     with torch.no_grad():
-        overlap = best_truths(predicted.xywh, truths)[0].flatten() if truths.xywh.shape[1] else logits.new_zeros(len(logits))
+        overlap = (
+            best_truths(predicted.xywh, truths)[0].flatten() if truths.xywh.shape[1] else logits.new_zeros(len(logits))
+        )
         positive = torch.zeros(len(logits), dtype=torch.bool, device=raw.device)
         positive[cells] = True
         counted = positive | (overlap <= layer.options.ignore_thresh)
         classes = logits.new_zeros(len(logits), logits.shape[1] - 5)
-        classes[every, truths.classes[assigned.image, assigned.truth]] = 1  # a box of two truths has the classes of both
+        classes[every, truths.classes[assigned.image, assigned.truth]] = (
+            1  # a box of two truths has the classes of both
+        )
     area = context.size[0] * context.size[1] / USUAL_SIZE
     weight = balance(context.size[0] / predicted.grid[0]) * OBJECTNESS * area
     total = weight * F.binary_cross_entropy_with_logits(logits[counted, 4], positive[counted].float())

@@ -61,7 +61,9 @@ def assign_grid(layer: Any, truths: Truths, grid: tuple[int, int], context: Cont
     marked = torch.zeros((n, *grid[::-1]), dtype=torch.bool, device=boxes.device)
     marked[images, row[truths.valid], column[truths.valid]] = True
     number = torch.where(marked[:, None] & (best > POSITIVE), nearest, number)
-    highest = torch.stack([at_truths(priors(other, cells, context.size), truths)[2].amax((1, 2)) for other, cells in context.heads])
+    highest = torch.stack(
+        [at_truths(priors(other, cells, context.size), truths)[2].amax((1, 2)) for other, cells in context.heads]
+    )
     is_best = (overlap == highest.amax(0)[:, None, None]) & (overlap > 0)
     numbers = torch.where(is_best, torch.arange(count, device=boxes.device), -1).amax(3)  # of several truths, the last
     chosen = (numbers >= 0).nonzero(as_tuple=True)

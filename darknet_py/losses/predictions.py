@@ -43,7 +43,9 @@ def by_autograd(cost: Callable[[Any, Tensor, Tensor, Truths, Context], Tensor]) 
 
     def loss(layer: Any, raw: Tensor, rows: Tensor, context: Context) -> Loss:
         if layer.options.new_coords:
-            raise DarknetError(f"layer {layer.index}: new_coords=1 gives no logits; this loss needs them, write --loss darknet")
+            raise DarknetError(
+                f"layer {layer.index}: new_coords=1 gives no logits; this loss needs them, write --loss darknet"
+            )
         truths = read_truths(rows, layer.options.classes, layer.class_map)
         with torch.enable_grad():
             leaf = full(raw).detach().requires_grad_()

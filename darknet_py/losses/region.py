@@ -91,7 +91,9 @@ class RegionLoss:
             if options.classfix > 0 and good.any():
                 boxes = good.nonzero().squeeze(1)
                 image = boxes // (len(self.out) // self.shape[0])
-                scale = options.class_scale * (self.out[boxes, 4] if options.classfix == 2 else torch.ones_like(best[boxes]))
+                scale = options.class_scale * (
+                    self.out[boxes, 4] if options.classfix == 2 else torch.ones_like(best[boxes])
+                )
                 self.class_delta(boxes, self.truths.classes[image, number[boxes]], scale)
         if self.context.seen < PRIOR_SEEN:
             corner = torch.stack((self.column, self.row), 1)

@@ -29,7 +29,9 @@ class Rejection:
         """The deltas of a head, some of them 0 now. iteration: updates so far. entries: values of a box, 5 + classes."""
         start = net.max_batches * 3 // 4
         late = iteration > start
-        percentage, sigmas = (net.badlabels_rejection_percentage, net.num_sigmas_reject_badlabels) if late else (0.0, 0.0)
+        percentage, sigmas = (
+            (net.badlabels_rejection_percentage, net.num_sigmas_reject_badlabels) if late else (0.0, 0.0)
+        )
         small = net.equidistant_point and iteration > net.equidistant_point
         if not (percentage or sigmas or small):
             return delta

@@ -142,7 +142,9 @@ class YoloLoss:
         if options.objectness_smooth:
             entry = self.numbers + 1 + labels
             self.delta[cells, entry] = multiplier * (goal - self.out[cells, entry])
-        self.delta[cells, : self.numbers] += self.box_delta(cells, truth, (options.iou_normalizer * multiplier)[:, None])
+        self.delta[cells, : self.numbers] += self.box_delta(
+            cells, truth, (options.iou_normalizer * multiplier)[:, None]
+        )
 
     def points(self) -> Tensor:
         """(n, t, 2): what must lie in the cell that a truth trains."""
@@ -153,7 +155,10 @@ class YoloLoss:
         options = self.options
         assigned = assigned_boxes(self.layer, self.truths, self.grid, self.input_size, points=self.points())
         cells = assigned.cells(self.shape)
-        labels, truth = self.truths.classes[assigned.image, assigned.truth], self.truths.xywh[assigned.image, assigned.truth]
+        labels, truth = (
+            self.truths.classes[assigned.image, assigned.truth],
+            self.truths.xywh[assigned.image, assigned.truth],
+        )
         multiplier = self.multiplier(labels)
         pred = self.pred(cells)
         measures = MEASURES["iou"](pred, truth), MEASURES["giou"](pred, truth)
@@ -163,7 +168,9 @@ class YoloLoss:
             where = cells[turn]
             self.delta[where, : self.numbers] += boxes[turn]
             now = self.delta[where, self.numbers]
-            self.delta[where, self.numbers] = torch.where(now == 0, goal[turn], now) if self.keeps_objectness() else goal[turn]
+            self.delta[where, self.numbers] = (
+                torch.where(now == 0, goal[turn], now) if self.keeps_objectness() else goal[turn]
+            )
             self.class_delta(where, labels[turn])
         return measures
 

@@ -31,7 +31,9 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, ema: Ema, pr
         "format": FORMAT,
         "cfg": "\n".join(network.cfg.lines),
         "weights": {
-            f"layers.{layer.index}.{one.name}": one.tensor.detach().cpu() for layer in network.layers for one in layer.stored()
+            f"layers.{layer.index}.{one.name}": one.tensor.detach().cpu()
+            for layer in network.layers
+            for one in layer.stored()
         },
         "optimizer": trainer.optimizer.state_dict(),
         "ema": {name: value.cpu() for name, value in ema.values.items()},
@@ -86,7 +88,9 @@ def load_checkpoint(
                     )
                 one.tensor.copy_(value)
     if content["weights"]:
-        raise DarknetError(f"{path}: of another network than {network.cfg.path}: it has {next(iter(content['weights']))}")
+        raise DarknetError(
+            f"{path}: of another network than {network.cfg.path}: it has {next(iter(content['weights']))}"
+        )
     try:
         trainer.optimizer.load_state_dict(content["optimizer"])
     except ValueError:

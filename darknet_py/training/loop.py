@@ -124,7 +124,9 @@ def train(
     if trainer.net.subdivisions % world.size:
         raise DarknetError(f"subdivisions={trainer.net.subdivisions} cannot be dealt out to {world.size} processes")
     rows = (
-        Rows(plan.folder / "metrics.csv", keep_until=trainer.iteration if resume else 0, fresh=not resume) if world.first else None
+        Rows(plan.folder / "metrics.csv", keep_until=trainer.iteration if resume else 0, fresh=not resume)
+        if world.first
+        else None
     )
     stream = batches_from(progress)((trainer.iteration - progress.first + 1) * trainer.net.subdivisions)
     lines = Lines(plan, trainer.iteration, silent=not world.first)
@@ -153,7 +155,9 @@ def _iteration(
     trainer: Trainer, ema: Ema, stream: Iterator[Batch], plan: Plan, progress: Progress, rows: Rows | None, lines: Lines
 ) -> None:
     start, world, net = time.perf_counter(), trainer.world, trainer.net
-    if net.dynamic_minibatch and (trainer.iteration + 1 - progress.first) % PERIOD == 0:  # Darknet counts images from here
+    if (
+        net.dynamic_minibatch and (trainer.iteration + 1 - progress.first) % PERIOD == 0
+    ):  # Darknet counts images from here
         trainer.seen = trainer.mini_batch * net.subdivisions * trainer.iteration
     cost, own = 0.0, 0
     for _ in range(net.subdivisions // world.size):
@@ -191,7 +195,9 @@ def _step(trainer: Trainer, batch: Batch) -> Step:
     if (fresh := getattr(batch, "fresh", None)) is not None:
         trainer.network.reset_state(fresh)
     try:
-        return trainer.accumulate(batch.images.to(device, non_blocking=True), batch.truths.to(device, non_blocking=True))
+        return trainer.accumulate(
+            batch.images.to(device, non_blocking=True), batch.truths.to(device, non_blocking=True)
+        )
     except torch.OutOfMemoryError:
         reason = ""
     except RuntimeError as error:
@@ -249,14 +255,14 @@ class Lines:
         self.last = 0.0
 
     def add(self, iteration: int, loss: float, rate: float, count: float, seconds: float, progress: Progress) -> None:
-        self.seconds = self.seconds * 0.95 + seconds * 0.05 if self.count > 1 else seconds  # the first one started the workers
+        self.seconds = (
+            self.seconds * 0.95 + seconds * 0.05 if self.count > 1 else seconds
+        )  # the first one started the workers
         self.count += 1
         left = timedelta(seconds=round((self.max_batches - iteration) * self.seconds))
         precision = ""
         if progress.last_map >= 0:
-            precision = (
-                f", mAP {progress.last_map:.4f} of {progress.measured} (best {progress.best:.4f} of {progress.best_iteration})"
-            )
+            precision = f", mAP {progress.last_map:.4f} of {progress.measured} (best {progress.best:.4f} of {progress.best_iteration})"
         text = f"{loss:.6f}, {progress.average:.6f} avg loss, {rate:.6f} rate, {count / self.seconds:.1f} {self.unit}/s, {left} left{precision}"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(1)
@@ -285,7 +291,11 @@ class Rows:
 
     def __init__(self, path: Path, *, keep_until: int, fresh: bool) -> None:
         self.path = path
-        kept = [] if fresh or not path.is_file() else [row for row in read_rows(path) if int(row["iteration"]) <= keep_until]
+        kept = (
+            []
+            if fresh or not path.is_file()
+            else [row for row in read_rows(path) if int(row["iteration"]) <= keep_until]
+        )
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
@@ -299,7 +309,9 @@ class Rows:
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The complete rows of a metrics.csv (the last may be cut off by a kill)."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if (row.get("iteration") or "").isdigit() and row.get("map") is not None]
+        return [
+            row for row in csv.DictReader(file) if (row.get("iteration") or "").isdigit() and row.get("map") is not None
+        ]
 
 
 @contextmanager

@@ -35,7 +35,12 @@ class Material:
 
 
 def open_material(
-    data: str | os.PathLike[str], network: Network, *, workers: int = 0, tokenized: bool = False, mixup_beta: float = 0.0
+    data: str | os.PathLike[str],
+    network: Network,
+    *,
+    workers: int = 0,
+    tokenized: bool = False,
+    mixup_beta: float = 0.0,
 ) -> Material:
     """The pictures of a .data file, or, for a character network, a text.
 
@@ -80,7 +85,13 @@ def _check_classes(network: Network, dataset: Dataset) -> None:
 
 
 def picture_batches(
-    network: Network, dataset: Dataset, progress: Progress, mini_batch: int, world: World, workers: int, mixup_beta: float = 0.0
+    network: Network,
+    dataset: Dataset,
+    progress: Progress,
+    mini_batch: int,
+    world: World,
+    workers: int,
+    mixup_beta: float = 0.0,
 ) -> Iterator[Batch]:
     """Mini-batches of the sizes, numbers and sequences that the cfg asks for; a resumed run has its seed from its beginning."""
     net, first, seed = network.net, progress.first, progress.seed
@@ -89,7 +100,9 @@ def picture_batches(
 
     def size_of(number: int) -> tuple[int, int]:
         iteration = first + number // net.subdivisions
-        return network_size(net, random, iteration, first, seed) if head else classifier_size(net, iteration, first, seed)
+        return (
+            network_size(net, random, iteration, first, seed) if head else classifier_size(net, iteration, first, seed)
+        )
 
     def count_of(number: int) -> int:
         return mini_batch_of(net, random, size_of(number)) * net.time_steps

@@ -45,7 +45,9 @@ class Updates(torch.optim.Optimizer):
         if not groups:
             raise DarknetError(f"{network.cfg.path}: no layer is left to train; freeze fewer")
         names = ("scale", "decayed", "first_update", "clip", "centred")
-        super().__init__([{"params": parameters, **dict(zip(names, key, strict=True))} for key, parameters in groups.items()], {})
+        super().__init__(
+            [{"params": parameters, **dict(zip(names, key, strict=True))} for key, parameters in groups.items()], {}
+        )
         buffers = ("updates", "m", "v") if self.net.adam else ("updates",)
         for one in self.parameters():
             self.state[one] = {name: torch.zeros_like(one) for name in buffers}

@@ -36,7 +36,9 @@ def learning_rate(net: NetOptions, iteration: int, generator: random.Random | No
 
 def sequence(net: NetOptions, iteration: int) -> int:
     """How many pictures in a row one sequence has (network.c:get_sequence_value, get_current_seq_subdivisions)."""
-    parts = net.subdivisions if net.sequential_subdivisions is None else min(net.sequential_subdivisions, net.subdivisions)
+    parts = (
+        net.subdivisions if net.sequential_subdivisions is None else min(net.sequential_subdivisions, net.subdivisions)
+    )
     if net.track:
         scales = (*net.seq_scales, *[1.0] * len(net.steps))
         for _, scale in zip(_reached(net, iteration), scales, strict=False):

@@ -67,7 +67,9 @@ class Trainer:
         self._check_what_is_asked_for()
         self.loss_layers = [layer for layer in network.layers if layer.kind in losses]
         if not self.loss_layers:
-            raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ([yolo], [softmax], [cost] …)")
+            raise DarknetError(
+                f"{network.cfg.path}: nothing to train: no layer has a loss ([yolo], [softmax], [cost] …)"
+            )
         self.mini_batch = max(self.net.batch // self.net.subdivisions, 1)
         self.batch = self.mini_batch * self.net.subdivisions * self.net.time_steps
         self.seen = network.seen
@@ -86,7 +88,9 @@ class Trainer:
             if isinstance(module, Layer):
                 module.mode = self.mode
         if not 0 <= freeze < len(network.layers):
-            raise DarknetError(f"{network.cfg.path}: there is no layer {freeze} to freeze up to; there are {len(network.layers)}")
+            raise DarknetError(
+                f"{network.cfg.path}: there is no layer {freeze} to freeze up to; there are {len(network.layers)}"
+            )
         self.frozen = max((layer.index for layer in network.layers if layer.options.stopbackward == 1), default=-1)
         self.freeze = max(freeze, self.frozen)
         self.stopped = self._stopped()
@@ -100,7 +104,9 @@ class Trainer:
         return frozenset(
             layer.index
             for layer in self.network.layers
-            if layer.options.onlyforward or layer.index == self.frozen or layer.options.stopbackward > max(self.iteration, 1)
+            if layer.options.onlyforward
+            or layer.index == self.frozen
+            or layer.options.stopbackward > max(self.iteration, 1)
         )
 
     def _trained(self) -> Iterator[tuple[Layer, str, nn.Parameter]]:
@@ -120,8 +126,12 @@ class Trainer:
         for head in self.network.head_layers():
             if getattr(head.options, "map", "") and head.class_map is None:
                 section = cfg.sections[head.index + 1]
-                cfg.fail(section, section.get("map"), "there is no such file, here or beside the cfg; training needs it")
-        for section, options in zip(cfg.sections, (self.net, *(layer.options for layer in self.network.layers)), strict=True):
+                cfg.fail(
+                    section, section.get("map"), "there is no such file, here or beside the cfg; training needs it"
+                )
+        for section, options in zip(
+            cfg.sections, (self.net, *(layer.options for layer in self.network.layers)), strict=True
+        ):
             for given in untrained(section, options):
                 cfg.warn(section, given, "this part of training is not built; training goes on without it")
 
@@ -133,7 +143,9 @@ class Trainer:
     def _raws(self, images: Tensor) -> dict[int, Tensor]:
         wanted = {layer.index: layer.source_indices[0] for layer in self.loss_layers}
         outputs = self.network.run(images, list(wanted.values()), read=self._read)
-        return {index: self._read(self.network.layers[index], source, outputs[source]) for index, source in wanted.items()}
+        return {
+            index: self._read(self.network.layers[index], source, outputs[source]) for index, source in wanted.items()
+        }
 
     def _read(self, reader: Layer, source: int, output: Tensor) -> Tensor:
         if source < 0:
@@ -161,7 +173,10 @@ class Trainer:
                 if layer.kind == "yolo"
             ]
             context = Context((width, height), seen, heads, self._reject)
-            losses = {layer.index: self.losses[layer.kind](layer, raws[layer.index], truths, context) for layer in self.loss_layers}
+            losses = {
+                layer.index: self.losses[layer.kind](layer, raws[layer.index], truths, context)
+                for layer in self.loss_layers
+            }
             total = torch.stack([inject(raws[index], loss.delta) for index, loss in losses.items()]).sum()
             if total.requires_grad:
                 self.scaler.scale(total).backward()
@@ -189,7 +204,12 @@ class Trainer:
 
     def _rolling(self) -> list[Tensor]:
         """The rolling statistics of batch norm."""
-        return [one.tensor for layer in self.network.layers for one in layer.stored() if not isinstance(one.tensor, nn.Parameter)]
+        return [
+            one.tensor
+            for layer in self.network.layers
+            for one in layer.stored()
+            if not isinstance(one.tensor, nn.Parameter)
+        ]
 
     @property
     def device(self) -> torch.device:

@@ -63,13 +63,17 @@ def joined(device: str) -> Iterator[tuple[World, str]]:
         yield World(), device
         return
     if "RANK" not in os.environ:
-        raise DarknetError(f"WORLD_SIZE={size} says that several processes train, but there is no RANK; start them with torchrun")
+        raise DarknetError(
+            f"WORLD_SIZE={size} says that several processes train, but there is no RANK; start them with torchrun"
+        )
     if device.startswith("cuda:"):
         raise DarknetError(f"--device {device}: with torchrun each process has a GPU of its own; write --device cuda")
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and local >= torch.cuda.device_count():
-        raise DarknetError(f"process {local} has no GPU of its own: there are {torch.cuda.device_count()}; start so many processes")
+        raise DarknetError(
+            f"process {local} has no GPU of its own: there are {torch.cuda.device_count()}; start so many processes"
+        )
     if cuda:
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
@@ -92,7 +96,9 @@ def _all_reduce(values: Tensor) -> None:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise DarknetError(f"another of the processes that train together is gone ({str(error).splitlines()[0][:100]})") from None
+        raise DarknetError(
+            f"another of the processes that train together is gone ({str(error).splitlines()[0][:100]})"
+        ) from None
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
