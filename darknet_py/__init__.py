@@ -8,7 +8,8 @@ for detection in detector("dog.jpg")[0]:
 """
 
 from darknet_py.cfg import Cfg, parse_cfg
-from darknet_py.detector import Detection, Detections, Detector
+from darknet_py.detections import Detection, Detections
+from darknet_py.detector import Detector
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, ImageError, WeightsError
 from darknet_py.network import Network, load
 

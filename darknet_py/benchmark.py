@@ -22,8 +22,9 @@ from darknet_py.cfg import parse_cfg
 from darknet_py.command import add_size, run_command
 from darknet_py.data.dataset import open_dataset
 from darknet_py.data.loader import default_workers, detection_batches
-from darknet_py.detector import PRECISIONS, Detector
+from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError
+from darknet_py.inference.runner import PRECISIONS
 from darknet_py.network import Network
 from darknet_py.training.step import Trainer
 from darknet_py.weights import load_weights, save_weights

@@ -28,9 +28,9 @@ from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
 from darknet_py.data.labels import Truths, make_truths
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.files import write_file
-from darknet_py.images import letterbox_size, read_image
 from darknet_py.names import read_data
 from darknet_py.network import Network
+from darknet_py.pictures.images import letterbox_size, read_image
 
 FINDINGS = 1  # exit status where something is wrong
 TINY = 1.0  # pixels of the network: Darknet does not train on smaller boxes

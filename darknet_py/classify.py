@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import torch
 
 from darknet_py.command import add_size, run_command
-from darknet_py.detect import UNREADABLE, pick_device
+from darknet_py.detect import UNREADABLE
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.images import as_picture, read_image, short_side_crop
+from darknet_py.inference.runner import pick_device
 from darknet_py.layers.softmax import Softmax
 from darknet_py.names import find_beside, read_data, read_names
 from darknet_py.network import Network, load
-from darknet_py.sources import ImageSource, expand
+from darknet_py.pictures.images import as_picture, read_image, short_side_crop
+from darknet_py.pictures.sources import ImageSource, expand
 
 
 class Guess(NamedTuple):

@@ -15,19 +15,20 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
-import torch
 from tqdm import tqdm
 
 from darknet_py.bundled import bundled
 from darknet_py.command import add_size, fraction, run_command
-from darknet_py.detector import PRECISIONS, Detections, Detector
+from darknet_py.detections import Detections
+from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.images import Picture
+from darknet_py.inference.runner import PRECISIONS, pick_device
 from darknet_py.layers.head import NMS_KINDS
 from darknet_py.names import find_beside, read_data, read_lines
 from darknet_py.network import load
-from darknet_py.results import Results, VideoFile, fresh_folder
-from darknet_py.sources import ImageSource, Rate, Source, VideoSource, expand, open_video
+from darknet_py.pictures.images import Picture
+from darknet_py.pictures.outputs import Results, VideoFile, fresh_folder
+from darknet_py.pictures.sources import ImageSource, Rate, Source, VideoSource, expand, open_video
 
 UNREADABLE = 1  # exit status where a picture could not be read
 WINDOW = "darknet_py"
@@ -107,22 +108,6 @@ def start(given: argparse.Namespace, save_as: str | None = None) -> int:
     sources = expand(given.sources)
     lines = any(isinstance(one, VideoSource) for one in sources)
     return Run(make_detector(given), given, lines=lines, save_as=save_as).over(sources)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto": a GPU where there is one.
-
-    Raises:
-        DarknetError: there is no such device here.
-    """
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise DarknetError(
-            f"device '{name}': not here; write cpu" + (", or cuda" if torch.cuda.is_available() else "")
-        ) from None
-    return device
 
 
 def make_detector(given: argparse.Namespace) -> Detector:

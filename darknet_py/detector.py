@@ -8,87 +8,36 @@ for detection in detector("dog.jpg", thresh=0.25)[0]:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from darknet_py.boxes import nms as suppress
+from darknet_py.detections import Detections
 from darknet_py.errors import DarknetError
-from darknet_py.images import Picture, as_picture, letterbox, read_image, resize, to_picture
+from darknet_py.inference.runner import Runner, prepare
 from darknet_py.layers import Candidates
 from darknet_py.layers.head import NMS_KINDS
 from darknet_py.names import read_names
 from darknet_py.network import Network
+from darknet_py.pictures.images import Picture, as_picture, letterbox, read_image, resize, to_picture
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 HIDDEN = "dont_show"  # classes whose name begins so are never reported
-
-
-class Detection(NamedTuple):
-    """One object: `box` is left, top, right, bottom in pixels; `relative` is centre x, y, width, height as parts of the picture.
-
-    Boxes are as the network gives them and may reach beyond the picture.
-    """
-
-    class_id: int
-    name: str
-    confidence: float
-    box: tuple[float, float, float, float]
-    relative: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Detections(Sequence[Detection]):
-    """What was found in one picture, the surest first.
-
-    class_ids: (m,) int64. confidences: (m,) float32, 0..1. xywh: (m, 4) float32, centre and size as parts of the picture.
-    size: (width, height) of the picture, pixels. names: of all classes.
-    """
-
-    class_ids: NDArray[np.int64]
-    confidences: NDArray[np.float32]
-    xywh: NDArray[np.float32]
-    size: tuple[int, int]
-    names: Sequence[str]
-
-    @property
-    def xyxy(self) -> NDArray[np.float32]:
-        """(m, 4) left, top, right, bottom, pixels."""
-        centre, half = self.xywh[:, :2], self.xywh[:, 2:] / 2
-        size = np.array([*self.size, *self.size], np.float32)
-        return np.concatenate((centre - half, centre + half), 1, dtype=np.float32) * size
-
-    def __len__(self) -> int:
-        return len(self.class_ids)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        class_id = int(self.class_ids[index])
-        box, relative = self.xyxy[index].tolist(), self.xywh[index].tolist()
-        return Detection(class_id, self.names[class_id], float(self.confidences[index]), tuple(box), tuple(relative))
-
-    def __iter__(self) -> Iterator[Detection]:
-        return (self[index] for index in range(len(self)))
 
 
 class Detector:
     """Finds objects with a network.
 
     Args:
-        network: with a detection head. It is taken over: fused, laid out for speed, brought to the precision. Load it again to
-            save or train it.
+        model: a network with a detection head, which is not touched: what runs is derived from it (`prepare`). Or a runner.
         names: path of a .names file, or the names; None: the classes' numbers.
         letterbox: keep the pictures' proportions; None: as the cfg's `letter_box` says (Darknet's default is to stretch).
         nms_kind, beta_nms: how overlapping boxes are suppressed; None: as the cfg's last head says.
         agnostic: an object has one class only: boxes of different classes suppress each other.
-        precision: "fp32" (the C program's numbers), "bf16" or "fp16" (faster where the hardware has it).
-        batch: so many pictures pass the network at once.
+        precision, batch: see `prepare`; a runner has its own.
         class_map: for heads with a class tree (YOLO9000): the tree's classes to report, in the order of `names`.
 
     Raises:
@@ -97,7 +46,7 @@ class Detector:
 
     def __init__(
         self,
-        network: Network,
+        model: Network | Runner,
         names: str | os.PathLike[str] | Sequence[str] | None = None,
         *,
         letterbox: bool | None = None,
@@ -108,6 +57,8 @@ class Detector:
         batch: int = 8,
         class_map: Sequence[int] | None = None,
     ) -> None:
+        runner = model if isinstance(model, Runner) else prepare(model, precision=precision, batch=batch)
+        network = runner.network
         cfg = network.cfg.path
         if not network.heads:
             raise DarknetError(
@@ -115,10 +66,6 @@ class Detector:
             )
         if nms_kind not in (None, *NMS_KINDS):
             raise DarknetError(f"nms_kind '{nms_kind}' is not known; write one of {', '.join(NMS_KINDS)}")
-        if precision not in PRECISIONS:
-            raise DarknetError(f"precision '{precision}' is not known; write one of {', '.join(PRECISIONS)}")
-        if batch < 1:
-            raise DarknetError(f"a batch of {batch} pictures; write 1 or more")
         self.class_map = None if class_map is None else torch.tensor(class_map)
         classes = network.classes if class_map is None else len(class_map)
         self.names = _names(names, classes, cfg)
@@ -127,11 +74,8 @@ class Detector:
         self.nms_kind = nms_kind or last.nms_kind
         self.beta_nms = last.beta_nms if beta_nms is None else beta_nms
         self.agnostic = agnostic
-        self.batch = batch
-        self.dtype = PRECISIONS[precision]
-        if not network.fused:
-            network.fuse()
-        self.network = network.eval().to(self.dtype).channels_last()
+        self.runner, self.network = runner, network
+        self.batch, self.dtype = runner.batch, runner.dtype
         self._shown = np.array([not name.startswith(HIDDEN) for name in self.names])
 
     def __call__(self, images: Any, thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:
@@ -164,7 +108,7 @@ class Detector:
     @torch.inference_mode()
     def detect(self, pictures: Sequence[Picture], thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:
         """Detects in pictures that are read already, as one batch."""
-        heads = self.network(self.prepare(pictures))
+        heads = self.runner(self.prepare(pictures))
         sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
         return self.postprocess(heads, sizes, thresh, nms)
 
@@ -173,8 +117,7 @@ class Detector:
         width, height = self.network.size
         fit = letterbox if self.letterbox else resize
         batch = np.stack([fit(picture, width, height) for picture in pictures])
-        device = next(self.network.parameters()).device
-        return torch.from_numpy(batch).to(device, self.dtype).permute(0, 3, 1, 2)
+        return torch.from_numpy(batch).to(self.runner.device, self.dtype).permute(0, 3, 1, 2)
 
     def candidates(self, heads: Sequence[Tensor], thresh: float) -> Candidates:
         """The boxes of all heads, before suppression; relative to the network's input."""

@@ -6,7 +6,6 @@ python -m darknet_py.evaluate data/obj.data cfg/yolov3.cfg backup/yolov3_last.we
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import sys
 import time
@@ -29,10 +28,10 @@ from darknet_py.command import add_size, fraction, run_command
 from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
 from darknet_py.data.labels import Truths
 from darknet_py.detect import UNREADABLE, make_detector
-from darknet_py.detector import PRECISIONS, Detector
+from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.images import Picture, letterbox, resize, to_picture
-from darknet_py.metrics import (
+from darknet_py.inference.runner import PRECISIONS
+from darknet_py.measuring.metrics import (
     Findings,
     Found,
     MapResult,
@@ -43,10 +42,11 @@ from darknet_py.metrics import (
     darknet_map,
     voc_map,
 )
+from darknet_py.measuring.valid import FORMATS, write_coco_results, write_voc_results
 from darknet_py.names import read_data
 from darknet_py.network import Network
-from darknet_py.results import write_json
-from darknet_py.valid import FORMATS, write_coco_results, write_voc_results
+from darknet_py.pictures.images import Picture, letterbox, resize, to_picture
+from darknet_py.pictures.outputs import write_json
 
 
 class Rule(NamedTuple):
@@ -82,7 +82,7 @@ def evaluate(
     """Measures a model; for a loop that trains, too: a network is not touched, a fused copy of it does the work.
 
     Args:
-        model: a network, in whatever mode, or a detector.
+        model: a network, which is not touched, or a detector.
         dataset: pictures and truths. limit: only so many of them, from the first on.
         metric: "darknet" (as `detector map`), "voc" or "coco".
         iou_thresh: overlap with a truth that a detection needs (COCO has its own ten). thresh: confidence for TP, FP, FN and what
@@ -94,16 +94,13 @@ def evaluate(
         DarknetError: the network has no detection head, the names are not its classes, or a label is wrong.
     """
     truths = read_truths(dataset, limit, required=annotations is None)
-    detector = model if isinstance(model, Detector) else detector_on_copy(model, dataset, batch, letterbox)
+    detector = (
+        model
+        if isinstance(model, Detector)
+        else Detector(model, dataset.names or None, batch=batch, letterbox=letterbox)
+    )
     findings = find(detector, dataset.images[: len(truths)], RULES[metric])
     return measure(findings, truths, dataset, detector.names, metric, iou_thresh, thresh, points, annotations)
-
-
-def detector_on_copy(network: Network, dataset: Dataset, batch: int = 8, letterbox: bool | None = None) -> Detector:
-    """A detector around a copy of the network; Detector fuses the one it is given."""
-    with torch.no_grad():
-        own = network if network.fused else copy.deepcopy(network)
-        return Detector(own.requires_grad_(False), dataset.names or None, batch=batch, letterbox=letterbox)
 
 
 def measure(
@@ -174,7 +171,7 @@ def _batches(
             if good:
                 numbers, pictures, sizes = (list(column) for column in zip(*good, strict=True))
                 with torch.inference_mode():
-                    heads = detector.network(detector.prepare(pictures))
+                    heads = detector.runner(detector.prepare(pictures))
                 yield numbers, heads, sizes
             bar.update(len(group))
 
@@ -379,7 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         write_json(Path(given.json), result.as_json())
     if given.plots:
-        from darknet_py.plots import confusion, precision_recall
+        from darknet_py.measuring.plots import confusion, precision_recall
 
         folder = Path(given.plots)
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from darknet_py.cfg import Cfg, Section, parse_cfg
 from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
+from darknet_py.layers.needs import Needs
 from darknet_py.layers.net import NAMES
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.options import LARGEST_INT, read_options
@@ -166,10 +167,14 @@ class Network(nn.Module):
     def set_states(self, states: dict[str, Tensor]) -> None:
         """Makes the recurrent layers remember what `states` gave."""
         self.reset_state()
-        device = next(self.parameters()).device
         for key, state in states.items():
             index, name = key.split(".")
-            cast(Recurrent, self.layers[int(index)]).states[name] = state.to(device)
+            cast(Recurrent, self.layers[int(index)]).states[name] = state.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -182,6 +187,11 @@ class Network(nn.Module):
         if self.heads:
             return self.head_layers()[-1].classes
         return self.layers[self._outputs[0]].shape.count
+
+    def needs(self) -> Needs | None:
+        """What data the network is trained with: the last head says it, or else the last layer that has a loss; None: there is none."""
+        layers = [*self.layers, *self.head_layers()]
+        return next((needs for layer in reversed(layers) if (needs := layer.needs()) is not None), None)
 
     def head_layers(self) -> list[Head]:
         return [cast(Head, self.layers[index]) for index in self.heads]

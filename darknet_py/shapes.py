@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from darknet_py.command import run_command
 from darknet_py.files import write_file
-from darknet_py.images import Picture
-from darknet_py.results import write_picture
+from darknet_py.pictures.images import Picture
+from darknet_py.pictures.outputs import write_picture
 
 NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
 WIDTH, HEIGHT = 256, 192

@@ -19,20 +19,20 @@ from typing import Any
 from darknet_py.bundled import bundled
 from darknet_py.cfg import parse_cfg
 from darknet_py.command import run_command
-from darknet_py.data.augment import MIXUP, mixup_code
+from darknet_py.data.augment.darknet import MIXUP, mixup_code
 from darknet_py.data.dataset import open_dataset
 from darknet_py.data.loader import preview
-from darknet_py.detect import pick_device
 from darknet_py.errors import DarknetError
+from darknet_py.inference.runner import PRECISIONS, pick_device
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.losses import LOSSES, YOLO_LOSSES
+from darknet_py.measuring.plots import draw_chart
 from darknet_py.network import Network
-from darknet_py.plots import draw_chart
-from darknet_py.results import fresh_folder, write_picture
+from darknet_py.pictures.outputs import fresh_folder, write_picture
 from darknet_py.shapes import write_dataset
 from darknet_py.training.loop import Plan, Progress, checkpoint_path, read_rows, train
 from darknet_py.training.material import Material, open_material
-from darknet_py.training.step import PRECISIONS, Trainer
+from darknet_py.training.step import Trainer
 from darknet_py.training.world import World, joined
 from darknet_py.weights import describe_loaded, load_weights
 

@@ -11,8 +11,8 @@ import pytest
 from augmenting import NET, Head, rng
 from kit import KIT, needs_kit
 
-from darknet_py.data import augment as au
-from darknet_py.data.augment import (
+from darknet_py.data.augment import darknet as au
+from darknet_py.data.augment.darknet import (
     Augmentation,
     ClassifierAugmentation,
     draw_augmentation,

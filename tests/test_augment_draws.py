@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from augmenting import NET, Head, rng
 
-from darknet_py.data import augment as au
-from darknet_py.data.augment import augment_classifier, draw_augmentation, draw_classifier_augmentation
+from darknet_py.data.augment import darknet as au
+from darknet_py.data.augment.darknet import augment_classifier, draw_augmentation, draw_classifier_augmentation
 from darknet_py.layers import NetOptions
 
 DRAWS = 20_000

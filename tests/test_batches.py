@@ -18,7 +18,7 @@ import torch
 from augmenting import NET, Head, rng
 from kit import REALDATA, needs_realdata
 
-from darknet_py.data import augment as au
+from darknet_py.data.augment import darknet as au
 from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.data.labels import DataWarning
 from darknet_py.data.loader import (

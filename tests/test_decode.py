@@ -11,8 +11,8 @@ import torch
 from kit import KIT, cases, needs_kit, read_json, recipe_inputs, recipe_network
 
 from darknet_py.boxes import nms
-from darknet_py.images import to_picture
 from darknet_py.network import Network
+from darknet_py.pictures.images import to_picture
 
 TOLERANCE = (
     1.2e-4  # relative to the value or the picture's size: forward passes agree to 6e-5, and sizes may be squares

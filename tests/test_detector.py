@@ -10,8 +10,8 @@ import torch
 
 from darknet_py import DarknetError, Detector, ImageError, Network, load
 from darknet_py.cfg import parse_text
-from darknet_py.detector import Detection, Detections
-from darknet_py.drawing import draw
+from darknet_py.detections import Detection, Detections
+from darknet_py.pictures.draw import draw
 
 TEXT = """[net]
 width=64
@@ -108,12 +108,14 @@ def test_tensors_and_grey_arrays_are_pictures_too() -> None:
         detector("gone.jpg")
 
 
-def test_a_fused_network_says_that_it_cannot_be_saved(tmp_path: Path) -> None:
-    made = network()
-    Detector(made)
-    with pytest.raises(DarknetError, match="fused for inference"):
-        made.save_weights(tmp_path / "x.weights")
-    assert list(tmp_path.iterdir()) == []
+def test_a_detector_leaves_its_network_as_it_was(tmp_path: Path) -> None:
+    made = network().train()
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    Detector(made)(np.zeros((32, 64, 3), np.uint8))
+    assert made.training
+    assert before.keys() == made.state_dict().keys()
+    assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
+    made.save_weights(tmp_path / "x.weights")
 
 
 def test_loading_without_weights_gives_fresh_ones(tmp_path: Path) -> None:

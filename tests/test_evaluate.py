@@ -25,15 +25,15 @@ from darknet_py.cfg import parse_text
 from darknet_py.command import run_command
 from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.evaluate import RULES, evaluate, find, measure, read_truths, recall
-from darknet_py.metrics import Findings, Found, MapResult
-from darknet_py.names import read_names
-from darknet_py.valid import (
+from darknet_py.measuring.metrics import Findings, Found, MapResult
+from darknet_py.measuring.valid import (
     write_bdd_results,
     write_coco_results,
     write_imagenet_results,
     write_kitti_results,
     write_voc_results,
 )
+from darknet_py.names import read_names
 
 # mAP as the program prints it has six decimals.
 PRINTED = 1.5e-6

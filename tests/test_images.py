@@ -10,8 +10,8 @@ import pytest
 import torch
 from kit import KIT, needs_kit, read_json
 
-from darknet_py import images
 from darknet_py.errors import ImageError
+from darknet_py.pictures import images
 
 TOLERANCE = (
     5e-7  # float32, values in 0..1: bytes are divided by 255 after blending, not before; two units in the last place

@@ -14,7 +14,7 @@ from kit import REALDATA, needs_realdata
 
 from darknet_py import DarknetError, plots
 from darknet_py.data.labels import Truths, label_path, make_truths, read_labels, read_voc
-from darknet_py.metrics import (
+from darknet_py.measuring.metrics import (
     Found,
     MapResult,
     average_precision,

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from darknet_py import sources
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.results import write_json
-from darknet_py.sources import ImageSource, LiveVideo, VideoSource, expand
+from darknet_py.pictures import sources
+from darknet_py.pictures.outputs import write_json
+from darknet_py.pictures.sources import ImageSource, LiveVideo, VideoSource, expand
 
 
 @pytest.fixture

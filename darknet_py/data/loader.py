@@ -29,14 +29,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from darknet_py.data import augment
-from darknet_py.data.augment import CUTMIX, CUTMIX_OR_MOSAIC, MIXUP, MOSAIC, Augmentation, Dice, Size
+from darknet_py.data.augment import darknet as augment
+from darknet_py.data.augment.darknet import CUTMIX, CUTMIX_OR_MOSAIC, MIXUP, MOSAIC, Augmentation, Dice, Size
 from darknet_py.data.dataset import TRUTH_SIZE, Dataset, training_truths
 from darknet_py.data.labels import DataWarning
-from darknet_py.drawing import colour
 from darknet_py.errors import DarknetError
-from darknet_py.images import Floats, Picture, read_image
 from darknet_py.layers import NetOptions
+from darknet_py.pictures.colours import class_colour
+from darknet_py.pictures.images import Floats, Picture, read_image
 
 MOST_WORKERS = 16
 MOST_FAILURES = 50  # pictures in a row that cannot be used, before training stops
@@ -514,7 +514,7 @@ def _draw_boxes(canvas: Picture, rows: Rows, names: Sequence[str]) -> None:
     for (left, top, right, bottom), label in zip(
         corners.round().astype(int).tolist(), rows[:, 4].astype(int).tolist(), strict=True
     ):
-        ink = colour(label)
+        ink = class_colour(label)
         cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), ink, 2)
         name = names[label] if label < len(names) else str(label)
         cv2.putText(canvas, name, (left + 2, max(top - 3, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, 1, cv2.LINE_AA)

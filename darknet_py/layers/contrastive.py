@@ -10,6 +10,7 @@ from torch import Tensor
 
 from darknet_py.layers.head import FLT_MAX
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
+from darknet_py.layers.needs import ClassNeeds
 from darknet_py.options import option
 
 
@@ -46,6 +47,9 @@ class Contrastive(Layer, kinds=("contrastive",)):
     @property
     def yolo(self) -> Any:
         return self.boxes[0] if self.boxes else None
+
+    def needs(self) -> ClassNeeds:
+        return ClassNeeds(self.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x).flatten(1)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
+from darknet_py.layers.needs import ClassNeeds
 from darknet_py.options import option
 
 # pjreddie's program knows seg, L1 and wgan too; AlexeyAB's goes on with sse for what it does not know.
@@ -32,6 +33,9 @@ class Cost(Layer, kinds=("cost",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.shape = Shape.flat(place.input.count)
+
+    def needs(self) -> ClassNeeds:
+        return ClassNeeds(self.shape.count)
 
     def forward(self, x: Tensor) -> Tensor:
         return x

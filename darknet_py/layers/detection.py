@@ -5,7 +5,7 @@ Its input is flat: classes of every cell, then an objectness of every box, then 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from darknet_py.layers.head import Candidates, Head
 from darknet_py.layers.layer import LayerOptions, Place, Shape
+from darknet_py.layers.needs import BoxNeeds, CellGrid
 from darknet_py.options import option
 
 
@@ -60,6 +61,10 @@ class Detection(Head, kinds=("detection",)):
         self.shape = Shape.flat(needed)
         if options.coords != 4:
             place.fail("coords", "a box has 4 coordinates; write coords=4")
+
+    def needs(self) -> BoxNeeds:
+        """`random` of this head is not about the network's size."""
+        return replace(super().needs(), truth_format=CellGrid(self.options.side, self.classes), random=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) → (n, count)"""

@@ -23,6 +23,7 @@ POINTS = {
 
 
 class GaussianYolo(Head, kinds=("Gaussian_yolo",)):
+    box_values = 9
     anchors: Tensor  # (masked, 2) widths and heights, pixels of the network's input
     all_anchors: Tensor  # (num, 2), those of the other heads too: a truth trains the best of all
 

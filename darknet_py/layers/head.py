@@ -10,6 +10,7 @@ from torch import Tensor
 
 from darknet_py.cfg import shortened
 from darknet_py.layers.layer import Layer, LayerOptions, Place
+from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.names import read_lines
 from darknet_py.options import option
 
@@ -41,7 +42,11 @@ class Head(Layer):
     corrected: ClassVar[bool] = True  # boxes are moved back from a letterboxed input to the picture
     nms_kind: str = "default"
     beta_nms: float = 0.6
+    box_values: ClassVar[int] = 5  # what each box has beside its classes: 4 coordinates and an objectness
     classes: int
+    anchors: (
+        Tensor | None
+    )  # (boxes of a cell, 2) widths and heights, in the unit of `anchor_unit`; None: the head has none
     class_map: Tensor | None  # (m,) the head's class for each of the labels', by the option `map`; training needs it
 
     def decode(
@@ -56,6 +61,21 @@ class Head(Layer):
             class_map: (m,) int64, the tree classes to report, for heads with a tree.
         """
         raise NotImplementedError
+
+    def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
+        """What a box's (width, height) as fractions of the image are multiplied by to be compared with anchors. size: of the input."""
+        return size
+
+    def needs(self) -> BoxNeeds:
+        options = self.options
+        return BoxNeeds(
+            self.classes,
+            options.max,
+            BoxList(options.max),
+            jitter=options.jitter,
+            resize=options.resize,
+            random=options.random,
+        )
 
     def read_map(self, place: Place, name: str) -> None:
         """The file that the option `map` names: a class of the head per line, for the labels' classes in their order."""

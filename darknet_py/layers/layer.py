@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg import Cfg, Option, Section
+from darknet_py.layers.needs import Needs
 from darknet_py.options import LARGEST_INT, option
 
 KINDS: dict[str, type[Layer]] = {}
@@ -228,6 +229,10 @@ class Layer(nn.Module):
     def bflops(self) -> float:
         """Billions of operations per image, as Darknet counts them."""
         return float(sum(self.part(part).bflops for part in self.parts))
+
+    def needs(self) -> Needs | None:
+        """What data a layer with a loss is trained with; None: the layer has none of its own to say."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """What the layer table says beside shapes and counts; the names are the cfg's. `--json` prints all of it."""

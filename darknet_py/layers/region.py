@@ -61,6 +61,10 @@ class Region(Head, kinds=("region",)):
         self.set_input(place, options.num * (options.classes + options.coords + 1), "classes", needed)
         self.tree = read_tree(place, options.tree, options.classes) if options.tree else None
 
+    def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
+        """Anchors are in cells."""
+        return self.shape.w, self.shape.h
+
     def forward(self, x: Tensor) -> Tensor:
         """(n, anchors*(5+classes), h, w) → the same shape, but Darknet's flat order: box by box; objectness and classes as probabilities."""
         entries = cells(x, len(self.anchors))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
+from darknet_py.layers.needs import ClassNeeds, ClassTree
 from darknet_py.options import option
 
 
@@ -28,6 +29,10 @@ class Softmax(Layer, kinds=("softmax", "soft")):
         if place.input.count % options.groups:
             place.fail("groups", f"the {place.input.count} values do not fall into {options.groups} groups")
         self.tree = read_tree(place, options.tree, place.input.count) if options.tree else None
+
+    def needs(self) -> ClassNeeds:
+        tree = None if self.tree is None else ClassTree(self.tree.parent.cpu().numpy(), self.tree.group.cpu().numpy())
+        return ClassNeeds(self.shape.count, tree)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) → (n, count). In training the gradient passes as it comes: the loss's delta is that of the logits already."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.losses.assign import assigned_boxes, one_box_each, read_truths
+from darknet_py.losses.assign.darknet import assigned_boxes, one_box_each, read_truths
 from darknet_py.losses.loss import Context, Loss, full, squared_sum
 
 CERTAIN = 0.9999  # the probability of a pair that nothing competes with

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import giou
-from darknet_py.losses.assign import Truths, assigned_boxes, best_truths, one_box_each
+from darknet_py.losses.assign.darknet import Truths, assigned_boxes, best_truths, one_box_each
 from darknet_py.losses.loss import Context
 from darknet_py.losses.predictions import WEIGHT, by_autograd, predict
 from darknet_py.losses.yolo import truth_vectors

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import iou
-from darknet_py.losses.assign import Truths, best_truths
+from darknet_py.losses.assign.darknet import Truths, best_truths
 from darknet_py.losses.loss import Context
 from darknet_py.losses.predictions import by_autograd
 

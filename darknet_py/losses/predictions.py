@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.losses.assign import Truths, read_truths
+from darknet_py.losses.assign.darknet import Truths, read_truths
 from darknet_py.losses.loss import Context, Loss, LossFunction, full
 
 WEIGHT = 6  # place of a truth's weight in its row, where pictures are blended

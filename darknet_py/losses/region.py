@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import iou
-from darknet_py.losses.assign import best_truths, read_truths, turns
+from darknet_py.losses.assign.darknet import best_truths, read_truths, turns
 from darknet_py.losses.loss import Context, Loss, full, squared_sum
 from darknet_py.losses.yolo import FOCAL_ALPHA, one_hot
 

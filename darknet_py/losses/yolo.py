@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darknet_py.boxes import MEASURES, iou_gradient
 from darknet_py.layers.head import FLT_MAX
-from darknet_py.losses.assign import Truths, assigned_boxes, best_truths, read_truths, turns
+from darknet_py.losses.assign.darknet import Truths, assigned_boxes, best_truths, read_truths, turns
 from darknet_py.losses.loss import Context, Loss, full, squared_sum
 
 CLASS_MATCH = 0.25  # a box counts as detected where any class is likelier

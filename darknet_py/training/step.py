@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
+from darknet_py.inference.runner import PRECISIONS
 from darknet_py.layers import Layer, Mode
 from darknet_py.losses import LOSSES, Context, Loss, LossFunction, Rejection, inject
 from darknet_py.network import Network
@@ -23,8 +24,6 @@ from darknet_py.training.optimizer import Updates
 from darknet_py.training.repair import repair_convolutions
 from darknet_py.training.schedule import learning_rate, sequence
 from darknet_py.training.world import World
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass

@@ -14,11 +14,11 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-from darknet_py.detector import Detections
-from darknet_py.drawing import as_bytes, draw
+from darknet_py.detections import Detections
 from darknet_py.errors import DarknetError
 from darknet_py.files import beside, write_file
-from darknet_py.images import Picture
+from darknet_py.pictures.draw import as_bytes, draw
+from darknet_py.pictures.images import Picture
 
 # COCO numbers its 80 classes 1..90; these numbers have no class.
 COCO_GAPS = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
-from darknet_py.metrics import MapResult
+from darknet_py.measuring.metrics import MapResult
 
 FEW = 20  # classes: so many curves can be told apart, and so many cells hold a number
 DPI = 110

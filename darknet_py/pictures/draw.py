@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterable
 
 import cv2
 import numpy as np
 
-from darknet_py.detector import Detection
-from darknet_py.images import Picture
+from darknet_py.detections import Detection
+from darknet_py.pictures.colours import class_colour
+from darknet_py.pictures.images import Picture
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SMALLEST = 320  # pixels of the longer side; a smaller picture is enlarged for drawing, as no label would fit on it
-GOLDEN = 0.618033988749895  # of the colour circle: neighbouring classes get colours far apart
-
-
-def colour(class_id: int) -> tuple[int, int, int]:
-    """RGB, 0..255, one for each class and always the same."""
-    red, green, blue = colorsys.hsv_to_rgb((class_id * GOLDEN + 0.02) % 1, 0.85, 0.95)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw(picture: Picture, detections: Iterable[Detection]) -> Picture:
@@ -63,7 +56,12 @@ def _corners(canvas: Picture, one: Detection, factor: int) -> tuple[int, int, in
 def _box(canvas: Picture, one: Detection, factor: int) -> None:
     left, top, right, bottom = _corners(canvas, one, factor)
     cv2.rectangle(
-        canvas, (left, top), (right, bottom), colour(one.class_id), max(2, round(1.6 * _unit(canvas))), cv2.LINE_AA
+        canvas,
+        (left, top),
+        (right, bottom),
+        class_colour(one.class_id),
+        max(2, round(1.6 * _unit(canvas))),
+        cv2.LINE_AA,
     )
 
 
@@ -82,7 +80,7 @@ def _label(canvas: Picture, one: Detection, factor: int) -> None:
     tall = text_height + below + 2 * margin
     x = max(0, min(left, width - text_width - 2 * margin))
     y = top - tall if top >= tall else min(top, height - tall)
-    fill = colour(one.class_id)
+    fill = class_colour(one.class_id)
     cv2.rectangle(canvas, (x, y), (x + text_width + 2 * margin, y + tall), fill, cv2.FILLED)
     dark = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2] > 140
     ink = (0, 0, 0) if dark else (255, 255, 255)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from darknet_py.files import write_file
-from darknet_py.metrics import Findings, Found, Size
-from darknet_py.results import COCO_IDS, image_id
+from darknet_py.measuring.metrics import Findings, Found, Size
+from darknet_py.pictures.outputs import COCO_IDS, image_id
 
 KITTI = ("car", "pedestrian", "cyclist")
 BDD = ("bike", "bus", "car", "motor", "person", "rider", "traffic light", "traffic sign", "train", "truck")

@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.images import SUFFIXES, Picture
 from darknet_py.names import read_lines
+from darknet_py.pictures.images import SUFFIXES, Picture
 
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".gif"]

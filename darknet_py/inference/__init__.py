@@ -1,0 +1,1 @@
+"""Between a network and the machine: what is derived from a network to run fast."""

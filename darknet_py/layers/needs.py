@@ -1,0 +1,90 @@
+"""What data a layer that learns needs of every image. The layer says so itself; data/ and training/ ask nothing else of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows: TypeAlias = NDArray[np.float32]
+
+
+class TruthFormat(Protocol):
+    """The form in which an image's ground truth reaches the loss."""
+
+    def __call__(self, rows: Rows) -> NDArray[np.float32]:
+        """(m, 6) rows x, y, w, h, class, track_id (a seventh number is the weight of a blended image) → an array of one shape for
+        all images; x, y, w, h are fractions of the image."""
+        ...
+
+
+@dataclass(frozen=True)
+class BoxList:
+    """(max_truths, 6 or 7): the rows as they are; zeros end the list (Darknet: data.c:fill_truth_detection)."""
+
+    max_truths: int
+
+    def __call__(self, rows: Rows) -> NDArray[np.float32]:
+        return np.pad(rows[: self.max_truths], ((0, max(self.max_truths - len(rows), 0)), (0, 0)))
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """(side*side*(1+classes+4),): of each cell, whether it has an object, its classes one by one, x and y in the cell, w and h in the
+    image (Darknet: data.c:fill_truth_region). Of several objects in a cell, the first counts."""
+
+    side: int
+    classes: int
+
+    def __call__(self, rows: Rows) -> NDArray[np.float32]:
+        column, row = np.minimum((rows[:, :2] * self.side).astype(np.int64), self.side - 1).T
+        cells, first = np.unique(row * self.side + column, return_index=True)
+        result = np.zeros((self.side**2, 1 + self.classes + 4), np.float32)
+        chosen = rows[first]
+        result[cells, 0] = 1
+        result[cells, 1 + chosen[:, 4].astype(np.int64)] = 1
+        result[cells, 1 + self.classes : 3 + self.classes] = (
+            chosen[:, :2] * self.side - np.stack((column, row), 1)[first]
+        )
+        result[cells, 3 + self.classes :] = chosen[:, 2:4]
+        return result.reshape(-1)
+
+
+@dataclass(frozen=True)
+class BoxNeeds:
+    """Images with boxes.
+
+    classes: that the head knows. max_truths: boxes of an image that count. truth_format: how they reach the loss.
+    augmentation: a list of steps by its name (data/augment). jitter, resize: of Darknet's list (see the head's options).
+    random: the network's size varies while training: 0 never, 1 by up to 1.4, another value by up to this factor.
+    """
+
+    classes: int
+    max_truths: int
+    truth_format: TruthFormat
+    augmentation: str = "darknet"
+    jitter: float = 0.0
+    resize: float = 1.0
+    random: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClassTree:
+    """Of a class tree: the parent of each class (-1: none), and which group of siblings it belongs to; both (classes,) int64."""
+
+    parents: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassNeeds:
+    """Images with a vector of classes, (classes,) float32. tree: ancestors of a class are true as well."""
+
+    classes: int
+    tree: ClassTree | None = None
+    augmentation: str = "darknet_classifier"
+
+
+Needs: TypeAlias = BoxNeeds | ClassNeeds
