@@ -24,6 +24,7 @@ from darknet_py.data.dataset import open_dataset
 from darknet_py.data.loader import default_workers, detection_batches
 from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError
+from darknet_py.inference.deploy import deployed
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.network import Network
 from darknet_py.training.step import Trainer
@@ -83,12 +84,12 @@ def measure_network(cfg: str, size: tuple[int, int] | None, device: str, batch: 
         actions[name] = action
 
     add("plain", plain, images)
-    fused = _trained(cfg, size).to(device).fuse()
+    fused = deployed(_trained(cfg, size).to(device))
     add("fused", fused, images)
     last = images.to(memory_format=torch.channels_last)
-    add("fused, channels last (the detector's)", _trained(cfg, size).to(device).fuse().channels_last(), last)
+    add("fused, channels last (the detector's)", deployed(_trained(cfg, size).to(device)).channels_last(), last)
     for name in ("bf16",) if device == "cpu" else ("bf16", "fp16"):
-        low = _trained(cfg, size).to(device).fuse().to(PRECISIONS[name]).channels_last()
+        low = deployed(_trained(cfg, size).to(device)).to(PRECISIONS[name]).channels_last()
         add(f"fused, channels last, {name}", low, last.to(PRECISIONS[name]))
     report(f"forward pass of {cfg}, {width}x{height}, batch {batch}, {device}", interleaved(actions, seconds))
 

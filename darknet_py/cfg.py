@@ -63,6 +63,11 @@ class Cfg:
     lines: list[str]
     strict: bool = False
 
+    @property
+    def text(self) -> str:
+        """The whole file, as it was written."""
+        return "\n".join(self.lines)
+
     def message(self, section: Section | None, option: Option | str | None, text: str, line: int | None = None) -> str:
         """The one form of every message: ``file:line: [section] option=value: text``."""
         if line is None:

@@ -17,7 +17,7 @@ import torch
 from darknet_py.command import add_size, run_command
 from darknet_py.detect import UNREADABLE
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.inference.runner import pick_device
+from darknet_py.inference.runner import pick_device, prepare
 from darknet_py.layers.softmax import Softmax
 from darknet_py.names import find_beside, read_data, read_names
 from darknet_py.network import Network, load
@@ -62,7 +62,7 @@ class Classifier:
                 f"{names}: {len(given)} names, but {network.cfg.path} has {classes} classes; names of another model?"
             )
         self.names = given[:classes]
-        self.network = (network if network.fused else network.fuse()).eval()
+        self.network = prepare(network).network
         self.tree = next(
             (layer.tree for layer in network.layers if isinstance(layer, Softmax) and layer.tree is not None), None
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
@@ -33,9 +33,8 @@ class Network(nn.Module):
     Attributes:
         cfg: the parsed file it was built from. net: the options of its [net].
         layers: the layers in Darknet's order.
-        heads: indices of the detection heads.
+        heads: indices of the detection heads; those that exist in training alone are not among them.
         seen: images it was trained on, as the .weights file says. version: (major, minor, revision) of that file.
-        fused: batch norm is folded into the weights; such a network cannot be saved.
     """
 
     def __init__(self, cfg: Cfg, *, size: tuple[int, int] | None = None) -> None:
@@ -49,11 +48,10 @@ class Network(nn.Module):
             CfgError: an option, a reference or a shape is wrong.
         """
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.given_size = cfg, size
         self.net = _net_options(cfg, size)
         self.seen = 0
         self.version = (0, 2, 5)
-        self.fused = False
         self.input_shape = _input_shape(cfg, self.net)
         layers: list[Layer] = []
         total = 0
@@ -66,8 +64,9 @@ class Network(nn.Module):
         if not layers:
             cfg.fail(cfg.sections[0], None, "no layer follows")
         self.layers: Sequence[Layer] = cast(Sequence[Layer], nn.ModuleList(layers))
-        self.heads = [layer.index for layer in layers if layer.head]
-        self._outputs = [layers[index].source_indices[0] for index in self.heads] or [len(layers) - 1]
+        self.heads = [layer.index for layer in layers if layer.head and not layer.auxiliary]
+        sources = dict.fromkeys(source for index in self.heads for source in layers[index].source_indices)
+        self._outputs = list(sources) or [len(layers) - 1]
         self._plans: dict[tuple[int, ...], list[tuple[int, tuple[int, ...], tuple[int, ...]]]] = {}
         self._plan(self._outputs)
 
@@ -101,14 +100,17 @@ class Network(nn.Module):
                 del outputs[source]
         return outputs
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Raw outputs, one tensor for each head, ready for its `decode`; without a head, the last layer's output.
+    def forward(self, images: Tensor) -> list[Any]:
+        """Raw outputs, one for each head, ready for its `boxes` and `decode`: a tensor, or a tuple where a head reads several layers.
+        Without a head, the last layer's output.
 
         Args:
             images: (n, channels, height, width) float, 0..1, RGB; for networks without an image, (n, inputs).
         """
         outputs = self.run(images, self._outputs)
-        return [outputs[index] for index in self._outputs]
+        if not self.heads:
+            return [outputs[index] for index in self._outputs]
+        return [raw_of(self.layers[index], outputs) for index in self.heads]
 
     def features(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
         """What Darknet leaves in these layers' `l.output`: (n, c, h, w), or (n, count) for layers without an image.
@@ -137,16 +139,16 @@ class Network(nn.Module):
                 layer.initialise(generator)
         return self
 
-    def fuse(self) -> Network:
-        """Folds batch norm into the weights, in place (as `detector test` does). The network can no longer be saved."""
-        for layer in self.layers:
-            layer.fuse()
-        self.fused = True
-        return self
-
     def set_net(self, **options: Any) -> None:
         """Replaces options of [net] that bear on training; the layers are built and stay as they are."""
         self.net = replace(self.net, **options)
+
+    def set_options(self, kind: str, **options: Any) -> int:
+        """Replaces options of the layers of a kind that bear on training; returns how many such layers there are."""
+        layers = [layer for layer in self.layers if layer.kind == kind]
+        for layer in layers:
+            layer.options = replace(layer.options, **options)
+        return len(layers)
 
     def channels_last(self) -> Network:
         """Lays the weights out as the fast convolutions want them, channels innermost; the numbers stay the same."""
@@ -186,7 +188,7 @@ class Network(nn.Module):
         """Classes of the last head; for a network without a head, values of its output."""
         if self.heads:
             return self.head_layers()[-1].classes
-        return self.layers[self._outputs[0]].shape.count
+        return self.layers[-1].shape.count
 
     def needs(self) -> Needs | None:
         """What data the network is trained with: the last head says it, or else the last layer that has a loss; None: there is none."""
@@ -206,11 +208,17 @@ class Network(nn.Module):
         """Writes a .weights file (or .safetensors, by the name's ending); `cutoff`: only the layers before this one.
 
         Raises:
-            WeightsError: the network is fused, or the file cannot be written.
+            WeightsError: the file cannot be written.
         """
         from darknet_py.weights import save_weights
 
         save_weights(self, path, cutoff=cutoff)
+
+
+def raw_of(head: Layer, outputs: Mapping[int, Tensor]) -> Any:
+    """What a head reads, of these layers' outputs: a tensor, or a tuple of several."""
+    inputs = tuple(outputs[index] for index in head.source_indices)
+    return inputs[0] if len(inputs) == 1 else inputs
 
 
 def load(
@@ -299,4 +307,15 @@ def _build(
             raise
         place.fail(None, "there is not enough memory for this layer's weights")
     layer.check_count(place, None, "the output", layer.shape.count)
+    if not kind.own_rows:
+        _set_rows(layer, place)
     return layer
+
+
+def _set_rows(layer: Layer, place: Place) -> None:
+    """A layer has as many rows for an image as what it reads."""
+    rows = {place.earlier[index].shape.rows if index >= 0 else 1: index for index in layer.source_indices}
+    if len(rows) > 1:
+        text = ", ".join(f"layer {index}: {count}" for count, index in rows.items())
+        place.fail(None, f"the layers that it reads have different numbers of rows for an image ({text})")
+    layer.shape = layer.shape._replace(rows=next(iter(rows), 1))

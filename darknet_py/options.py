@@ -35,6 +35,7 @@ class Meaning:
     most: float | None = None
     choices: tuple[str, ...] = ()
     otherwise: str | None = None  # Darknet's choice for a word it does not know; None: it stops
+    own: bool = False  # a word of this project, unknown to Darknet
 
 
 def option(
@@ -46,9 +47,10 @@ def option(
     most: float | None = None,
     choices: tuple[str, ...] = (),
     otherwise: str | None = None,
+    own: bool = False,
 ) -> Any:
     """A field of an options class: Darknet's default, the meaning with its unit, the range, the words it may be."""
-    meaning = Meaning(text, use, least, most, choices, otherwise)
+    meaning = Meaning(text, use, least, most, choices, otherwise, own)
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 

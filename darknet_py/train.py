@@ -25,7 +25,7 @@ from darknet_py.data.loader import preview
 from darknet_py.errors import DarknetError
 from darknet_py.inference.runner import PRECISIONS, pick_device
 from darknet_py.layers.rnn import Recurrent
-from darknet_py.losses import LOSSES, YOLO_LOSSES
+from darknet_py.losses import LOSSES
 from darknet_py.measuring.plots import draw_chart
 from darknet_py.network import Network
 from darknet_py.pictures.outputs import fresh_folder, write_picture
@@ -91,10 +91,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--compile", action="store_true", help="compile the network with torch.compile")
     how.add_argument(
         "--loss",
-        choices=tuple(YOLO_LOSSES),
-        default="darknet",
-        help="of [yolo] heads: as the cfg says (default), or grid: grid assigner, cross-entropy; giou: GIoU, objectness balanced over the "
-        "scales; focal: focal objectness, GIoU, weights of mixup",
+        choices=tuple(LOSSES["yolo"]),
+        help="of [yolo] heads, in place of the cfg's loss=: darknet: the C program's; grid: grid assigner, cross-entropy; "
+        "giou: GIoU, objectness balanced over the scales; focal: focal objectness, GIoU, weights of mixup",
     )
     how.add_argument(
         "--mixup-beta",
@@ -181,9 +180,8 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
         raise DarknetError(f"--workers {given.workers}: write 0 or more")
     if given.resume and (given.weights or given.clear):
         raise DarknetError("--resume goes on from the checkpoint; leave the weights file and --clear out")
-    if given.loss != "darknet" and not any(layer.kind == "yolo" for layer in network.layers):
+    if given.loss and not network.set_options("yolo", loss=given.loss):
         raise DarknetError(f"--loss {given.loss} is for [yolo] heads; {given.cfg} has none")
-    _check_loss(given.loss, network)
     material = open_material(
         given.data, network, workers=given.workers, tokenized=given.tokenized, mixup_beta=given.mixup_beta
     )
@@ -205,7 +203,6 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
         world=world,
         synchronised=given.sync_bn,
         freeze=given.freeze,
-        losses=LOSSES | {"yolo": YOLO_LOSSES[given.loss]},
     )
     plan = make_plan(given, network, material, world.size)
     if world.first and not given.resume and checkpoint_path(plan).is_file():
@@ -227,32 +224,6 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     best = f", best mAP {progress.best:.4f} in iteration {progress.best_iteration}" if progress.best >= 0 else ""
     print(f"{trainer.iteration} iterations, average loss {progress.average:.4f}{best}; weights in {plan.folder}")
     return 0
-
-
-UNUSED = [
-    "badlabels_rejection_percentage",
-    "num_sigmas_reject_badlabels",
-    "equidistant_point",
-    "iou_normalizer",
-    "obj_normalizer",
-    "cls_normalizer",
-    "max_delta",
-    "counters_per_class",
-    "truth_thresh",
-    "focal_loss",
-    "objectness_smooth",
-    "iou_loss",
-]  # options that only Darknet's own loss has a use for
-
-
-def _check_loss(loss: str, network: Network) -> None:
-    """Says which options of the cfg another loss than Darknet's does not use."""
-    if loss == "darknet":
-        return
-    for section in network.cfg.sections:
-        for name in UNUSED if section.name in ("net", "network", "yolo") else ():
-            if (option := section.get(name)) is not None:
-                network.cfg.warn(section, option, f"--loss {loss} does not use it")
 
 
 def deal_out(network: Network, world: World) -> None:

@@ -93,7 +93,6 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     Each tensor is read from the file straight into its place: one copy, no second one in memory.
 
     Args:
-        network: built, not fused.
         path: the file; what ends in .safetensors is read as that.
         cutoff: only the layers before this one are read (backbones); the others get fresh weights. A file that holds more than these
             is read in part, with a warning.
@@ -105,8 +104,6 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
         WeightsError: the file is shorter or longer than the layers need; the message says where it ends and why that may be.
     """
     _check_cutoff(path, cutoff)
-    if network.fused:
-        raise WeightsError(f"{path}: this network is fused; build a new one to load weights into")
     if os.fspath(path).endswith(".safetensors"):
         return _load_safetensors(network, path, cutoff)
     header = read_header(path)
@@ -221,13 +218,9 @@ def save_weights(
     A file that was loaded is written again byte for byte: version, images seen and all.
 
     Raises:
-        WeightsError: the network is fused, or the file cannot be written.
+        WeightsError: the file cannot be written.
     """
     _check_cutoff(path, cutoff)
-    if network.fused:
-        raise WeightsError(
-            f"{path}: this network is fused for inference, its batch norm is gone; load it again to save it"
-        )
     if os.fspath(path).endswith(".safetensors"):
         return _save_safetensors(network, path, cutoff, network.seen if seen is None else seen)
     seen = network.seen if seen is None else seen

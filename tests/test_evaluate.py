@@ -290,7 +290,6 @@ def test_a_network_that_trains_is_left_as_it_is(tmp_path: Path) -> None:
     result = evaluate(network, dataset, batch=2)
     assert result.detections > 0
     assert network.training
-    assert not network.fused
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert network.layers[0].weights.grad is not None
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -10,6 +10,7 @@ import pytest
 import torch
 from kit import KIT, cases, digest, needs_kit, read_json, recipe_inputs, recipe_network
 
+from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network
 
 # The kit's own advice, from a float32 replay with another summation order: heads agree to 4e-7 .. 6e-6 of their largest value, to
@@ -48,7 +49,7 @@ def forward_case(folder: str, name: str, tmp_path: Path) -> float:
     case = read_json(folder, name)
     network = recipe_network(KIT / folder / f"{name}.cfg", case, tmp_path)
     if case.get("fused_batchnorm"):
-        network.fuse()
+        network = deployed(network)
         invert_packed_xnor(network)
     if folder == "forward_pjreddie":
         use_pjreddies_epsilon(network)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from losses_of import head_of
 
 from darknet_py import parse_cfg
 from darknet_py.cfg import parse_text
 from darknet_py.errors import CfgError
 from darknet_py.layers.net import NetOptions
-from darknet_py.losses import LOSSES, Context, Rejection
+from darknet_py.losses import Rejection
 from darknet_py.network import Network
 from darknet_py.training.step import Trainer
 
@@ -101,7 +102,7 @@ def test_boxes_of_one_track_attract_each_other(temperature: float, most: int, st
         [0, 0, 0, 0, 0, 2]
     )  # of two truths of a box the last counts
     raw = torch.randn(4, 24, 4, 4, generator=torch.Generator().manual_seed(1))
-    loss = LOSSES["contrastive"](layer, raw, torch.from_numpy(truths), Context((32, 32)))
+    loss = head_of(layer, raw, torch.from_numpy(truths), (32, 32))
     z = raw.double().view(4, 3, 8, 16).transpose(2, 3).reshape(-1, 8).numpy()
     labels, kinds = [-1] * len(z), [-1] * len(z)
     anchors = np.array([[4, 5], [8, 8], [16, 14]]) / 32
@@ -140,7 +141,7 @@ def test_views_of_one_picture_attract_each_other() -> None:
                 expected[i] -= scale * (sims[i, j] * z[i] - z[j]) * (1 - probability[i, j])
                 for k in (k for k in range(8) if k not in (i, j)):
                     expected[i] -= scale * (z[k] - sims[i, k] * z[i]) * probability[i, k]
-        loss = LOSSES["contrastive"](layer, raw, truths, Context((1, 1)))
+        loss = head_of(layer, raw, truths, (1, 1))
         assert loss.delta.view(8, 6).numpy() == pytest.approx((2 * expected).clip(-0.3, 0.3), abs=2e-6)
 
 
@@ -222,13 +223,13 @@ def test_the_option_map_changes_the_labels_classes(tmp_path: Path) -> None:
     mapped[:, 0, 4] = 0
     raw = torch.randn(2, 24, 4, 4, generator=torch.Generator().manual_seed(0))
     ours, theirs = (
-        LOSSES["yolo"](layer, raw, truths, Context((32, 32))),
-        LOSSES["yolo"](plain, raw, mapped, Context((32, 32))),
+        head_of(layer, raw, truths, (32, 32)),
+        head_of(plain, raw, mapped, (32, 32)),
     )
     assert torch.equal(ours.delta, theirs.delta)
     truths[:, 0, 4] = 2  # not in the map
-    nothing = LOSSES["yolo"](layer, raw, truths, Context((32, 32)))
-    assert nothing.details["count"] == 0
+    nothing = head_of(layer, raw, truths, (32, 32))
+    assert nothing.counts["count"] == 0
 
 
 def test_a_map_that_is_missing_or_wrong_is_an_error_in_training(tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_a_class_tree_leaves_groups_alone_that_the_truth_says_nothing_of(tmp_pat
     layer: Any = Network(parse_cfg(tmp_path / "a.cfg")).layers[0]
     raw, unsaid = torch.tensor([[0.3, -0.2, 1.0, 0.5, 0.1, 2.0]]), -1234.0
     truth = torch.tensor([[1.0, 0.0, 0.0, 1.0, unsaid, unsaid]])
-    loss = LOSSES["softmax"](layer, raw, truth, Context((0, 0)))
+    loss = head_of(layer, raw, truth, (0, 0))
     probability = torch.cat([pair.softmax(1) for pair in raw.split(2, 1)], 1)
     assert torch.allclose(loss.delta, torch.where(truth == unsaid, 0.0, truth - probability), atol=1e-6)
     assert float(loss.cost) == pytest.approx(-float(probability[0, 0].log() + probability[0, 3].log()))
@@ -255,9 +256,9 @@ def test_a_class_tree_leaves_groups_alone_that_the_truth_says_nothing_of(tmp_pat
 
 def test_noloss_smooth_and_thresh() -> None:
     softmax: Any = Network(parse_text("[net]\ninputs=3\n[softmax]\nnoloss=1\n")).layers[0]
-    loss = LOSSES["softmax"](softmax, torch.tensor([[1.0, 2, 3]]), torch.tensor([[1.0, 0, 0]]), Context((0, 0)))
+    loss = head_of(softmax, torch.tensor([[1.0, 2, 3]]), torch.tensor([[1.0, 0, 0]]), (0, 0))
     assert float(loss.cost) == 0
     assert not loss.delta.any()
     cost: Any = Network(parse_text("[net]\ninputs=4\n[cost]\nsmooth=0.2\nthresh=0.5\n")).layers[0]
-    loss = LOSSES["cost"](cost, torch.zeros(1, 4), torch.tensor([[1.0, 0, 0, 0.2]]), Context((0, 0)))
+    loss = head_of(cost, torch.zeros(1, 4), torch.tensor([[1.0, 0, 0, 0.2]]), (0, 0))
     assert loss.delta[0].tolist() == pytest.approx([0.85, 0, 0, 0.21])

@@ -10,6 +10,7 @@ from project import CFGS
 
 from darknet_py import DarknetError, Network, load, parse_cfg
 from darknet_py.cfg import parse_text
+from darknet_py.inference.deploy import deployed
 
 DETECTORS = sorted(path.stem for path in CFGS.glob("yolo*.cfg"))
 QUICK = {"yolov1", "yolov2-tiny", "yolov3-tiny", "yolov4-tiny", "yolov7-tiny"}
@@ -66,7 +67,7 @@ def test_torch_export_takes_the_whole_network(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["yolov3-tiny", "yolov4-tiny", "yolov7-tiny"])
 def test_the_compiler_gives_the_same_numbers(name: str) -> None:
-    network = network_of(name, small(name)).fuse()
+    network = deployed(network_of(name, small(name)))
     images = pictures(network)
     assert_same(torch.compile(network)(images), network(images))
 
@@ -78,8 +79,8 @@ def test_batch_fusing_and_layout_change_nothing(name: str) -> None:
     plain = network(images)
     single = [network(image[None]) for image in images]
     assert_same(plain, [torch.cat(heads) for heads in zip(*single, strict=True)])
-    network.fuse().to(memory_format=torch.channels_last)
-    assert_same(network(images.to(memory_format=torch.channels_last)), plain)
+    fused = deployed(network).to(memory_format=torch.channels_last)
+    assert_same(fused(images.to(memory_format=torch.channels_last)), plain)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from losses_of import heads_of
 
 from darknet_py import DarknetError
 from darknet_py.cfg import parse_text
-from darknet_py.losses import YOLO_LOSSES, Context
 from darknet_py.network import Network
 from darknet_py.training.step import Trainer
 
@@ -89,11 +89,7 @@ def raw(network: Network) -> list[torch.Tensor]:
 
 
 def run(name: str, network: Network, inputs: list[torch.Tensor], rows: torch.Tensor) -> list[Any]:
-    heads = [network.layers[index] for index in network.heads]
-    context = Context(
-        (SIZE, SIZE), heads=[(head, (one.shape[3], one.shape[2])) for head, one in zip(heads, inputs, strict=True)]
-    )
-    return [YOLO_LOSSES[name](head, one, rows, context) for head, one in zip(heads, inputs, strict=True)]
+    return heads_of(name, network.head_layers(), inputs, rows, (SIZE, SIZE))
 
 
 def sigmoid(x: float) -> float:
@@ -285,7 +281,7 @@ def test_pictures_without_objects_train_the_background_alone(name: str) -> None:
 
 
 def test_a_head_without_logits_is_refused() -> None:
-    trainer = Trainer(make("new_coords=1").initialise(0), losses={"yolo": YOLO_LOSSES["giou"]})
+    trainer = Trainer(make("new_coords=1\nloss=giou").initialise(0))
     with pytest.raises(DarknetError, match="new_coords=1 gives no logits"):
         trainer.accumulate(torch.rand(3, 3, 64, 64), truths())
 

@@ -234,21 +234,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_overwrites_nothing(data: Pat
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     trainer = Trainer(Network(parse_cfg(write_cfg(tmp_path))).initialise(0))
-    ema = Ema(trainer.network, 0.0, 6)
     path = tmp_path / "run.checkpoint"
-    save_checkpoint(path, trainer, ema, {"first": 1})
+    save_checkpoint(path, trainer, {"first": 1})
     good = path.read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))
     try:
         with pytest.raises(DarknetError, match="the last good one is untouched"):
-            save_checkpoint(path, trainer, ema, {"first": 2})
+            save_checkpoint(path, trainer, {"first": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == good
-    assert load_checkpoint(path, trainer, ema) == {"first": 1}
+    assert load_checkpoint(path, trainer) == {"first": 1}
     assert [one.name for one in tmp_path.iterdir() if "checkpoint" in one.name] == ["run.checkpoint"]
 
 
@@ -302,7 +301,8 @@ def test_random_sizes_are_those_of_darknet() -> None:
 
 def test_the_average_of_the_weights_begins_in_the_middle_and_is_applied_before_the_end(tmp_path: Path) -> None:
     network = Network(parse_cfg(write_cfg(tmp_path))).initialise(0)
-    ema = Ema(network, 0.9, 4000)
+    network.set_net(ema_alpha=0.9, max_batches=4000)
+    ema = Ema(network)
     weights = network.layers[0].weights
     first = weights.detach().clone()
     ema.update(1999)
@@ -311,7 +311,8 @@ def test_the_average_of_the_weights_begins_in_the_middle_and_is_applied_before_t
     with torch.no_grad():
         weights += 1
     ema.update(2001)
-    assert torch.allclose(ema.averaged().layers[0].weights, first + 0.1, atol=1e-6)
+    with ema.applied() as averaged:
+        assert torch.allclose(averaged.layers[0].weights, first + 0.1, atol=1e-6)
     assert torch.equal(weights, first + 1)
     ema.update(3000)
     assert torch.allclose(weights, first + 0.1, atol=1e-6)

@@ -9,6 +9,8 @@ import torch
 from darknet_py.cfg import parse_text
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network
+from darknet_py.training.batch_norm import Statistics
+from darknet_py.training.derivatives import Training, set_arithmetic
 from darknet_py.training.schedule import sequence
 from darknet_py.training.sizes import classifier_size, mini_batch_of
 from darknet_py.training.step import Trainer
@@ -135,7 +137,9 @@ def test_dropblock_zeroes_a_square_of_a_channel() -> None:
     text = "[net]\nwidth=20\nheight=16\nchannels=400\n[dropout]\nprobability=0.3\ndropblock=1\ndropblock_size_abs=5\n"
     network = Network(parse_text(text)).train()
     images = torch.ones(2, 400, 16, 20)
-    network.layers[0].mode.progress = 0.9
+    arithmetic = Training(Statistics(), 1)
+    set_arithmetic(network, arithmetic)
+    arithmetic.progress = 0.9
     result = network(images)[0]
     holes = (result == 0).sum((2, 3))
     assert sorted(torch.unique(holes).tolist()) == [0, 25]
@@ -145,7 +149,7 @@ def test_dropblock_zeroes_a_square_of_a_channel() -> None:
     assert torch.equal(rows[holes > 0], torch.full_like(rows[holes > 0], 5))
     for picture in result:
         assert float(picture.max()) == pytest.approx(1 / (1 - float((picture == 0).float().mean())), rel=1e-5)
-    network.layers[0].mode.progress = 0.0
+    arithmetic.progress = 0.0
     assert torch.equal(network(images)[0], images)
     everything = Network(parse_text("[net]\nwidth=20\nheight=16\nchannels=400\n[dropout]\nprobability=1\n")).train()
     assert not everything(images)[0].any()

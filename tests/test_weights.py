@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import textwrap
@@ -18,6 +17,7 @@ from weight_files import BACKBONE, FLAT, NET, ORDER, SEEN, count, header, networ
 import darknet_py
 from darknet_py.cfg import parse_cfg
 from darknet_py.errors import WeightsError
+from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network
 from darknet_py.weights import Loaded, describe_loaded, load_weights, read_header, save_weights, weights_size
 
@@ -288,16 +288,31 @@ def test_a_network_in_channels_last_is_loaded_rightly(tmp_path: Path) -> None:
     assert (tmp_path / "again.weights").read_bytes() == path.read_bytes()
 
 
-def test_a_fused_network_is_neither_loaded_nor_saved(tmp_path: Path) -> None:
-    one = network(BACKBONE.format("")).initialise(1)
-    path = numbered(tmp_path / "my.weights", count(one))
-    one.fuse()
-    with pytest.raises(WeightsError, match="fused"):
-        load_weights(one, path)
-    for name in ("again.weights", "again.safetensors"):
-        with pytest.raises(WeightsError, match="fused"):
-            save_weights(one, tmp_path / name)
-    assert os.listdir(tmp_path) == ["my.weights"]
+def test_the_deployed_form_is_a_cfg_and_weights_of_its_own(tmp_path: Path) -> None:
+    """Its batch norm is folded into the weights; it loads, runs and saves like any other network, and shares nothing with the first."""
+    text = (
+        NET + "[convolutional]\nfilters=3\nbatch_normalize=1 # folded\nactivation=leaky\n[convolutional]\nfilters=2\n"
+    )
+    original = filled(network(text)).eval()
+    before = [stored.tensor.clone() for layer in original.layers for stored in layer.stored()]
+    form = deployed(original)
+    images = torch.rand(2, *original.input_shape[:3])
+    assert torch.allclose(form(images)[0], original(images)[0], atol=1e-6)
+    (tmp_path / "form.cfg").write_text(form.cfg.text)
+    form.save_weights(tmp_path / "form.weights")
+    again = darknet_py.load(tmp_path / "form.cfg", tmp_path / "form.weights")
+    assert again.layers[0].scales is None
+    assert torch.equal(again(images)[0], form(images)[0])
+    assert all(map(torch.equal, before, (stored.tensor for layer in original.layers for stored in layer.stored())))
+
+
+def filled(made: Network) -> Network:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for layer in made.layers:
+            for stored in layer.stored():
+                stored.tensor.copy_(torch.rand(stored.tensor.shape, generator=generator) + 0.5)
+    return made
 
 
 # ---------------------------------------------------------------------------------------------------------- real files

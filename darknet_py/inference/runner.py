@@ -6,12 +6,11 @@ heads = runner(images)                          # as network(images), and the ne
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
+from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,6 +44,7 @@ def prepare(
     *,
     device: str | torch.device | None = None,
     precision: str = "fp32",
+    size: tuple[int, int] | None = None,
     batch: int = 8,
 ) -> Runner:
     """Derives a runner from a network, which is not touched and can be trained on.
@@ -52,6 +52,7 @@ def prepare(
     Args:
         device: where it runs; None: where the network is.
         precision: "fp32" (the C program's numbers), "bf16" or "fp16" (faster where the hardware has it).
+        size: (width, height) of the input in pixels; None: the network's.
         batch: images that pass the network at once.
 
     Raises:
@@ -61,10 +62,7 @@ def prepare(
         raise DarknetError(f"precision '{precision}' is not known; write one of {', '.join(PRECISIONS)}")
     if batch < 1:
         raise DarknetError(f"a batch of {batch} images; write 1 or more")
-    derived = copy.deepcopy(network).requires_grad_(False).eval()
-    if not derived.fused:
-        derived.fuse()
-    derived.to(device or network.device, PRECISIONS[precision])
+    derived = deployed(network, size=size).to(device or network.device, PRECISIONS[precision])
     return Runner(derived.channels_last(), precision, batch)
 
 

@@ -25,19 +25,18 @@ from darknet_py.layers import (
     lstm,
     maxpool,
     normalization,
+    products,
     region,
     reorg,
     rnn,
     route,
-    sam,
-    scale_channels,
     shortcut,
     softmax,
     upsample,
     yolo,
 )
 from darknet_py.layers.head import Candidates, Head
-from darknet_py.layers.layer import KINDS, Layer, Mode, Place, Shape, Stored
+from darknet_py.layers.layer import KINDS, Layer, Place, Shape, Stored
 from darknet_py.layers.net import NetOptions
 
-__all__ = ["KINDS", "Candidates", "Head", "Layer", "Mode", "NetOptions", "Place", "Shape", "Stored"]
+__all__ = ["KINDS", "Candidates", "Head", "Layer", "NetOptions", "Place", "Shape", "Stored"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.activation import activation_option
 from darknet_py.layers.batchnorm import BATCH_NORM_NAMES, Normalised, uniform_
 from darknet_py.layers.layer import LayerOptions, Place, Shape, Stored
 from darknet_py.options import option
@@ -42,14 +42,11 @@ class Connected(Normalised, kinds=("connected", "conn")):
         self.initialise_normalisation()
         uniform_(self.weights, math.sqrt(2.0 / self.input.count), generator)
 
-    def fuse(self) -> None:
-        self.fold_normalisation(self.weights)
-
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) → (n, output, 1, 1)"""
         x = x.flatten(1)
         x = F.linear(x, self.weights, self.biases) if self.scales is None else self.normalise(F.linear(x, self.weights))
-        return activate(x, self.options.activation, own=True, exact=self.exact).view(-1, self.options.output, 1, 1)
+        return self.arithmetic.activate(x, self.options.activation, own=True).view(-1, self.options.output, 1, 1)
 
     def describe(self) -> dict[str, Any]:
         return {

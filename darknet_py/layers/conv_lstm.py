@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.activation import activation_option
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.crnn import ConvolutionOptions
 from darknet_py.layers.layer import Place, Shape
@@ -74,17 +74,17 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
         options = self.options
         cell, hidden = self.state("cell", x, *self.shape[:3]), self.state("hidden", x, *self.shape[:3])
         if options.bottleneck:
-            x = activate(self.wf(torch.cat((hidden, x), 1)), options.lstm_activation)
+            x = self.arithmetic.activate(self.wf(torch.cat((hidden, x), 1)), options.lstm_activation)
             f, i, g, o = self.uf(x), self.ui(x), self.ug(x), self.uo(x)
         else:
             f, i = self.wf(hidden) + self.uf(x), self.wi(hidden) + self.ui(x)
             g, o = self.wg(hidden) + self.ug(x), self.wo(hidden) + self.uo(x)
         if options.peephole:
             f, i = f + self.vf(cell), i + self.vi(cell)
-        cell = f.sigmoid() * cell + i.sigmoid() * activate(g, options.lstm_activation)
+        cell = f.sigmoid() * cell + i.sigmoid() * self.arithmetic.activate(g, options.lstm_activation)
         if options.peephole:
             o = o + self.vo(cell)
-        hidden = o.sigmoid() * activate(cell, options.lstm_activation)
+        hidden = o.sigmoid() * self.arithmetic.activate(cell, options.lstm_activation)
         if self.limit:
             cell = cell.clamp(-self.limit, self.limit)
         self.states.update(cell=cell, hidden=hidden)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.activation import activation_option
 from darknet_py.layers.batchnorm import BATCH_NORM_NAMES, Normalised, uniform_
 from darknet_py.layers.layer import LayerOptions, Place, Shape, Stored, positive
 from darknet_py.options import option
@@ -19,6 +19,7 @@ from darknet_py.options import option
 
 class Convolutional(Normalised, kinds=("convolutional", "conv")):
     stored_names = ("biases", *BATCH_NORM_NAMES, "weights")
+    folds = ("batch_normalize", "cbn")
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
@@ -135,10 +136,6 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             fan_in = self.weights[0].numel()
             uniform_(self.weights, math.sqrt(2.0 / fan_in), generator)
 
-    def fuse(self) -> None:
-        if not self.shared:
-            self.fold_normalisation(self.weights)
-
     def forward(self, x: Tensor) -> Tensor:
         owner = self.owner
         weights = self._binarised() if self.binary else owner.weights
@@ -155,7 +152,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         else:
             x = owner.normalise(F.conv2d(x, weights, None, self.stride, padding, self.dilation, self.groups))
         if not (self.options.bin_output and self.xnor) or self.read_by_name:
-            x = activate(x, self.options.activation, own=True, exact=self.exact)
+            x = self.arithmetic.activate(x, self.options.activation, own=True)
         return self.blur(x) if self.blur is not None else x
 
     def _binarised(self) -> Tensor:

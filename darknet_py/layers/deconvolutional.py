@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.activation import activation_option
 from darknet_py.layers.batchnorm import BATCH_NORM_NAMES, Normalised
 from darknet_py.layers.layer import LayerOptions, Place, Shape, positive
 from darknet_py.options import option
@@ -17,6 +17,7 @@ from darknet_py.options import option
 
 class Deconvolutional(Normalised, kinds=("deconvolutional", "deconv")):
     stored_names = ("biases", *BATCH_NORM_NAMES, "weights")
+    filters_dim = 1
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
@@ -45,15 +46,11 @@ class Deconvolutional(Normalised, kinds=("deconvolutional", "deconv")):
         growth = self.shape.h * self.shape.w / (self.input.h * self.input.w)
         torch.nn.init.normal_(self.weights, 0.0, 0.02 * growth, generator)
 
-    def fuse(self) -> None:
-        self.fold_normalisation(self.weights, channel_dim=1)
-
     def forward(self, x: Tensor) -> Tensor:
         bias = self.biases if self.scales is None else None
         x = F.conv_transpose2d(x, self.weights, bias, self.options.stride, self.padding)
-        return activate(
-            x if self.scales is None else self.normalise(x), self.options.activation, own=True, exact=self.exact
-        )
+        x = x if self.scales is None else self.normalise(x)
+        return self.arithmetic.activate(x, self.options.activation, own=True)
 
     def describe(self) -> dict[str, Any]:
         names = ("filters", "size", "stride", "activation", "batch_normalize")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import Candidates, Head
+from darknet_py.layers.head import Boxes, Head
 from darknet_py.layers.layer import LayerOptions, Place, Shape
 from darknet_py.layers.needs import BoxNeeds, CellGrid
 from darknet_py.options import option
@@ -75,20 +75,24 @@ class Detection(Head, kinds=("detection",)):
         cells = x[:, :classes].unflatten(1, (-1, self.classes)).softmax(2).flatten(1)
         return torch.cat((cells, x[:, classes:]), 1)
 
-    def decode(
-        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
-    ) -> Candidates:
-        side, num = self.options.side, self.options.num
-        x = self.forward(raw).float()
-        classes, scales, boxes = x.split((side**2 * self.classes, side**2 * num, side**2 * num * 4), 1)
-        scale = scales.unflatten(1, (side**2, num))  # (n, cells, num)
-        probs = scale[..., None] * classes.unflatten(1, (side**2, 1, self.classes))
-        probs = probs * (probs > thresh)
-        image, cell, box = (probs > 0).any(-1).nonzero(as_tuple=True)
-        chosen = boxes.unflatten(1, (side**2, num, 4))[image, cell, box]
-        centre = (chosen[:, :2] + torch.stack((cell % side, cell // side), 1)) / side
-        sides = chosen[:, 2:] ** 2 if self.options.sqrt else chosen[:, 2:]
-        return Candidates(image, torch.cat((centre, sides), 1), scale[image, cell, box], probs[image, cell, box])
+    def parts_of(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`forward`'s values (n, count) → classes (n, cells, classes), objectness (n, cells, num), coordinates (n, cells, num, 4)."""
+        cells, num = self.options.side**2, self.options.num
+        classes, objectness, coordinates = values.split((cells * self.classes, cells * num, cells * num * 4), 1)
+        return (
+            classes.unflatten(1, (cells, -1)),
+            objectness.unflatten(1, (cells, num)),
+            coordinates.unflatten(1, (cells, num, 4)),
+        )
+
+    def boxes(self, raw: Tensor, size: tuple[int, int]) -> Boxes:
+        side = self.options.side
+        classes, objectness, coordinates = self.parts_of(self.forward(raw))
+        cell = torch.arange(side**2, device=raw.device)
+        centre = (coordinates[..., :2] + torch.stack((cell % side, cell // side), 1)[:, None]) / side
+        sides = coordinates[..., 2:] ** 2 if self.options.sqrt else coordinates[..., 2:]
+        classes = classes[:, :, None].expand(-1, -1, self.options.num, -1)
+        return Boxes(torch.cat((centre, sides), -1).flatten(1, 2), objectness.flatten(1), classes.flatten(1, 2))
 
     def describe(self) -> dict[str, Any]:
         options = self.options

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from darknet_py.cfg import shortened
-from darknet_py.layers.layer import Layer, LayerOptions, Place
+from darknet_py.layers.layer import Layer, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.names import read_lines
-from darknet_py.options import option
 
 FLT_MAX = 3.4028234663852886e38
 MOST_ANCHORS = 100_000
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 
 
-class Candidates(NamedTuple):
-    """Boxes before non-maximum suppression, in Darknet's order (pictures, then heads, then cells by row, then anchors).
+class Boxes(NamedTuple):
+    """Boxes of a head, as formulas of its raw output: differentiable, and traceable by torch.export.
 
-    image: (m,) int64, which picture of the batch. xywh: (m, 4), centre and size relative to the network's input.
+    xywh: (…, 4), centre and size as fractions of the network's input. objectness: (…,). classes: (…, classes), the probability of
+    each class where there is an object. For all boxes of a batch … is (n, k), in Darknet's order: cells by row, then anchors.
+    """
+
+    xywh: Tensor
+    objectness: Tensor
+    classes: Tensor
+
+
+class Candidates(NamedTuple):
+    """Boxes before non-maximum suppression, in Darknet's order (images, then heads, then cells by row, then anchors).
+
+    image: (m,) int64, which image of the batch. xywh: (m, 4), centre and size as fractions of the network's input.
     objectness: (m,). probs: (m, classes), objectness times class probability; 0 where it does not exceed the threshold.
     """
 
@@ -33,13 +43,14 @@ class Candidates(NamedTuple):
 
 
 class Head(Layer):
-    """A layer that makes boxes. `network(x)` gives what it reads, `features` what its `forward` makes of that, `decode` the boxes.
+    """A layer that makes boxes. `network(x)` gives what it reads (its raw output), `boxes` all its boxes, `decode` the likely ones.
 
-    Every head has `classes`; `nms_kind` and `beta_nms` say how `detector test` suppresses its boxes.
+    A kind defines `boxes` and `needs` (and `forward`, if Darknet's l.output is something else than what it reads); decoding, losses,
+    evaluation and export use these. `nms_kind` and `beta_nms` say how `detector test` suppresses its boxes.
     """
 
     head: ClassVar[bool] = True
-    corrected: ClassVar[bool] = True  # boxes are moved back from a letterboxed input to the picture
+    corrected: ClassVar[bool] = True  # boxes are moved back from a letterboxed input to the image
     nms_kind: str = "default"
     beta_nms: float = 0.6
     box_values: ClassVar[int] = 5  # what each box has beside its classes: 4 coordinates and an objectness
@@ -49,18 +60,36 @@ class Head(Layer):
     )  # (boxes of a cell, 2) widths and heights, in the unit of `anchor_unit`; None: the head has none
     class_map: Tensor | None  # (m,) the head's class for each of the labels', by the option `map`; training needs it
 
-    def decode(
-        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
-    ) -> Candidates:
-        """Boxes of the head's raw input.
+    def __init__(self, options: Any, place: Place) -> None:
+        super().__init__(options, place)
+        self.register_buffer("anchors", None, persistent=False)
+        self.register_buffer("class_map", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def boxes(self, raw: Any, size: tuple[int, int]) -> Boxes:
+        """All boxes of a batch.
 
         Args:
-            raw: (n, …), what `network(x)` gives for this head.
-            thresh: probabilities must exceed it (and the objectness, in yolo heads).
+            raw: (n, …), what `network(x)` gives for this head; a tuple where it reads several layers.
             size: (width, height) of the network's input, pixels.
-            class_map: (m,) int64, the tree classes to report, for heads with a tree.
         """
         raise NotImplementedError
+
+    def decode(self, raw: Any, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None) -> Candidates:
+        """The boxes with a class over a threshold.
+
+        Args:
+            raw, size: see `boxes`.
+            thresh: probabilities must exceed it (and the objectness, in yolo heads).
+            class_map: (m,) int64, the tree classes to report, for heads with a tree.
+        """
+        found = self.boxes(raw.float() if isinstance(raw, Tensor) else tuple(part.float() for part in raw), size)
+        probs = found.objectness[..., None] * found.classes
+        image, box = (probs > thresh).any(-1).nonzero(as_tuple=True)
+        chosen = probs[image, box]
+        return Candidates(image, found.xywh[image, box], found.objectness[image, box], chosen * (chosen > thresh))
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
         """What a box's (width, height) as fractions of the image are multiplied by to be compared with anchors. size: of the input."""
@@ -79,7 +108,6 @@ class Head(Layer):
 
     def read_map(self, place: Place, name: str) -> None:
         """The file that the option `map` names: a class of the head per line, for the labels' classes in their order."""
-        self.register_buffer("class_map", None, persistent=False)
         if not name or (path := place.cfg.find_file(name)) is None:
             return
         lines = read_lines(path, "map of classes")
@@ -102,51 +130,6 @@ class Head(Layer):
         place.fail(key if place.section.get(key) else None, text)
 
 
-@dataclass(frozen=True, kw_only=True)
-class YoloOptions(LayerOptions):
-    """What [yolo] and [Gaussian_yolo] both read (parser.c:parse_yolo, parse_gaussian_yolo)."""
-
-    classes: int = option(20, "number of classes", least=0, most=1_000_000)
-    num: int = option(1, "anchors in the list, all heads together", least=1, most=MOST_ANCHORS)
-    mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", least=0)
-    anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
-    scale_x_y: float = option(1.0, "the centre's range in its cell is stretched by it about the middle")
-    beta_nms: float = option(0.6, "exponent of the distance term of diounms")
-    max: int = option(200, "most truths per picture", use="training")
-    max_delta: float = option(FLT_MAX, "limits the gradient of a box", use="training")
-    counters_per_class: tuple[int, ...] = option((), "pictures per class; rare classes count more", use="training")
-    label_smooth_eps: float = option(0.0, "truth probabilities move from 0 and 1 by half of it", use="training")
-    objectness_smooth: int = option(0, "1: the truth of the objectness is the IoU", use="training")
-    iou_normalizer: float = option(0.75, "multiplies the gradient of boxes", use="training")
-    obj_normalizer: float = option(1.0, "multiplies the gradient of the objectness", use="training")
-    cls_normalizer: float = option(1.0, "multiplies the gradient of classes", use="training")
-    delta_normalizer: float = option(1.0, "multiplies all gradients (GPU)", use="training")
-    iou_loss: str = option(
-        "mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
-    )
-    iou_thresh_kind: str = option(
-        "iou", "measure for iou_thresh", choices=("iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
-    )
-    jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
-    resize: float = option(1.0, "zoom varies by up to this factor", use="training")
-    ignore_thresh: float = option(
-        0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training"
-    )
-    truth_thresh: float = option(1.0, "boxes with a better IoU to a truth are trained to be it", use="training")
-    iou_thresh: float = option(
-        1.0, "all anchors with a better IoU to a truth are trained, not the best alone", use="training"
-    )
-    random: float = option(
-        0.0, "1: the network's size varies while training; another value: by up to this factor", use="training"
-    )
-    map: str = option("", "file that maps the labels' classes to this head's", use="training")
-
-    @property
-    def masked(self) -> list[int]:
-        """The numbers of this head's anchors."""
-        return list(self.mask) or list(range(self.num))
-
-
 def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple[int, ...]) -> Tensor:
     """(masked anchors, 2) widths and heights; Darknet keeps `num` pairs, and takes 0.5 where the list is too short."""
     needed = max(num, *mask, 0) + 1 if mask and max(mask) >= num else num
@@ -167,6 +150,56 @@ def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple
     return pairs[list(mask)] if mask else pairs
 
 
-def cells(raw: Tensor, anchors: int) -> Tensor:
-    """(n, anchors*entries, h, w) → a view (n, h, w, anchors, entries): Darknet's order of boxes."""
-    return raw.unflatten(1, (anchors, -1)).permute(0, 3, 4, 1, 2)
+class GridHead(Head):
+    """A head whose boxes are anchors in the cells of a map: each anchor has a block of channels. [yolo], [Gaussian_yolo], [region]."""
+
+    anchors: Tensor
+
+    def values(self, raw: Tensor) -> Tensor:
+        """(n, anchors*entries, h, w) → (n, h*w*anchors, entries), box by box; a view where channels are innermost in memory."""
+        return raw.permute(0, 2, 3, 1).unflatten(3, (len(self.anchors), -1)).flatten(1, 3)
+
+    def raw_of(self, values: Tensor, grid: tuple[int, int]) -> Tensor:
+        """`values` undone: (n, h*w*anchors, entries) → (n, anchors*entries, h, w); grid: (width, height) of the map."""
+        return values.unflatten(1, (grid[1], grid[0], len(self.anchors))).flatten(3).permute(0, 3, 1, 2)
+
+    def place_of(self, box: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Numbers of boxes (…,) → column and row of their cells (…, 2), and their anchors' sizes (…, 2)."""
+        count, width = len(self.anchors), grid[0]
+        corner = torch.stack((box // count % width, box // (count * width)), -1)
+        return corner, self.anchors[box % count]
+
+    def boxes_at(self, values: Tensor, box: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
+        """The boxes with the numbers `box` (…,) of what `values` has for them (…, entries). The one formula of the head's boxes."""
+        raise NotImplementedError
+
+    def boxes(self, raw: Tensor, size: tuple[int, int]) -> Boxes:
+        values, grid = self.values(raw), (raw.shape[3], raw.shape[2])
+        return self.boxes_at(values, torch.arange(values.shape[1], device=raw.device), grid, size)
+
+    def likely(self, values: Tensor, thresh: float) -> Tensor:
+        """(n, k, entries) → (n, k) bool: boxes that may have a class over the threshold; `decode` looks at no others."""
+        raise NotImplementedError
+
+    def decode(
+        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
+    ) -> Candidates:
+        values = self.values(raw)
+        image, box = self.likely(values, thresh).nonzero(as_tuple=True)
+        found = self.boxes_at(values[image, box].float(), box, (raw.shape[3], raw.shape[2]), size)
+        return self.scored(image, found, thresh, class_map)
+
+    def scored(self, image: Tensor, found: Boxes, thresh: float, class_map: Tensor | None) -> Candidates:
+        """Boxes (m,) of these images, as candidates."""
+        probs = found.objectness[:, None] * found.classes
+        return Candidates(image, found.xywh, found.objectness, probs * (probs > thresh))
+
+
+def stretched(xy: Tensor, scale_x_y: float) -> Tensor:
+    """The centre's place in its cell, 0..1, stretched about the middle (scale_x_y)."""
+    return xy if scale_x_y == 1 else xy * scale_x_y - 0.5 * (scale_x_y - 1)
+
+
+def pixels(size: tuple[int, int], like: Tensor) -> Tensor:
+    """A (width, height) as a tensor, beside another."""
+    return torch.tensor(size, device=like.device)

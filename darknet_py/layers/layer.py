@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg import Cfg, Option, Section
+from darknet_py.layers.arithmetic import PLAIN, Arithmetic
 from darknet_py.layers.needs import Needs
 from darknet_py.options import LARGEST_INT, option
 
@@ -18,12 +19,16 @@ KINDS: dict[str, type[Layer]] = {}
 
 
 class Shape(NamedTuple):
-    """What a layer gives for one image: `c` channels of `h` rows and `w` columns, or `count` values without an image's shape."""
+    """What a layer gives for one image: `c` channels of `h` rows and `w` columns, or `count` values without an image's shape.
+
+    `rows`: so many rows of the output tensor belong to an image, one after the other (1, but for layers behind region proposals).
+    """
 
     c: int
     h: int
     w: int
     count: int  # type: ignore[assignment]  # tuple.count is not missed
+    rows: int = 1
 
     @classmethod
     def image(cls, c: int, h: int, w: int) -> Shape:
@@ -118,32 +123,6 @@ class Place:
         return Place(self.cfg, self.section, self.index, self.net, self.earlier, shape, self.taken)
 
 
-@dataclass
-class Mode:
-    """How the layers of a network train: one object for all of them, which the trainer keeps up to date.
-
-    exact: the true derivatives in place of Darknet's where they differ (batch norm, some activations, weighted shortcuts …).
-    processes, place: so many train together, each a mini-batch at a time; which of them this is, from 0.
-    synchronised: batch norm takes the mini-batches that are worked through at the same time for one.
-    progress: the part of max_batches that is done, 0..1. time_steps: a mini-batch of a recurrent network is so many inputs in a row of
-    each of its lanes, all lanes' first ones first.
-    """
-
-    exact: bool = False
-    processes: int = 1
-    place: int = 0
-    synchronised: bool = False
-    progress: float = 1.0
-    time_steps: int = 1
-
-    def renewal(self, momentum: float) -> tuple[float, float]:
-        """The factors of the rolling statistics and of a mini-batch's. Added up over the processes, all but the first of which began with
-        zeros, they are what one process has after the same mini-batches in their order."""
-        if self.synchronised:
-            return (1.0, 0.0) if self.place else (1 - momentum, momentum)
-        return (1 - momentum) ** self.processes, momentum * (1 - momentum) ** (self.processes - 1 - self.place)
-
-
 class Layer(nn.Module):
     """One section of a cfg as a module. A kind is a subclass in a file of its own, with
 
@@ -160,17 +139,15 @@ class Layer(nn.Module):
     stored_names: ClassVar[tuple[str, ...]] = ()
     parts: tuple[str, ...] = ()  # attributes that are layers inside this one, in the order of the .weights file
 
-    overwrites: ClassVar[int | None] = (
-        None  # position of the source whose delta Darknet overwrites in back-propagation, not adds to
-    )
-    mode: Mode = Mode()
+    folds: ClassVar[
+        tuple[str, ...]
+    ] = ()  # options that are 0 in the deployed form, as `folded` has taken them into the weights
+    own_rows: ClassVar[bool] = False  # this kind says itself how many rows an image has (region proposals)
+    auxiliary: bool = False  # a head for training alone
+    arithmetic: Arithmetic = PLAIN
 
     options: Any
     shape: Shape
-
-    @property
-    def exact(self) -> bool:
-        return self.mode.exact
 
     def part(self, name: str) -> Layer:
         """A layer inside this one, one of `parts`."""
@@ -220,15 +197,24 @@ class Layer(nn.Module):
         for part in self.parts:
             self.part(part).initialise(generator)
 
-    def fuse(self) -> None:
-        """Folds what inference can do beforehand (batch norm) into the weights, in place."""
+    def folded(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors of the deployed form by their names in `stored`; what inference can do beforehand (batch norm) is done."""
+        for name in self.stored_names:
+            if (tensor := getattr(self, name)) is not None:
+                yield name, tensor
         for part in self.parts:
-            self.part(part).fuse()
+            for name, tensor in self.part(part).folded():
+                yield f"{part.removesuffix('_layer')}.{name}", tensor
 
     @property
     def bflops(self) -> float:
         """Billions of operations per image, as Darknet counts them."""
         return float(sum(self.part(part).bflops for part in self.parts))
+
+    @property
+    def loss_name(self) -> str | None:
+        """Which of the losses for this kind; None: the first of them."""
+        return None
 
     def needs(self) -> Needs | None:
         """What data a layer with a loss is trained with; None: the layer has none of its own to say."""

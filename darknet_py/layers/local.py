@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.activation import activation_option
 from darknet_py.layers.batchnorm import uniform_
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape, positive
 from darknet_py.options import option
@@ -49,7 +49,7 @@ class Local(Layer, kinds=("local",)):
     def forward(self, x: Tensor) -> Tensor:
         windows = F.unfold(x, self.options.size, 1, self.padding, self.options.stride)  # (n, c*size*size, pixels)
         x = torch.einsum("pok,nkp->nop", self.weights, windows).flatten(1) + self.biases
-        return activate(x.view(-1, *self.shape[:3]), self.options.activation, own=True, exact=self.exact)
+        return self.arithmetic.activate(x.view(-1, *self.shape[:3]), self.options.activation, own=True)
 
     def describe(self) -> dict[str, Any]:
         names = ("filters", "size", "stride", "pad", "activation")

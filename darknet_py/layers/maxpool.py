@@ -128,7 +128,5 @@ class LocalAvgpool(Pool, kinds=("local_avgpool", "local_avg")):
         margins = self.margins(x)
         inside = F.pad(torch.ones_like(x[:1, :1]), margins)
         mean = F.avg_pool2d(F.pad(x, margins), self.size, self.stride)
-        result = mean / F.avg_pool2d(inside, self.size, self.stride)
-        if self.exact or not torch.is_grad_enabled():
-            return result
-        return mean + (result - mean).detach()  # Darknet's gradient divides by the whole window, at the edges too
+        # Darknet's gradient divides by the whole window, at the edges too
+        return self.arithmetic.as_if(mean / F.avg_pool2d(inside, self.size, self.stride), mean)

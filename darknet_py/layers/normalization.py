@@ -12,8 +12,6 @@ from darknet_py.options import option
 
 
 class Normalization(Layer, kinds=("normalization", "lrn")):
-    overwrites = 0
-
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         alpha: float = option(0.0001, "weight of the sum of squares (not divided by size)")
@@ -34,6 +32,5 @@ class Normalization(Layer, kinds=("normalization", "lrn")):
         sums = F.avg_pool3d(window, (size, 1, 1), 1).squeeze(1) * size
         if size // 2 < x.shape[1]:
             sums = sums - squares[:, size // 2].unsqueeze(1)
-        if not self.exact:  # Darknet's gradient takes the sums for constants
-            sums = sums.detach()
+        sums = self.arithmetic.constant(sums)
         return x * (self.options.kappa + self.options.alpha * sums) ** -self.options.beta

@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import Candidates, Head, cells, read_anchors
+from darknet_py.layers.head import Boxes, Candidates, GridHead, pixels, read_anchors
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.layers.softmax import read_tree
 from darknet_py.options import option
 
 
-class Region(Head, kinds=("region",)):
-    anchors: Tensor
-
+class Region(GridHead, kinds=("region",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         coords: int = option(4, "coordinates of a box", least=4, most=4)
@@ -56,7 +54,7 @@ class Region(Head, kinds=("region",)):
         super().__init__(options, place)
         self.classes = options.classes
         self.read_map(place, options.map)
-        self.register_buffer("anchors", read_anchors(place, options.anchors, options.num, ()), persistent=False)
+        self.anchors = read_anchors(place, options.anchors, options.num, ())
         needed = f"{options.num} anchors x ({options.classes}+{options.coords}+1)"
         self.set_input(place, options.num * (options.classes + options.coords + 1), "classes", needed)
         self.tree = read_tree(place, options.tree, options.classes) if options.tree else None
@@ -67,7 +65,7 @@ class Region(Head, kinds=("region",)):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, anchors*(5+classes), h, w) → the same shape, but Darknet's flat order: box by box; objectness and classes as probabilities."""
-        entries = cells(x, len(self.anchors))
+        entries = self.values(x)
         parts = (entries[..., :4], entries[..., 4:5].sigmoid(), self._probabilities(entries[..., 5:]))
         return torch.cat(parts, -1).reshape(-1, *self.shape[:3])
 
@@ -76,30 +74,28 @@ class Region(Head, kinds=("region",)):
             return self.tree.softmax(logits)
         return logits.softmax(-1) if self.options.softmax else logits
 
-    def decode(
-        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
-    ) -> Candidates:
-        """Darknet gives every box an objectness of 1 in suppression; here only boxes with a probability over `thresh` are made."""
-        entries = cells(raw, len(self.anchors))
-        scale = entries[..., 4].float().sigmoid()
-        if self.options.classfix == -1:
-            scale = scale * (scale >= 0.5)
-        # probabilities are at most 1 after a softmax, so a box needs an objectness over the threshold
-        candidates = (
-            scale > thresh
-            if self.tree is not None or self.options.softmax
-            else torch.ones_like(scale, dtype=torch.bool)
-        )
-        image, row, column, anchor = candidates.nonzero(as_tuple=True)
-        chosen, scale = entries[image, row, column, anchor].float(), scale[image, row, column, anchor]
-        probs = self._scores(chosen[:, 5:], scale[:, None], thresh, class_map)
-        grid = torch.tensor(raw.shape[:1:-1], device=raw.device)  # (w, h) of the map
-        centre = (torch.stack((column, row), 1) + chosen[:, :2].sigmoid()) / grid
-        sides = chosen[:, 2:4].exp() * self.anchors[anchor] / grid
-        return Candidates(image, torch.cat((centre, sides), 1), torch.ones_like(scale), probs)
+    def boxes_at(self, values: Tensor, box: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
+        corner, anchor = self.place_of(box, grid)
+        cells = pixels(grid, values)
+        sides = values[..., 2:4].exp() * anchor / cells
+        xywh = torch.cat(((corner + values[..., :2].sigmoid()) / cells, sides), -1)
+        return Boxes(xywh, values[..., 4].sigmoid(), self._probabilities(values[..., 5:]))
 
-    def _scores(self, logits: Tensor, scale: Tensor, thresh: float, class_map: Tensor | None) -> Tensor:
-        probs = self._probabilities(logits)
+    def likely(self, values: Tensor, thresh: float) -> Tensor:
+        """After a softmax probabilities are at most 1, so a box needs an objectness over the threshold."""
+        if self.tree is not None or self.options.softmax:
+            return self._counted(values[..., 4].float().sigmoid()) > thresh
+        return torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device)
+
+    def _counted(self, objectness: Tensor) -> Tensor:
+        return objectness * (objectness >= 0.5) if self.options.classfix == -1 else objectness
+
+    def scored(self, image: Tensor, found: Boxes, thresh: float, class_map: Tensor | None) -> Candidates:
+        """Darknet gives every box an objectness of 1 in suppression; here only boxes with a probability over `thresh` are made."""
+        probs = self._scores(found.classes, self._counted(found.objectness)[:, None], thresh, class_map)
+        return Candidates(image, found.xywh, torch.ones_like(found.objectness), probs)
+
+    def _scores(self, probs: Tensor, scale: Tensor, thresh: float, class_map: Tensor | None) -> Tensor:
         if self.tree is None:
             probs = probs * scale
             return probs * (probs > thresh)
@@ -107,7 +103,7 @@ class Region(Head, kinds=("region",)):
         if class_map is not None:
             probs = probs[:, class_map] * scale
             return probs * (probs > thresh)
-        # region_layer.c:get_region_boxes: of all classes over .5 the last counts alone, and the objectness does not multiply it
+        # region_layer.c:get_region_boxes: of all classes over .5 the last counts alone, the objectness does not multiply it
         sure = probs > 0.5
         last = sure & (sure.flip(1).cumsum(1).flip(1) == 1)
         return probs * last * (scale > thresh)

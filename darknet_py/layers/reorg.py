@@ -48,7 +48,7 @@ class Reorg3d(Layer, kinds=("reorg3d",)):
             return self._flattened(x)
         if self.options.extra:
             return F.pad(x.flatten(1), (0, self.options.extra))
-        stride, (channels, height, width, _) = self.options.stride, self.loop
+        stride, (channels, height, width) = self.options.stride, self.loop[:3]
         inner = channels // stride**2
         if self.options.reverse:
             x = x.reshape(-1, stride, stride, inner, height, width).permute(0, 3, 4, 1, 5, 2)

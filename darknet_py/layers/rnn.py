@@ -21,13 +21,15 @@ class Recurrent(Layer):
     mini-batch, and gradients go back through them.
     """
 
+    folds = ("batch_normalize",)
+
     def __init__(self, options: Any, place: Place) -> None:
         super().__init__(options, place)
         self.states: dict[str, Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) → (n, …); in training n is time_steps times the lanes, all lanes' first inputs first."""
-        steps = self.mode.time_steps if self.training else 1
+        steps = self.arithmetic.time_steps if self.training else 1
         outputs = [self.step(part) for part in x.chunk(steps)]
         self.states = {name: state.detach() for name, state in self.states.items()}
         return torch.cat(outputs) if steps > 1 else outputs[0]

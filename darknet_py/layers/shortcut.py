@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activate, activation_option
+from darknet_py.layers.activation import activation_option
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.options import option
 
@@ -81,10 +81,10 @@ class Shortcut(Layer, kinds=("shortcut",)):
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         if self.weights is not None:
-            return activate(self._weighted(x, others), self.options.activation, own=True, exact=self.exact)
+            return self.arithmetic.activate(self._weighted(x, others), self.options.activation, own=True)
         for other in others:
             x = x + _channels(other, x.shape[1]) if self.plain else self._scattered(x, other)
-        return activate(x, self.options.activation, own=True, exact=self.exact)
+        return self.arithmetic.activate(x, self.options.activation, own=True)
 
     def _weighted(self, x: Tensor, others: tuple[Tensor, ...]) -> Tensor:
         assert self.weights is not None
@@ -95,8 +95,7 @@ class Shortcut(Layer, kinds=("shortcut",)):
         elif self.options.weights_normalization == "softmax":
             weights = (weights - weights.amax(0, keepdim=True)).exp()
             weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
-        if not self.exact:  # Darknet's gradient passes the normalisation by
-            weights = given + (weights - given).detach()
+        weights = self.arithmetic.as_if(weights, given)  # Darknet's gradient passes the normalisation by
         scale = weights.unsqueeze(-1).unsqueeze(-1)  # (sources, 1 or channels, 1, 1)
         total = x * scale[0]
         for k, other in enumerate(others, 1):

@@ -35,12 +35,8 @@ class Softmax(Layer, kinds=("softmax", "soft")):
         return ClassNeeds(self.shape.count, tree)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, …) → (n, count). In training the gradient passes as it comes: the loss's delta is that of the logits already."""
-        probabilities = self._probabilities(x)
-        if not (self.training and torch.is_grad_enabled()):
-            return probabilities
-        logits = x.flatten(1)
-        return logits + (probabilities - logits).detach()
+        """(n, …) → (n, count)"""
+        return self.arithmetic.of_logits(self._probabilities(x), x.flatten(1))
 
     def _probabilities(self, x: Tensor) -> Tensor:
         if self.tree is not None:

@@ -1,4 +1,4 @@
-"""[yolo], the head of YOLOv3, v4 and v7 (Darknet: yolo_layer.c).
+"""[yolo], the head of YOLOv3, v4 and v7 (Darknet: yolo_layer.c), and what it shares with [Gaussian_yolo].
 
 Each of the head's anchors has a block of channels x, y, w, h, objectness, classes.
 """
@@ -6,19 +6,102 @@ Each of the head's anchors has a block of channels x, y, w, h, objectness, class
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import NMS_KINDS, Candidates, Head, YoloOptions, cells, read_anchors
-from darknet_py.layers.layer import Place
+from darknet_py.layers.head import FLT_MAX, MOST_ANCHORS, NMS_KINDS, Boxes, GridHead, pixels, read_anchors, stretched
+from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.options import option
 
+LOSSES = ("darknet", "grid", "giou", "focal")
+ASSIGNERS = ("darknet", "grid")
 
-class Yolo(Head, kinds=("yolo",)):
-    anchors: Tensor  # (masked, 2) widths and heights, pixels of the network's input
+
+@dataclass(frozen=True, kw_only=True)
+class YoloOptions(LayerOptions):
+    """What [yolo] and [Gaussian_yolo] both read (parser.c:parse_yolo, parse_gaussian_yolo)."""
+
+    classes: int = option(20, "number of classes", least=0, most=1_000_000)
+    num: int = option(1, "anchors in the list, all heads together", least=1, most=MOST_ANCHORS)
+    mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", least=0)
+    anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
+    scale_x_y: float = option(1.0, "the centre's range in its cell is stretched by it about the middle")
+    beta_nms: float = option(0.6, "exponent of the distance term of diounms")
+    max: int = option(200, "most truths per picture", use="training")
+    max_delta: float = option(FLT_MAX, "limits the gradient of a box", use="training")
+    counters_per_class: tuple[int, ...] = option((), "pictures per class; rare classes count more", use="training")
+    label_smooth_eps: float = option(0.0, "truth probabilities move from 0 and 1 by half of it", use="training")
+    objectness_smooth: int = option(0, "1: the truth of the objectness is the IoU", use="training")
+    iou_normalizer: float = option(0.75, "multiplies the gradient of boxes", use="training")
+    obj_normalizer: float = option(1.0, "multiplies the gradient of the objectness", use="training")
+    cls_normalizer: float = option(1.0, "multiplies the gradient of classes", use="training")
+    delta_normalizer: float = option(1.0, "multiplies all gradients (GPU alone)", use="untrained")
+    iou_loss: str = option(
+        "mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+    )
+    iou_thresh_kind: str = option(
+        "iou", "measure for iou_thresh", choices=("iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+    )
+    jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
+    resize: float = option(1.0, "zoom varies by up to this factor", use="training")
+    ignore_thresh: float = option(
+        0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training"
+    )
+    truth_thresh: float = option(1.0, "boxes with a better IoU to a truth are trained to be it", use="training")
+    iou_thresh: float = option(
+        1.0, "all anchors with a better IoU to a truth are trained, not the best alone", use="training"
+    )
+    random: float = option(
+        0.0, "1: the network's size varies while training; another value: by up to this factor", use="training"
+    )
+    map: str = option("", "file that maps the labels' classes to this head's", use="training")
+
+    @property
+    def masked(self) -> list[int]:
+        """The numbers of this head's anchors."""
+        return list(self.mask) or list(range(self.num))
+
+
+class YoloFamily(GridHead):
+    """A head the anchors of which are some of a list that all heads share."""
+
     all_anchors: Tensor  # (num, 2), those of the other heads too: a truth trains the best of all
+    table_names: ClassVar[tuple[str, ...]] = (
+        "classes", "anchors", "scale_x_y", "nms_kind", "beta_nms", "iou_loss", "iou_thresh_kind", "jitter", "resize",
+        "ignore_thresh", "truth_thresh", "iou_thresh", "random", "iou_normalizer", "obj_normalizer", "cls_normalizer",
+        "delta_normalizer", "max_delta", "label_smooth_eps", "objectness_smooth",
+    )  # fmt: skip
+
+    def __init__(self, options: Any, place: Place) -> None:
+        super().__init__(options, place)
+        self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
+        self.read_map(place, options.map)
+        self.anchors = read_anchors(place, options.anchors, options.num, options.mask)
+        all_anchors = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
+        self.register_buffer("all_anchors", all_anchors, persistent=False)
+        count = len(self.anchors)
+        needed = f"{count} mask{'s' * (count > 1)} x ({options.classes}+{self.box_values})"
+        self.set_input(place, count * (options.classes + self.box_values), "classes", needed)
+
+    def active(self, values: Tensor) -> Tensor:
+        """(…, entries): what Darknet leaves in l.output of `values`."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, anchors*entries, h, w) → the same, activated."""
+        entries = x.unflatten(1, (len(self.anchors), -1)).movedim(2, -1)
+        return self.active(entries).movedim(-1, 2).flatten(1, 2)
+
+    def describe(self) -> dict[str, Any]:
+        options, mask = self.options, self.options.masked
+        about = {"mask": mask, "n": len(mask), "total": options.num, "max_boxes": options.max}
+        return about | {name: getattr(options, name) for name in self.table_names}
+
+
+class Yolo(YoloFamily, kinds=("yolo",)):
+    table_names = (*YoloFamily.table_names, "new_coords", "focal_loss", "show_details")
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
@@ -29,67 +112,48 @@ class Yolo(Head, kinds=("yolo",)):
             "default", "how overlapping boxes are suppressed", choices=NMS_KINDS[:3], otherwise="default"
         )
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
-        show_details: int = option(1, "0: a shorter line per iteration", use="none")
+        show_details: int = option(
+            1, "0: a shorter line per iteration; the loss is the sum of the squared deltas", use="training"
+        )
         embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="none")
         track_history_size: int = option(5, "frames that tracking looks back", use="none")
         sim_thresh: float = option(0.8, "similarity that tracking takes for the same object", use="none")
         dets_for_track: int = option(1, "detections that start a track", use="none")
         dets_for_show: int = option(1, "detections after which a track is shown", use="none")
         track_ciou_norm: float = option(0.01, "weight of the boxes' distance in tracking", use="none")
-
-    def __init__(self, options: Options, place: Place) -> None:
-        super().__init__(options, place)
-        self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
-        self.read_map(place, options.map)
-        self.register_buffer(
-            "anchors", read_anchors(place, options.anchors, options.num, options.mask), persistent=False
+        loss: str = option("darknet", "the loss (docs/TRAINING.md)", choices=LOSSES, use="training", own=True)
+        assigner: str | None = option(
+            None, "which boxes a truth trains; default: as the loss has it", choices=ASSIGNERS, use="training", own=True
         )
-        everyone = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
-        self.register_buffer("all_anchors", everyone, persistent=False)
-        count = len(self.anchors)
-        self.set_input(
-            place, count * (options.classes + 5), "classes", f"{count} mask{'s' * (count > 1)} x ({options.classes}+5)"
+        box_weight: float | None = option(
+            None,
+            "multiplies the loss of boxes, where it is not Darknet's; default: the loss's own",
+            use="training",
+            own=True,
         )
+        objectness_weight: float | None = option(
+            None, "multiplies the loss of the objectness; the same", use="training", own=True
+        )
+        class_weight: float | None = option(None, "multiplies the loss of classes; the same", use="training", own=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, anchors*(5+classes), h, w): centre, objectness and classes through the logistic function, w and h as they are."""
-        entries = x.unflatten(1, (len(self.anchors), -1))
-        xy, wh, rest = entries[:, :, :2], entries[:, :, 2:4], entries[:, :, 4:]
+    @property
+    def loss_name(self) -> str:
+        return str(self.options.loss)
+
+    def active(self, values: Tensor) -> Tensor:
+        """Centre (stretched), objectness and classes through the logistic function, w and h as they are."""
+        xy, wh, rest = values[..., :2], values[..., 2:4], values[..., 4:]
         if not self.options.new_coords:
             xy, rest = xy.sigmoid(), rest.sigmoid()
-        return torch.cat((self.stretch(xy), wh, rest), 2).flatten(1, 2)
+        return torch.cat((stretched(xy, self.options.scale_x_y), wh, rest), -1)
 
-    def stretch(self, xy: Tensor) -> Tensor:
-        """The centre's place in its cell, by scale_x_y."""
-        scale = self.options.scale_x_y
-        return xy if scale == 1 else xy * scale - 0.5 * (scale - 1)
+    def boxes_at(self, values: Tensor, box: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
+        corner, anchor = self.place_of(box, grid)
+        active, wh = self.active(values), values[..., 2:4]
+        centre = (corner + active[..., :2]) / pixels(grid, values)
+        sides = (wh * wh * 4 if self.options.new_coords else wh.exp()) * anchor / pixels(size, values)
+        return Boxes(torch.cat((centre, sides), -1), active[..., 4], active[..., 5:])
 
-    def decode(
-        self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
-    ) -> Candidates:
-        entries = cells(raw, len(self.anchors))
-        new_coords = self.options.new_coords
-        objectness = entries[..., 4].float() if new_coords else entries[..., 4].float().sigmoid()
-        image, row, column, anchor = (objectness > thresh).nonzero(as_tuple=True)
-        chosen = entries[image, row, column, anchor].float()
-        objectness = objectness[image, row, column, anchor]
-        xy, wh, classes = chosen[:, :2], chosen[:, 2:4], chosen[:, 5:]
-        if not new_coords:
-            xy, classes = xy.sigmoid(), classes.sigmoid()
-        grid = torch.tensor(raw.shape[:1:-1], device=raw.device)  # (w, h) of the map
-        centre = (torch.stack((column, row), 1) + self.stretch(xy)) / grid
-        sides = (wh * wh * 4 if new_coords else wh.exp()) * self.anchors[anchor] / torch.tensor(size, device=raw.device)
-        probs = objectness[:, None] * classes
-        return Candidates(image, torch.cat((centre, sides), 1), objectness, probs * (probs > thresh))
-
-    def describe(self) -> dict[str, Any]:
-        options = self.options
-        names = (
-            "classes", "anchors", "scale_x_y", "new_coords", "nms_kind", "beta_nms", "iou_loss", "iou_thresh_kind", "jitter",
-            "resize", "ignore_thresh", "truth_thresh", "iou_thresh", "random", "iou_normalizer", "obj_normalizer",
-            "cls_normalizer", "delta_normalizer", "max_delta", "label_smooth_eps", "objectness_smooth", "focal_loss", "show_details",
-        )  # fmt: skip
-        mask = options.masked
-        return {"mask": mask, "n": len(mask), "total": options.num, "max_boxes": options.max} | {
-            name: getattr(options, name) for name in names if hasattr(options, name)
-        }
+    def likely(self, values: Tensor, thresh: float) -> Tensor:
+        objectness = values[..., 4].float()
+        return (objectness if self.options.new_coords else objectness.sigmoid()) > thresh

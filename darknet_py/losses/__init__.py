@@ -1,33 +1,56 @@
-"""What the heads are trained by: for each kind of loss layer, its deltas (Darknet's word for minus the gradient) and its cost.
+"""What networks are trained by: for each kind of layer with a loss, its losses by name; the first is the default.
 
-    result = LOSSES[layer.kind](layer, raw, truths, context)      # deltas of the raw input, the cost that Darknet reports
+    value = LOSSES["yolo"]["darknet"].function(outputs, truths, state)      # of all heads of the kind at once
+    value.total.backward()
 
-Darknet defines deltas rather than losses, and some are the gradient of no loss. `inject` hands them to autograd as they are.
+A kind of head from outside adds its losses to the table: LOSSES["my_head"] = {"mine": Loss(my_loss)}.
 """
 
-from darknet_py.losses.classifier import cost_loss, softmax_loss
-from darknet_py.losses.contrastive import contrastive_loss
-from darknet_py.losses.detection import detection_loss
-from darknet_py.losses.focal import focal_loss
-from darknet_py.losses.gaussian_yolo import gaussian_yolo_loss
-from darknet_py.losses.giou import giou_loss
-from darknet_py.losses.grid import grid_loss
-from darknet_py.losses.loss import Context, Loss, LossFunction, inject
-from darknet_py.losses.region import region_loss
-from darknet_py.losses.rejection import Rejection
-from darknet_py.losses.yolo import yolo_loss
+from __future__ import annotations
 
-LOSSES: dict[str, LossFunction] = {
-    "yolo": yolo_loss,
-    "Gaussian_yolo": gaussian_yolo_loss,
-    "region": region_loss,
-    "detection": detection_loss,
-    "softmax": softmax_loss,
-    "cost": cost_loss,
-    "contrastive": contrastive_loss,
+from typing import Any
+
+from darknet_py.layers import Layer
+from darknet_py.losses.assign import READS as ASSIGNER_READS
+from darknet_py.losses.classifier import COST, SOFTMAX
+from darknet_py.losses.contrastive import CONTRASTIVE
+from darknet_py.losses.detection import DETECTION
+from darknet_py.losses.focal import FOCAL
+from darknet_py.losses.gaussian_yolo import GAUSSIAN_YOLO
+from darknet_py.losses.giou import GIOU
+from darknet_py.losses.grid import GRID
+from darknet_py.losses.loss import Loss, Output, State, Value
+from darknet_py.losses.region import REGION
+from darknet_py.losses.rejection import Rejection
+from darknet_py.losses.yolo import YOLO
+
+LOSSES: dict[str, dict[str, Loss]] = {
+    "yolo": {"darknet": YOLO, "grid": GRID, "giou": GIOU, "focal": FOCAL},
+    "Gaussian_yolo": {"darknet": GAUSSIAN_YOLO},
+    "region": {"darknet": REGION},
+    "detection": {"darknet": DETECTION},
+    "softmax": {"darknet": SOFTMAX},
+    "cost": {"darknet": COST},
+    "contrastive": {"darknet": CONTRASTIVE},
 }
 
-YOLO_LOSSES: dict[str, LossFunction] = {"darknet": yolo_loss, "grid": grid_loss, "giou": giou_loss, "focal": focal_loss}
-"""How [yolo] heads can be trained: as Darknet does, or as others do."""
 
-__all__ = ["LOSSES", "YOLO_LOSSES", "Context", "Loss", "LossFunction", "Rejection", "inject"]
+def loss_of(layer: Layer) -> Loss | None:
+    """The loss of a layer: the one that its option `loss` names, or the first of its kind; None: the kind has none."""
+    table = LOSSES.get(layer.kind)
+    if table is None:
+        return None
+    return table[layer.loss_name] if layer.loss_name else next(iter(table.values()))
+
+
+def unread_options(layer: Any) -> frozenset[str]:
+    """Names of options that other losses of the layer's kind have a use for, and this one has not."""
+    chosen = loss_of(layer)
+    assert chosen is not None
+    reads = chosen.reads
+    if chosen.assigner:
+        reads |= ASSIGNER_READS[layer.options.assigner or chosen.assigner]
+    return frozenset().union(*(loss.reads for loss in LOSSES[layer.kind].values())) - reads
+
+
+__all__ = ["LOSSES", "Loss", "Output", "Rejection", "State", "Value", "loss_of", "unread_options"]

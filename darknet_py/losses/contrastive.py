@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.losses.assign.darknet import assigned_boxes, one_box_each, read_truths
-from darknet_py.losses.loss import Context, Loss, full, squared_sum
+from darknet_py.losses.assign.darknet import anchors_of_truths
+from darknet_py.losses.assign.level import last_of_each, levels_of
+from darknet_py.losses.loss import Delta, Loss, State, by_layer, full, squared_sum
+from darknet_py.losses.truths import as_truths
 
 CERTAIN = 0.9999  # the probability of a pair that nothing competes with
 TRACK = 5  # place of the track number in a truth
@@ -30,22 +32,19 @@ class Samples(NamedTuple):
     kind: Tensor
 
 
-def contrastive_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
+def contrastive_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
     """raw: (n, anchors*size, h, w) embeddings (for whole pictures (n, size)). truths: those of the [yolo] layer, or (n, classes)."""
-    with torch.no_grad():
-        n, options = raw.shape[0], layer.options
-        height, width = raw.shape[2:] if raw.ndim == 4 else (1, 1)
-        anchors = len(layer.yolo.anchors) if layer.yolo else 1
-        entries = full(raw).reshape(n, anchors, -1, height * width).transpose(2, 3)
-        samples = (
-            boxes(layer, truths, context, (width, height)) if layer.yolo else pictures(layer, truths, height * width)
-        )
-        z = entries.flatten(0, 2)[samples.cell]
-        delta = torch.zeros_like(entries).flatten(0, 2)
-        delta[samples.cell] = deltas(z, samples, options, whole=not layer.yolo)
-        delta = delta.view_as(entries).transpose(2, 3).reshape(raw.shape) * options.cls_normalizer
-        delta = delta.clamp(-options.max_delta, options.max_delta)
-        return Loss(delta, squared_sum(delta), {"count": float(len(z))})
+    n, options = raw.shape[0], layer.options
+    height, width = raw.shape[2:] if raw.ndim == 4 else (1, 1)
+    anchors = len(layer.yolo.anchors) if layer.yolo else 1
+    entries = full(raw).reshape(n, anchors, -1, height * width).transpose(2, 3)
+    samples = boxes(layer, truths, state, (width, height)) if layer.yolo else pictures(layer, truths, height * width)
+    z = entries.flatten(0, 2)[samples.cell]
+    delta = torch.zeros_like(entries).flatten(0, 2)
+    delta[samples.cell] = deltas(z, samples, options, whole=not layer.yolo)
+    delta = delta.view_as(entries).transpose(2, 3).reshape(raw.shape) * options.cls_normalizer
+    delta = delta.clamp(-options.max_delta, options.max_delta)
+    return Delta(delta, squared_sum(delta), {"count": delta.new_tensor(float(len(z)))})
 
 
 def pictures(layer: Any, truths: Tensor, cells: int) -> Samples:
@@ -59,12 +58,14 @@ def pictures(layer: Any, truths: Tensor, cells: int) -> Samples:
     return Samples(torch.arange(n * cells, device=truths.device), label, time, torch.zeros_like(label))
 
 
-def boxes(layer: Any, rows: Tensor, context: Context, grid: tuple[int, int]) -> Samples:
+def boxes(layer: Any, rows: Tensor, state: State, grid: tuple[int, int]) -> Samples:
     """The boxes of the head that are some truth's best; of several truths of a box, the last counts. One with a track number under 0 is compared with none."""
-    yolo = layer.yolo
-    truths = read_truths(rows, yolo.options.classes, yolo.class_map)
-    found = assigned_boxes(yolo, truths, grid, context.size, best_alone=True)
-    cell, taken = one_box_each(found.cells((len(rows), len(yolo.anchors), grid[1], grid[0])))
+    yolo, (width, height) = layer.yolo, grid
+    truths, anchors = as_truths(rows, yolo.options.classes, yolo.class_map), len(layer.yolo.anchors)
+    level = levels_of([yolo], [rows.new_zeros(0)], [grid], state.size)[0]
+    found = anchors_of_truths(level, truths, best_alone=True)
+    cells = (found.image * anchors + found.box % anchors) * width * height + found.box // anchors
+    cell, taken = last_of_each(cells)
     image, number = found.image[taken], found.truth[taken]
     kind = truths.classes[image, number]
     label = rows[image, number, TRACK].long()
@@ -121,3 +122,9 @@ def negatives(samples: Samples, compared: Tensor, same: Tensor, most: int) -> Te
         before = (ends.cumsum(1) - ends).view_as(passed) == 0
         result[rows] = (used & before).sum(1)
     return result
+
+
+CONTRASTIVE = Loss(
+    by_layer(contrastive_delta),
+    frozenset({"temperature", "cls_normalizer", "max_delta", "contrastive_neg_max", "yolo_layer", "label_smooth_eps"}),
+)

@@ -9,34 +9,29 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import iou_gradient
-from darknet_py.layers.gaussian_yolo import POINTS
-from darknet_py.losses.loss import Context, Loss, squared_sum
-from darknet_py.losses.yolo import YoloLoss, limited, whole
+from darknet_py.layers.gaussian_yolo import MEANS, SIGMAS
+from darknet_py.losses.loss import Delta, Loss, State, by_layer, squared_sum
+from darknet_py.losses.yolo import FAMILY_READS, YoloDelta, limited, whole
 
 SIGMA_CONST = 0.3  # added to each sigma in the density
 EPSILON = 1e-9
-MEANS, SIGMAS = slice(0, 8, 2), slice(1, 8, 2)
 
 
-class GaussianYoloLoss(YoloLoss):
+class GaussianYoloDelta(YoloDelta):
     numbers = 8
 
-    @property
-    def shift(self) -> float:
-        """From the point that x and y mean to the box's centre, in sides of the box."""
-        return POINTS[self.options.yolo_point]
-
     def points(self) -> Tensor:
-        return self.truths.xywh[..., :2] - self.shift * self.truths.xywh[..., 2:]
+        return self.truths.xywh[..., :2] - self.layer.shift * self.truths.xywh[..., 2:]
 
-    def pred(self, cells: Tensor) -> Tensor:
-        out, grid = self.out[cells], torch.tensor(self.grid, device=self.device)
-        sides = out[:, 4:8:2].exp() * self.mask_anchor[cells] / self.size
-        point = (torch.stack((self.column[cells], self.row[cells]), 1) + out[:, 0:4:2]) / grid
-        return torch.cat((point + self.shift * sides, sides), 1)
+    def inverse(self, ratio: Tensor) -> Tensor:
+        return ratio.log()
+
+    @property
+    def focal(self) -> bool:
+        return False
 
     def box_delta(self, cells: Tensor, truth: Tensor, normalizer: Tensor) -> Tensor:
-        point = truth[:, :2] - self.shift * truth[:, 2:]
+        point = truth[:, :2] - self.layer.shift * truth[:, 2:]
         mean, sigma = self.out[cells, MEANS].double(), self.out[cells, SIGMAS].double()  # C computes these in double
         distance = (self.target(cells, truth, point) - mean) / sigma
         density = (-0.5 * distance**2).exp() / (math.sqrt(2 * math.pi) * (sigma + SIGMA_CONST))
@@ -46,7 +41,7 @@ class GaussianYoloLoss(YoloLoss):
         by_sigma = weight * (distance**2 / sigma - 1 / (sigma + SIGMA_CONST)) * self.options.uc_normalizer
         if self.options.iou_loss != "mse":
             gradient = iou_gradient(whole(self.pred(cells)), truth, self.options.iou_loss)
-            centre = gradient[:, :2] - self.shift * gradient[:, 2:]
+            centre = gradient[:, :2] - self.layer.shift * gradient[:, 2:]
             by_mean = torch.cat((centre, gradient[:, 2:] * self.out[cells, 4:8:2].exp()), 1)
         delta = torch.stack((by_mean * normalizer, by_sigma), 2).flatten(1)
         return limited(delta.float(), self.options.max_delta)
@@ -63,7 +58,7 @@ class GaussianYoloLoss(YoloLoss):
         goal = match[cells] ** 2
         self.delta[cells, self.numbers] = self.options.obj_normalizer * (goal - self.objectness[cells])
         if len(cells):
-            self.class_delta(cells, self.truths.classes[self.image[cells], number[cells]])
+            self.class_delta(cells, self.truths.classes[cells // self.count, number[cells]])
 
     def keeps_objectness(self) -> bool:
         return False
@@ -79,7 +74,9 @@ class GaussianYoloLoss(YoloLoss):
         return squared_sum(self.delta)
 
 
-def gaussian_yolo_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
+def gaussian_yolo_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
     """raw: (n, anchors*(9+classes), h, w). truths: (n, max, 6) x, y, w, h, class, track."""
-    with torch.no_grad():
-        return GaussianYoloLoss(layer, raw, truths, context).result()
+    return GaussianYoloDelta(layer, raw, truths, state).result()
+
+
+GAUSSIAN_YOLO = Loss(by_layer(gaussian_yolo_delta), FAMILY_READS | {"uc_normalizer"})

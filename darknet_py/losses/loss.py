@@ -1,66 +1,132 @@
-"""The form of every loss: deltas and a cost; and how deltas become gradients."""
+"""The form of every loss: the heads of a group with their raw outputs in, a value in the graph out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from darknet_py.layers import NetOptions
+from darknet_py.losses.rejection import Rejection
+
+
+class Output(NamedTuple):
+    """A layer with a loss, and its raw output: what `network(x)` gives for it."""
+
+    layer: Any
+    raw: Any
+
 
 @dataclass(frozen=True)
-class Context:
-    """What a loss knows beside its layer, input and truths.
+class State:
+    """What a loss knows of the run beside outputs and truths.
 
-    size: (width, height) of the network's input, pixels. seen: images shown to the network so far, this mini-batch included.
-    heads: the [yolo] layers, each with the (width, height) of its map.
-    reject: deltas of a yolo head, and how many a box has → the same, less those that are to be left out.
+    size: (width, height) of the network's input, pixels. net: the options of [net]. seen: images shown to the network so far, this
+    mini-batch included. iteration: updates so far. layers: layers with a loss in the network, over which Darknet's cost is a mean.
+    rejection: what [yolo] heads remember of their deltas.
     """
 
     size: tuple[int, int]
+    net: NetOptions = field(default_factory=NetOptions)
     seen: int = 0
-    heads: Sequence[tuple[Any, tuple[int, int]]] = ()
-    reject: Callable[[Tensor, int], Tensor] = lambda delta, entries: delta
+    iteration: int = 0
+    layers: int = 1
+    rejection: Rejection = field(default_factory=Rejection)
+
+
+@dataclass(frozen=True)
+class Value:
+    """total: a scalar in the graph, summed over the images of the mini-batch; it is differentiated as it is, and reported.
+    parts: the same number in parts, by any names, detached. counts: figures for people (`count` of trained boxes, `iou`: their mean
+    IoU), by layer."""
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+
+LossFunction: TypeAlias = Callable[[Sequence[Output], Tensor, State], Value]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """delta: like the raw input, minus the gradient that Darknet takes. cost: a scalar, what Darknet reports for the layer, summed
-    over the mini-batch. details: figures for the progress line (`count` of trained boxes, `iou`: their mean IoU)."""
+    """A loss of one kind of layer.
+
+    reads: the training options of the layer and of [net] that it has a use for; those of the kind's other losses alone are named in
+    a warning where a cfg sets them. assigner: the one that it takes where the cfg names none; "": it has none to choose.
+    """
+
+    function: LossFunction
+    reads: frozenset[str] = frozenset()
+    assigner: str = ""
+
+
+class Delta(NamedTuple):
+    """What one of Darknet's layers gives. delta: like the raw output, minus the gradient that Darknet takes. cost: a scalar, what
+    Darknet reports for the layer, summed over the mini-batch. counts: see `Value`."""
 
     delta: Tensor
     cost: Tensor
-    details: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, Tensor]
 
 
-LossFunction: TypeAlias = Callable[[Any, Tensor, Tensor, Context], Loss]
-
-
-class _Inject(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, raw: Tensor, delta: Tensor) -> Tensor:
-        ctx.save_for_backward(delta)
-        ctx.dtype = raw.dtype
-        return raw.new_zeros((), dtype=torch.float32)
+class _Cost(torch.autograd.Function):
+    """A cost whose gradient is minus the deltas, whatever the derivative of the cost is: Darknet defines deltas, and some are the
+    gradient of no cost."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None]:
-        (delta,) = ctx.saved_tensors
-        return (-delta * gradients[0]).to(ctx.dtype), None
+    def forward(ctx: Any, cost: Tensor, count: int, *tensors: Tensor) -> Tensor:
+        raws, deltas = tensors[:count], tensors[count:]
+        # laid out as the raw outputs are: convolutions go backward as they came
+        ctx.save_for_backward(
+            *(d.contiguous() if raw.is_contiguous() else d for raw, d in zip(raws, deltas, strict=True))
+        )
+        ctx.dtypes = [raw.dtype for raw in raws]
+        return cost.view_as(cost)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        deltas = ctx.saved_tensors
+        by_raw = [(-delta * gradients[0]).to(dtype) for delta, dtype in zip(deltas, ctx.dtypes, strict=True)]
+        return None, None, *by_raw, *[None] * len(deltas)
 
 
-def inject(raw: Tensor, delta: Tensor) -> Tensor:
-    """A scalar 0, float32 at least, whose gradient with respect to `raw` is -delta; a scaled one does not overflow on the way."""
-    return _Inject.apply(raw, delta)
+def darknet_value(outputs: Sequence[Output], deltas: Sequence[Delta], state: State) -> Value:
+    """The cost that Darknet reports, with its deltas as the gradient (network.c:get_network_cost: the mean over all layers with a
+    loss, whose deltas are not divided)."""
+    costs = [delta.cost / state.layers for delta in deltas]
+    raws = [output.raw for output in outputs]
+    total = _Cost.apply(torch.stack(costs).sum(), len(raws), *raws, *(delta.delta for delta in deltas))
+    names = [f"layer {layer.index} ([{layer.kind}])" for layer, _ in outputs]
+    counts = {output.layer.index: delta.counts for output, delta in zip(outputs, deltas, strict=True)}
+    return Value(total, dict(zip(names, costs, strict=True)), counts)
+
+
+def by_layer(delta_of: Callable[[Any, Tensor, Tensor, State], Delta]) -> LossFunction:
+    """One of Darknet's losses, from a function of (layer, raw, truths, state)."""
+
+    def loss(outputs: Sequence[Output], truths: Tensor, state: State) -> Value:
+        with torch.no_grad():
+            deltas = [delta_of(layer, raw, truths, state) for layer, raw in outputs]
+        return darknet_value(outputs, deltas, state)
+
+    return loss
 
 
 def full(raw: Tensor) -> Tensor:
-    """A head's output in float32 at least: losses are not computed in half precision."""
+    """A raw output in float32 at least: losses are not computed in half precision."""
     return raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw
 
 
 def squared_sum(delta: Tensor) -> Tensor:
     """Darknet's cost of most layers: the sum of the squared deltas."""
     return delta.square().sum()
+
+
+def counts_of(overlaps: Tensor) -> dict[str, Tensor]:
+    """`count` and mean `iou` of the boxes that truths train; overlaps: (k,) their IoU."""
+    count = len(overlaps)
+    return {"count": overlaps.new_tensor(float(count)), "iou": overlaps.sum() / max(count, 1)}

@@ -9,62 +9,57 @@ from torch import Tensor
 
 from darknet_py.boxes import MEASURES, iou_gradient
 from darknet_py.layers.head import FLT_MAX
-from darknet_py.losses.assign.darknet import Truths, assigned_boxes, best_truths, read_truths, turns
-from darknet_py.losses.loss import Context, Loss, full, squared_sum
+from darknet_py.losses.assign.darknet import READS as DARKNET_READS
+from darknet_py.losses.assign.darknet import anchors_of_truths, turns
+from darknet_py.losses.assign.level import best_truths, levels_of
+from darknet_py.losses.loss import Delta, Loss, State, by_layer, counts_of, full, squared_sum
+from darknet_py.losses.truths import as_truths
 
 CLASS_MATCH = 0.25  # a box counts as detected where any class is likelier
 FOCAL_ALPHA = 0.5
 
 
-class YoloLoss:
-    """Deltas of a yolo head. Everything is (boxes, entries): the head's boxes of all pictures in one list.
+class YoloDelta:
+    """Deltas of a yolo head. Everything is (boxes, entries): the head's boxes of all images in one list, in Darknet's order.
 
     `numbers` is how many entries a box has before its objectness.
     """
 
     numbers = 4
 
-    def __init__(self, layer: Any, raw: Tensor, truths: Tensor, context: Context) -> None:
-        self.layer, self.options = layer, layer.options
-        self.reject = context.reject
-        self.input_size = context.size
-        self.size = torch.tensor(context.size, device=raw.device)
+    def __init__(self, layer: Any, raw: Tensor, truths: Tensor, state: State) -> None:
+        self.layer, self.options, self.state = layer, layer.options, state
         self.device = raw.device
+        self.size = torch.tensor(state.size, device=self.device)
         self.grid = (raw.shape[3], raw.shape[2])
-        anchors = len(layer.anchors)
-        self.shape = (raw.shape[0], anchors, raw.shape[2], raw.shape[3])
-        out = layer.forward(full(raw)).unflatten(1, (anchors, -1)).permute(0, 1, 3, 4, 2)
-        self.out = out.reshape(-1, out.shape[-1])
+        values = layer.values(full(raw))
+        self.images, self.count = values.shape[:2]
+        self.out = layer.values(layer.forward(full(raw))).flatten(0, 1).contiguous()
         self.delta = torch.zeros_like(self.out)
-        self.truths = self.read(truths)
+        self.truths = as_truths(truths, self.options.classes, layer.class_map)
         self.multipliers = class_multipliers(self.options, self.device)
-        index = torch.arange(len(self.out), device=self.device)
-        self.column = index % self.grid[0]
-        self.row = index // self.grid[0] % self.grid[1]
-        self.mask_anchor = layer.anchors[index // (self.grid[0] * self.grid[1]) % anchors]  # (boxes, 2), pixels
-        self.image = index // (anchors * self.grid[0] * self.grid[1])
-
-    def read(self, truths: Tensor) -> Truths:
-        return read_truths(truths, self.options.classes, self.layer.class_map)
+        numbers = torch.arange(self.count, device=self.device)
+        self.predicted = layer.boxes_at(values, numbers, self.grid, state.size).xywh  # (n, k, 4)
+        self.corner, self.anchor = layer.place_of(numbers, self.grid)  # (k, 2) cells, (k, 2) pixels
+        self.level = levels_of([layer], [self.predicted], [self.grid], state.size)[0]
 
     # the numbers of a box, in the head's own form
 
     def pred(self, cells: Tensor) -> Tensor:
-        """Boxes of these cells as (k, 4), relative to the network's input."""
-        out, grid = self.out[cells], torch.tensor(self.grid, device=self.device)
-        centre = (torch.stack((self.column[cells], self.row[cells]), 1) + out[:, :2]) / grid
-        wh = out[:, 2:4]
-        sides = (wh * wh * 4 if self.options.new_coords else wh.exp()) * self.mask_anchor[cells] / self.size
-        return torch.cat((centre, sides), 1)
+        """Boxes of these cells as (k, 4), fractions of the network's input."""
+        return self.predicted.flatten(0, 1)[cells]
 
     def target(self, cells: Tensor, truth: Tensor, point: Tensor | None = None) -> Tensor:
         """(k, 4): what x, y, w, h should be. `point`: what lies in the cell, if not the centre."""
         grid = torch.tensor(self.grid, device=self.device)
         centre = truth[:, :2] if point is None else point
-        xy = centre * grid - torch.stack((self.column[cells], self.row[cells]), 1)
-        ratio = truth[:, 2:] * self.size / self.mask_anchor[cells]
-        wh = (ratio / 4).sqrt() if getattr(self.options, "new_coords", 0) else ratio.log()
-        return torch.cat((xy, wh), 1)
+        box = cells % self.count
+        xy = centre * grid - self.corner[box]
+        return torch.cat((xy, self.inverse(truth[:, 2:] * self.size / self.anchor[box])), 1)
+
+    def inverse(self, ratio: Tensor) -> Tensor:
+        """What w and h of a box so many times as large as its anchor are."""
+        return (ratio / 4).sqrt() if self.options.new_coords else ratio.log()
 
     def box_delta(self, cells: Tensor, truth: Tensor, normalizer: Tensor) -> Tensor:
         """(k, numbers) for boxes `cells` that should be `truth` (k, 4); `normalizer` (k, 1)."""
@@ -79,6 +74,10 @@ class YoloLoss:
     # objectness and classes
 
     @property
+    def focal(self) -> bool:
+        return bool(self.options.focal_loss)
+
+    @property
     def objectness(self) -> Tensor:
         return self.out[:, self.numbers]
 
@@ -87,7 +86,7 @@ class YoloLoss:
         first = self.numbers + 1
         out, delta = self.out[cells, first:], self.delta[cells, first:]
         fresh = truth_vectors(labels, out.shape[1], self.options.label_smooth_eps) - out
-        if getattr(self.options, "focal_loss", 0):
+        if self.focal:
             likely = out.gather(1, labels[:, None]) + 1e-15
             focal = -(1 - likely) * (2 * likely * likely.log() + likely - 1)
             fresh = (truth_vectors(labels, out.shape[1], 0.0) - out) * FOCAL_ALPHA * focal
@@ -98,8 +97,7 @@ class YoloLoss:
         if self.multipliers is not None:
             factor = torch.where(one_hot(labels, out.shape[1]), self.multipliers[labels][:, None], 1.0)
             normalizer = torch.where(one_hot(labels, out.shape[1]), self.options.cls_normalizer, 1.0)
-            focal_loss = bool(getattr(self.options, "focal_loss", 0))
-            fresh, refreshed = fresh if focal_loss else fresh * factor * normalizer, refreshed * factor
+            fresh, refreshed = fresh if self.focal else fresh * factor * normalizer, refreshed * factor
         self.delta[cells, first:] = torch.where(again[:, None], refreshed, fresh)
 
     def again(self, delta: Tensor, labels: Tensor) -> Tensor:
@@ -110,13 +108,12 @@ class YoloLoss:
 
     def background(self) -> None:
         """Every box should be nothing, but those that overlap a truth well; those that overlap it very well should be it."""
-        options, everywhere = self.options, torch.arange(len(self.out), device=self.device)
+        options = self.options
         self.out[:, self.numbers] = self.objectness.nan_to_num(0.0, 0.0, 0.0)
         self.delta[:, self.numbers] = options.obj_normalizer * -self.objectness
         if not self.truths.valid.any():
             return
-        pred = self.pred(everywhere).view(*self.shape, 4)
-        best, number = (value.flatten() for value in best_truths(pred, self.truths))
+        best, number = (value.flatten() for value in best_truths(self.predicted, self.truths))
         match = torch.where((self.out[:, self.numbers + 1 :] > CLASS_MATCH).any(1), best, 0.0)
         self.ignore(match > options.ignore_thresh, match, number)
         positive = (best > options.truth_thresh).nonzero().squeeze(1)
@@ -133,7 +130,7 @@ class YoloLoss:
 
     def very_good(self, cells: Tensor, best: Tensor, number: Tensor) -> None:
         options = self.options
-        image = self.image[cells]
+        image = cells // self.count
         labels, truth = self.truths.classes[image, number], self.truths.xywh[image, number]
         goal = best * best if options.objectness_smooth else torch.ones_like(best)
         self.delta[cells, self.numbers] = options.obj_normalizer * (goal - self.objectness[cells])
@@ -153,8 +150,8 @@ class YoloLoss:
     def foreground(self) -> tuple[Tensor, Tensor]:
         """Every assigned box should be its truth. Returns the IoU and GIoU of each assignment."""
         options = self.options
-        assigned = assigned_boxes(self.layer, self.truths, self.grid, self.input_size, points=self.points())
-        cells = assigned.cells(self.shape)
+        assigned = anchors_of_truths(self.level, self.truths, points=self.points())
+        cells = assigned.image * self.count + assigned.box
         labels, truth = (
             self.truths.classes[assigned.image, assigned.truth],
             self.truths.xywh[assigned.image, assigned.truth],
@@ -194,22 +191,29 @@ class YoloLoss:
         mean = (1 - (giou if options.iou_loss == "giou" else overlaps)).sum() / max(len(overlaps), 1)
         return options.iou_normalizer * mean + options.obj_normalizer * squared_sum(self.delta[:, self.numbers :])
 
-    def result(self) -> Loss:
+    def result(self) -> Delta:
         self.background()
         overlaps, giou = self.foreground()
         if self.averages():
             self.average()
-        self.delta = self.reject(self.delta, self.delta.shape[1])
-        delta = self.delta.view(*self.shape, -1).permute(0, 1, 4, 2, 3).flatten(1, 2)
-        count = len(overlaps)
-        details = {"count": float(count), "iou": float(overlaps.sum()) / max(count, 1)}
-        return Loss(delta, self.cost(overlaps, giou), details)
+        state = self.state
+        self.delta = state.rejection.apply(state.net, state.iteration, self.delta, self.delta.shape[1])
+        cost = self.cost(overlaps, giou)
+        delta = self.layer.raw_of(self.delta.unflatten(0, (self.images, self.count)), self.grid)
+        return Delta(delta, cost, counts_of(overlaps))
 
 
-def yolo_loss(layer: Any, raw: Tensor, truths: Tensor, context: Context) -> Loss:
+def yolo_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
     """raw: (n, anchors*(5+classes), h, w), what `network(x)` gives for the head. truths: (n, max, 6) x, y, w, h, class, track."""
-    with torch.no_grad():
-        return YoloLoss(layer, raw, truths, context).result()
+    return YoloDelta(layer, raw, truths, state).result()
+
+
+FAMILY_READS = DARKNET_READS | {
+    "truth_thresh", "objectness_smooth", "label_smooth_eps", "counters_per_class", "max_delta", "iou_loss", "iou_normalizer",
+    "obj_normalizer", "cls_normalizer",
+    "badlabels_rejection_percentage", "num_sigmas_reject_badlabels", "equidistant_point",
+}  # fmt: skip
+YOLO = Loss(by_layer(yolo_delta), FAMILY_READS | {"focal_loss", "show_details"})
 
 
 def class_multipliers(options: Any, device: torch.device) -> Tensor | None:

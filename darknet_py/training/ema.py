@@ -1,8 +1,9 @@
-"""A running average of the weights, as `ema_alpha` asks for (Darknet: network.c:train_network_waitkey, ema_update, ema_apply)."""
+"""Running averages of the weights, in a table; Darknet's by `ema_alpha` (Darknet: network.c:train_network_waitkey, ema_update, ema_apply)."""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +15,25 @@ APPLIED_BEFORE_END = 1000  # updates; from there on training goes on from the av
 
 
 class Ema:
-    """Averages the convolutions' weights, biases and scales from the middle of training on.
+    """Darknet's: averages the convolutions' weights, biases and scales from the middle of training on.
 
     Attributes:
         values: "layers.K.NAME" → the average; empty before it begins.
     """
 
-    def __init__(self, network: Network, alpha: float, max_batches: int) -> None:
-        self.network, self.alpha = network, alpha
+    def __init__(self, network: Network) -> None:
+        self.network, self.alpha = network, network.net.ema_alpha
+        max_batches = network.net.max_batches
         self.start, self.end = max_batches // 2, max_batches - APPLIED_BEFORE_END
         self.values: dict[str, Tensor] = {}
 
-    def _tensors(self, network: Network) -> dict[str, Tensor]:
+    def _tensors(self) -> dict[str, Tensor]:
         return {
-            f"layers.{layer.index}.{one.name}": one.tensor
-            for layer in network.layers
+            f"layers.{layer.index}.{stored.name}": stored.tensor
+            for layer in self.network.layers
             if isinstance(layer, Convolutional)
-            for one in layer.stored()
-            if isinstance(one.tensor, nn.Parameter)
+            for stored in layer.stored()
+            if isinstance(stored.tensor, nn.Parameter)
         }
 
     @torch.no_grad()
@@ -39,24 +41,29 @@ class Ema:
         """To be called after each update of the weights."""
         if not self.alpha or iteration < self.start:
             return
-        tensors = self._tensors(self.network)
+        tensors = self._tensors()
         if not self.values:
             self.values = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         elif iteration == self.end:
-            self.apply(self.network)
+            for name, tensor in tensors.items():
+                tensor.copy_(self.values[name])
         elif iteration < self.end:
             for name, tensor in tensors.items():
                 self.values[name].lerp_(tensor, 1 - self.alpha)
 
-    @torch.no_grad()
-    def apply(self, network: Network) -> None:
-        for name, tensor in self._tensors(network).items():
-            tensor.copy_(self.values[name])
+    @contextmanager
+    def applied(self) -> Iterator[Network]:
+        """The network with the averages for its weights (where there are any): they change places until the block ends."""
+        self._exchange()
+        try:
+            yield self.network
+        finally:
+            self._exchange()
 
-    def averaged(self) -> Network:
-        """A copy of the network for evaluation, with the average's weights where there is one."""
-        result = copy.deepcopy(self.network)
-        result.reset_state()
-        if self.values:
-            self.apply(result)
-        return result
+    def _exchange(self) -> None:
+        tensors = self._tensors() if self.values else {}
+        for name, tensor in tensors.items():
+            tensor.data, self.values[name] = self.values[name], tensor.data
+
+
+AVERAGES: dict[str, Callable[[Network], Ema]] = {"darknet": Ema}

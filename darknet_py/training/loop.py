@@ -23,7 +23,6 @@ from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
 from darknet_py.network import Network
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
-from darknet_py.training.ema import Ema
 from darknet_py.training.sizes import PERIOD
 from darknet_py.training.step import Step, Trainer
 from darknet_py.training.world import World
@@ -108,12 +107,12 @@ def train(
     Raises:
         NonFiniteLossError, DarknetError.
     """
-    ema, world = Ema(trainer.network, trainer.net.ema_alpha, plan.max_batches), trainer.world
+    world = trainer.world
     progress = Progress(first=trainer.iteration + 1, seed=seed, settings=plan.settings)
     plan.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     if resume:
-        progress = Progress(**load_checkpoint(checkpoint_path(plan), trainer, ema, plan.settings))
+        progress = Progress(**load_checkpoint(checkpoint_path(plan), trainer, plan.settings))
     if not world.first:  # each process drops values of its own
         torch.manual_seed((progress.seed * world.size + world.rank) * 1_000_003 + trainer.iteration)
     if trainer.iteration >= plan.max_batches:
@@ -132,11 +131,11 @@ def train(
     lines = Lines(plan, trainer.iteration, silent=not world.first)
     with interruptible() as stopped, lines.bar:
         while trainer.iteration < plan.max_batches and not _ends(world, stopped, progress):
-            _iteration(trainer, ema, stream, plan, progress, rows, lines)
+            _iteration(trainer, stream, plan, progress, rows, lines)
     if not world.first:
         return progress
     if stopped or progress.stopped_early:
-        _save_last(trainer, ema, plan, progress)
+        _save_last(trainer, plan, progress)
     if not stopped:
         _save(trainer, plan, "final")
     return progress
@@ -152,7 +151,7 @@ def _ends(world: World, stopped: list[int], progress: Progress) -> bool:
 
 
 def _iteration(
-    trainer: Trainer, ema: Ema, stream: Iterator[Batch], plan: Plan, progress: Progress, rows: Rows | None, lines: Lines
+    trainer: Trainer, stream: Iterator[Batch], plan: Plan, progress: Progress, rows: Rows | None, lines: Lines
 ) -> None:
     start, world, net = time.perf_counter(), trainer.world, trainer.net
     if (
@@ -168,13 +167,12 @@ def _iteration(
     cost, count = world.total([cost, own])
     loss = cost / count
     rate = trainer.update()
-    ema.update(trainer.iteration)
     progress.average = progress.average * 0.9 + loss * 0.1 if progress.average >= 0 else loss
     seconds = time.perf_counter() - start
     iteration = trainer.iteration
     if rows is None:
         return
-    precision = _evaluate(trainer, ema, plan, progress)
+    precision = _evaluate(trainer, plan, progress)
     row = {
         "iteration": iteration, "loss": f"{loss:.6g}", "average": f"{progress.average:.6g}", "rate": f"{rate:.6g}",
         "width": batch.images.shape[-1], "height": batch.images.shape[-2] if batch.images.ndim == 4 else 1,
@@ -187,7 +185,7 @@ def _iteration(
     if iteration % plan.save_every == 0:
         _save(trainer, plan, str(iteration))
     if iteration % plan.save_last == 0 or iteration == plan.max_batches:
-        _save_last(trainer, ema, plan, progress)
+        _save_last(trainer, plan, progress)
 
 
 def _step(trainer: Trainer, batch: Batch) -> Step:
@@ -216,17 +214,16 @@ def _step(trainer: Trainer, batch: Batch) -> Step:
 def _check_finite(trainer: Trainer, step: Step, batch: Batch) -> None:
     if math.isfinite(step.cost) or trainer.net.try_fix_nan:
         return
-    layer = next((index for index, loss in step.losses.items() if not math.isfinite(float(loss.cost))), -1)
-    kind = trainer.network.layers[layer].kind
+    name = next((name for name, cost in step.parts.items() if not math.isfinite(float(cost))), "the network")
     pictures = ", ".join(batch.paths[:8]) + (" …" if len(batch.paths) > 8 else "")
     raise NonFiniteLossError(
-        f"the loss of layer {layer} ([{kind}]) is not finite in iteration {trainer.iteration + 1}; no file was overwritten. "
+        f"the loss of {name} is not finite in iteration {trainer.iteration + 1}; no file was overwritten. "
         f"Likely causes: a learning rate that is too high (rate {trainer.rate:g}; lower it, or raise burn_in), wrong labels (run "
         f"python -m darknet_py.check), or a mini-batch that is too small for batch norm. Pictures: {pictures}"
     )
 
 
-def _evaluate(trainer: Trainer, ema: Ema, plan: Plan, progress: Progress) -> float | None:
+def _evaluate(trainer: Trainer, plan: Plan, progress: Progress) -> float | None:
     iteration = trainer.iteration
     due = (
         plan.evaluate_every
@@ -235,12 +232,14 @@ def _evaluate(trainer: Trainer, ema: Ema, plan: Plan, progress: Progress) -> flo
     )
     if plan.evaluate is None or not due:
         return None
-    precision = plan.evaluate(ema.averaged().eval())
+    with trainer.ema.applied() as network:
+        precision = plan.evaluate(network)
     progress.last_map, progress.measured = precision, iteration
     progress.evaluations_since_best += 1
     if precision > progress.best:
         progress.best, progress.best_iteration, progress.evaluations_since_best = precision, iteration, 0
-        ema.averaged().save_weights(plan.folder / f"{plan.name}_best.weights")
+        with trainer.ema.applied() as network:
+            network.save_weights(plan.folder / f"{plan.name}_best.weights")
     progress.stopped_early = bool(plan.patience) and progress.evaluations_since_best >= plan.patience
     return precision
 
@@ -279,11 +278,12 @@ def _save(trainer: Trainer, plan: Plan, suffix: str) -> None:
     trainer.network.save_weights(plan.folder / f"{plan.name}_{suffix}.weights")
 
 
-def _save_last(trainer: Trainer, ema: Ema, plan: Plan, progress: Progress) -> None:
+def _save_last(trainer: Trainer, plan: Plan, progress: Progress) -> None:
     _save(trainer, plan, "last")
-    if ema.values:
-        ema.averaged().save_weights(plan.folder / f"{plan.name}_ema.weights")
-    save_checkpoint(checkpoint_path(plan), trainer, ema, progress.plain())
+    if trainer.ema.values:
+        with trainer.ema.applied() as network:
+            network.save_weights(plan.folder / f"{plan.name}_ema.weights")
+    save_checkpoint(checkpoint_path(plan), trainer, progress.plain())
 
 
 class Rows:

@@ -1,10 +1,10 @@
-"""How gradients change weights: Darknet's SGD and Adam (convolutional_layer.c, blas_kernels.cu:adam_update_gpu)."""
+"""How gradients change weights: Darknet's SGD and Adam, as rules in a table (convolutional_layer.c, blas_kernels.cu:adam_update_gpu)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,25 +18,32 @@ from darknet_py.training.repair import finite
 DECAYED = ("weights",)  # SGD leaves biases and scales alone, Adam does not
 
 
+class Rule(NamedTuple):
+    """buffers: tensors kept for each parameter; the first collects the gradients. decays_all: weight decay is for biases and scales
+    too. change: (optimizer, rate of the group, parameters) uses the buffers."""
+
+    buffers: tuple[str, ...]
+    decays_all: bool
+    change: Callable[[Updates, float, list[Tensor]], None]
+
+
 class Updates(torch.optim.Optimizer):
     """The weights' updates, in the buffers that Darknet calls weight_updates: gradients are added to them, an update uses them, and what
-    momentum leaves of them waits for the next gradients.
-
-        SGD:  u += gradient + decay*batch*weights;  weights -= rate/batch * u;  u *= momentum
-        Adam: g = gradient + decay*batch*weights;  m, v: their means;  weights -= rate * m/(1-B1^t) / (sqrt(v/(1-B2^t)) + eps)
+    momentum leaves of them waits for the next gradients. How, a rule says; weight decay, clipping and centring are the same for all.
 
     A group's `first_update` is the number of the first update that changes it; until then its gradients add up.
     """
 
-    def __init__(self, network: Network, trained: Iterable[tuple[Layer, str, torch.nn.Parameter]]) -> None:
+    def __init__(self, network: Network, trainable: Iterable[tuple[Layer, str, torch.nn.Parameter]]) -> None:
         self.net = network.net
+        self.rule = RULES["adam" if self.net.adam else "sgd"]
         groups: dict[tuple[Any, ...], list[Tensor]] = {}
-        for layer, name, parameter in trained:
+        for layer, name, parameter in trainable:
             options, is_weight = layer.options, name in DECAYED
             convolution = is_weight and isinstance(layer, Convolutional)
             key = (
                 options.learning_rate,
-                is_weight or bool(self.net.adam),
+                is_weight or self.rule.decays_all,
                 first_update(network, layer),
                 (options.clip or self.net.clip) if convolution else 0.0,
                 convolution and bool(options.grad_centr) and layer.scales is not None,
@@ -48,9 +55,8 @@ class Updates(torch.optim.Optimizer):
         super().__init__(
             [{"params": parameters, **dict(zip(names, key, strict=True))} for key, parameters in groups.items()], {}
         )
-        buffers = ("updates", "m", "v") if self.net.adam else ("updates",)
-        for one in self.parameters():
-            self.state[one] = {name: torch.zeros_like(one) for name in buffers}
+        for tensor in self.parameters():
+            self.state[tensor] = {name: torch.zeros_like(tensor) for name in self.rule.buffers}
         self.rate, self.number, self.batch = 0.0, 0, 1
 
     def parameters(self) -> Iterator[Tensor]:
@@ -59,10 +65,10 @@ class Updates(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Uses the gradients, at `rate`, as update `number` (counted from 1) of `batch` pictures."""
+        """Uses the gradients, at `rate`, as update `number` (counted from 1) of `batch` images."""
         for group in self.param_groups:
             parameters = group["params"]
-            updates = self._buffers(parameters, "updates")
+            updates = self.buffers(parameters, "updates")
             for parameter, update in zip(parameters, updates, strict=True):
                 if parameter.grad is not None:
                     update.add_(parameter.grad)
@@ -76,32 +82,44 @@ class Updates(torch.optim.Optimizer):
                 self._change(group, parameters, updates)
 
     def _change(self, group: dict[str, Any], parameters: list[Tensor], updates: list[Tensor]) -> None:
-        net, rate = self.net, self.rate * group["scale"]
         if group["centred"]:
             torch._foreach_sub_(updates, [update.mean((1, 2, 3), keepdim=True) for update in updates])
         if group["decayed"]:
-            torch._foreach_add_(updates, parameters, alpha=net.decay * self.batch)
-        if net.adam:
-            self._adam(rate, parameters, updates)
-        else:
-            torch._foreach_add_(parameters, updates, alpha=-rate / self.batch)
-            torch._foreach_mul_(updates, net.momentum)
+            torch._foreach_add_(updates, parameters, alpha=self.net.decay * self.batch)
+        self.rule.change(self, self.rate * group["scale"], parameters)
         if group["clip"]:
             torch._foreach_clamp_min_(parameters, -group["clip"])
             torch._foreach_clamp_max_(parameters, group["clip"])
 
-    def _adam(self, rate: float, parameters: list[Tensor], updates: list[Tensor]) -> None:
-        net, means, squares = self.net, self._buffers(parameters, "m"), self._buffers(parameters, "v")
-        torch._foreach_lerp_(means, updates, 1 - net.B1)
-        torch._foreach_mul_(squares, net.B2)
-        torch._foreach_addcmul_(squares, updates, updates, 1 - net.B2)
-        divisor = torch._foreach_sqrt(torch._foreach_div(squares, 1 - net.B2**self.number))
-        torch._foreach_add_(divisor, net.eps)
-        torch._foreach_addcdiv_(parameters, means, divisor, -rate / (1 - net.B1**self.number))
-        torch._foreach_zero_(updates)
-
-    def _buffers(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+    def buffers(self, parameters: list[Tensor], name: str) -> list[Tensor]:
         return [self.state[parameter][name] for parameter in parameters]
+
+
+def _sgd(optimizer: Updates, rate: float, parameters: list[Tensor]) -> None:
+    """u += gradient + decay*batch*weights;  weights -= rate/batch * u;  u *= momentum"""
+    updates = optimizer.buffers(parameters, "updates")
+    torch._foreach_add_(parameters, updates, alpha=-rate / optimizer.batch)
+    torch._foreach_mul_(updates, optimizer.net.momentum)
+
+
+def _adam(optimizer: Updates, rate: float, parameters: list[Tensor]) -> None:
+    """g = gradient + decay*batch*weights;  m, v: their means;  weights -= rate * m/(1-B1^t) / (sqrt(v/(1-B2^t)) + eps)"""
+    net, number = optimizer.net, optimizer.number
+    updates, means, squares = (optimizer.buffers(parameters, name) for name in ("updates", "m", "v"))
+    torch._foreach_lerp_(means, updates, 1 - net.B1)
+    torch._foreach_mul_(squares, net.B2)
+    torch._foreach_addcmul_(squares, updates, updates, 1 - net.B2)
+    divisor = torch._foreach_sqrt(torch._foreach_div(squares, 1 - net.B2**number))
+    torch._foreach_add_(divisor, net.eps)
+    torch._foreach_addcdiv_(parameters, means, divisor, -rate / (1 - net.B1**number))
+    torch._foreach_zero_(updates)
+
+
+RULES: dict[str, Rule] = {
+    "sgd": Rule(("updates",), decays_all=False, change=_sgd),
+    "adam": Rule(("updates", "m", "v"), decays_all=True, change=_adam),
+}
+"""Darknet's two, chosen by `adam`."""
 
 
 def first_update(network: Network, layer: Layer) -> float:

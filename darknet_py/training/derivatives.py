@@ -1,0 +1,128 @@
+"""Darknet's derivatives that are no gradients: where its back-propagation is not the derivative of its forward pass, and why we keep it.
+
+A model learned with them, and a step is to be Darknet's step. `--exact` takes the true derivatives instead. What is peculiar:
+
+- batch norm: three terms with slightly different variances (batch_norm.py);
+- gelu: the slope is taken at the output; the normalize_channels family: a product of deltas (below);
+- [shortcut] with weights: the normalisation of the weights is passed by; [normalization]: its sums count as constants;
+  [local_avgpool]: the gradient divides by the whole window, at the edges too;
+- some layers overwrite the delta of the layer that they read, instead of adding to it: OVERWRITES.
+
+The losses of [yolo], [region] … give deltas of their own: they stand with the losses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers import Layer
+from darknet_py.layers.arithmetic import Arithmetic
+from darknet_py.layers.batchnorm import Normalised
+from darknet_py.layers.dropout import Dropout
+from darknet_py.layers.functions import ACTIVATIONS, drop_blocks
+from darknet_py.network import Network
+from darknet_py.training.batch_norm import Statistics, normalise_by_batch
+
+OVERWRITES = {"batchnorm": 0, "activation": 0, "normalization": 0, "sam": 1}
+"""Kind of layer → which of its sources' deltas it overwrites in back-propagation: what later readers had added is lost."""
+
+
+class _GeluByOutput(torch.autograd.Function):
+    """Darknet takes gelu's derivative at the output, not at the input (activations.h:gelu_gradient)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        output = ACTIVATIONS["gelu"](x)
+        ctx.save_for_backward(output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        inner = 0.0356774 * y**3 + 0.797885 * y
+        slope = 0.5 * torch.tanh(inner) + (0.0535161 * y**3 + 0.398942 * y) * torch.cosh(inner) ** -2 + 0.5
+        return gradients[0] * slope
+
+
+class _ChannelsByOutput(torch.autograd.Function):
+    """Darknet's gradient of the normalize_channels family: delta times the sum over channels of output times delta; for the plain one
+    only where the output is not 0 (activations.c:gradient_array_normalize_channels). No derivative, but what its models learned with."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
+        output = ACTIVATIONS[name](x)
+        ctx.save_for_backward(output)
+        ctx.only_positive = name == "normalize_channels"
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (output,) = ctx.saved_tensors
+        delta = -gradients[0]
+        scaled = delta * (output * delta).sum(1, keepdim=True)
+        return -(torch.where(output > 0, scaled, delta) if ctx.only_positive else scaled), None
+
+
+class _AsIf(torch.autograd.Function):
+    """A value, with the gradient of another."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, other: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        return None, gradients[0]
+
+
+class Training(Arithmetic):
+    """The arithmetic of one network that a trainer trains. progress: fraction of max_batches that is done, 0..1."""
+
+    def __init__(self, statistics: Statistics, time_steps: int) -> None:
+        self.statistics, self.time_steps, self.progress = statistics, time_steps, 1.0
+
+    def normalise(self, layer: Normalised, x: Tensor) -> Tensor:
+        return normalise_by_batch(layer, x, self.statistics) if layer.training else super().normalise(layer, x)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator, misc, unused-ignore]  # sizes change as training goes on
+    def drop_blocks(self, layer: Dropout, x: Tensor) -> Tensor:
+        return drop_blocks(x, layer.options, self.progress)
+
+    def of_logits(self, probabilities: Tensor, logits: Tensor) -> Tensor:
+        return _AsIf.apply(probabilities.detach(), logits) if torch.is_grad_enabled() else probabilities
+
+
+class DarknetTraining(Training):
+    """The same with Darknet's derivatives."""
+
+    def activate(self, x: Tensor, name: str, *, own: bool = False) -> Tensor:
+        if torch.is_grad_enabled() and name == "gelu":
+            return _GeluByOutput.apply(x)
+        if torch.is_grad_enabled() and name.startswith("normalize_channels"):
+            return _ChannelsByOutput.apply(x, name)
+        return super().activate(x, name, own=own)
+
+    def as_if(self, value: Tensor, other: Tensor) -> Tensor:
+        return _AsIf.apply(value.detach(), other) if torch.is_grad_enabled() else value
+
+    def constant(self, value: Tensor) -> Tensor:
+        return value.detach()
+
+
+def set_arithmetic(network: Network, arithmetic: Arithmetic) -> None:
+    """All layers of a network, those inside recurrent ones too, compute by it from now on."""
+    for module in network.modules():
+        if isinstance(module, Layer):
+            module.arithmetic = arithmetic
+
+
+def overwritten(network: Network) -> dict[int, int]:
+    """Number of a layer whose delta is overwritten → the first layer that does it."""
+    result: dict[int, int] = {}
+    for layer in network.layers:
+        if layer.kind in OVERWRITES:
+            result.setdefault(layer.source_indices[OVERWRITES[layer.kind]], layer.index)
+    return result
