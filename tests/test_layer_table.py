@@ -11,7 +11,7 @@ from project import CFGS, OWN_CFGS
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.network import Network
-from darknet_py.summary import describe
+from darknet_py.table import describe
 
 NEW = ("shapes", "cells")  # of this project alone; no official file
 OWN = [path.stem for path in OWN_CFGS if path.stem not in NEW]
