@@ -1,4 +1,4 @@
-"""Downloads a weights file and checks it: resumes what an earlier run left, and retries when a connection breaks.
+"""Downloads one weights file: resumes what an earlier run left, retries when a connection breaks, checks size and hash.
 
     path = download("yolov3")                                   # weights/yolov3.weights
 
@@ -26,10 +26,10 @@ from tqdm import tqdm
 from darknet_py.official import DownloadError, Official, check_address, find_official
 
 CHUNK = 1 << 16  # bytes read at once
-TIMEOUT = 30.0  # seconds without a byte until a connection counts as lost
-RETRIES = 5  # new tries after a lost connection; counted anew whenever the file has grown
-LONGEST_PAUSE = 30.0  # seconds; the pauses before new tries are 1, 2, 4, 8 …
-BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP answers that another try may improve
+TIMEOUT = 30.0  # seconds without data until a connection counts as lost
+RETRIES = 5  # after a lost connection; the count starts again whenever the file has grown
+MAX_PAUSE = 30.0  # seconds; the pauses before retries are 1, 2, 4, 8 …
+BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that a retry may cure
 AGENT = "darknet_py"  # pjreddie.com answers Python's own name with 403
 
 
@@ -38,11 +38,11 @@ class _AddressError(DownloadError):
 
 
 class _LostError(Exception):
-    """A connection that broke off, or a busy server: try again."""
+    """A connection that broke, or a busy server: try again."""
 
 
 class _StaleError(Exception):
-    """The part that is here is of another file than the server's: begin anew."""
+    """The partial file here is of another file than the server's: start over."""
 
 
 def download(
@@ -54,70 +54,77 @@ def download(
     retries: int = RETRIES,
     progress: bool = True,
 ) -> Path:
-    """Fetches a file, unless it is there already, and checks it.
+    """Downloads a file unless it is there already, and checks it.
 
     Args:
-        what: a name of the table, an http(s) address, or a record of your own: `Official(name, file, url, size, sha256)`.
-        folder: where the file shall lie; made if it is not there.
-        mirror: address of a folder that holds the official files under their names, used in place of theirs.
-        force: a file that lies there already is fetched again, and replaced when the new one is right.
-        retries: new tries after a lost connection, each going on where the one before stopped.
-        progress: a bar on stderr, if that is a terminal, and a line for each new try.
+        what: the name of an official file, an http(s) address, or a record of your own:
+            `Official(name, file, url, size, sha256)`.
+        folder: where the file goes; created if missing.
+        mirror: address of a folder that holds the official files under their names; used instead of theirs.
+        force: download again even if the file exists; it is replaced once the new one is right.
+        retries: after a lost connection; each resumes where the one before stopped.
+        progress: show a bar on stderr, if that is a terminal, and a line for each retry.
 
     Returns:
         The path of the file, complete and checked as far as size and hash are known.
 
     Raises:
-        DownloadError: unknown name, no connection, no such file, a wrong size or hash, another file in its place, no room on the
-            disk; what came of an interrupted download stays in `NAME.part`.
+        DownloadError: unknown name, no connection, no such file, a wrong size or hash, a different file in its place,
+            or a full disk. An interrupted download stays in `NAME.part`.
     """
-    official = what if isinstance(what, Official) else find(what)
-    place = Path(folder) / official.file
+    official = what if isinstance(what, Official) else find_official(what)
+    path = Path(folder) / official.file
     addresses = [official.url, *official.mirrors]
     if mirror is not None and not (isinstance(what, str) and "://" in what):
         addresses = [f"{mirror.rstrip('/')}/{official.file}"]
     for address in addresses:
-        _check_address(address)
+        check_address(address)
     try:
-        return _Download(official, place, force=force, retries=retries, progress=progress).run(addresses)
+        return _Download(official, path, force=force, retries=retries, progress=progress).run(addresses)
     except OSError as error:
-        raise DownloadError(f"{place}: cannot write this file: {error.strerror or error}") from None
+        raise DownloadError(f"{path}: cannot write this file: {error.strerror or error}") from None
 
 
-def part_of(place: Path) -> Path:
-    """Where a file lies while it comes."""
-    return place.with_name(place.name + ".part")
+def part_of(path: Path) -> Path:
+    """Where a file's data goes while it is being downloaded."""
+    return path.with_name(path.name + ".part")
+
+
+def resume_note(part: Path) -> str:
+    """Tells the user that the partial file stays."""
+    return f"{_megabytes(part.stat().st_size)} are kept in {part}; run the same command again to resume"
 
 
 class _Download:
-    """One file on its way to its place.
+    """One file being downloaded.
 
-    Beside NAME.part lies NAME.part.from: the address, and the ETag (or date) and size that the file had there. They are compared
-    with those of the answer to a Range request, which says more than If-Range: some servers do not know that.
+    Beside NAME.part lies NAME.part.from: the address, and the ETag (or date) and size that the file had there. They are
+    compared with those of the answer to a Range request, which is safer than If-Range: some servers ignore that.
     """
 
-    def __init__(self, official: Official, place: Path, *, force: bool, retries: int, progress: bool) -> None:
+    def __init__(self, official: Official, path: Path, *, force: bool, retries: int, progress: bool) -> None:
         self.official = official
-        self.place = place
-        self.part = part_of(place)
+        self.path = path
+        self.part = part_of(path)
         self.source = self.part.with_name(self.part.name + ".from")
         self.force = force
         self.retries = retries
         self.progress = progress
-        self.moving = False  # something has come in this run: the address is right, a failing connection may come back
+        self.received = False  # something has arrived in this run: the address works, a lost connection may come back
 
     def run(self, addresses: Iterable[str]) -> Path:
+        """Tries the addresses in turn."""
         official = self.official
-        if not self.force and self.place.exists() and (official.size is not None or official.hashes):
-            self._keep_or_refuse(_problem(self.place, official))
-            return self.place
-        self.place.parent.mkdir(parents=True, exist_ok=True)
+        if not self.force and self.path.exists() and (official.size is not None or official.hashes):
+            self._keep_or_refuse(_problem(self.path, official))
+            return self.path
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         problems = []
         for address in addresses:
             try:
                 if self._fetch(address):
                     self._finish(address)
-                return self.place
+                return self.path
             except _AddressError as problem:
                 problems.append(str(problem))
         raise DownloadError("; ".join(problems))
@@ -125,39 +132,37 @@ class _Download:
     def _keep_or_refuse(self, problem: str | None) -> None:
         if problem is not None:
             raise DownloadError(
-                f"{self.place}: another file lies there ({problem}); rename it, or replace it with --force"
+                f"{self.path}: a different file is there already ({problem}); rename it, or replace it with --force"
             )
-        self._say(f"{self.place}: already there")
+        self._report(f"{self.path}: already there")
 
     def _fetch(self, address: str) -> bool:
-        """Until the part is whole; False where the file at its place turned out to be the right one."""
-        failures, furthest = 0, self._have()
+        """Receives until the partial file is complete; False if the file at its path turned out to be the right one."""
+        failures, furthest = 0, self._part_size()
         while True:
             try:
                 return self._receive(address)
             except _StaleError:
                 self.part.unlink()
             except _LostError as lost:
-                failures = 1 if self._have() > furthest else failures + 1
-                furthest = max(furthest, self._have())
+                failures = 1 if self._part_size() > furthest else failures + 1
+                furthest = max(furthest, self._part_size())
                 if failures > self.retries:
-                    kept = f"; {_kept(self.part)}" if self._have() else ""
-                    raise _AddressError(f"{address}: {lost}; {self.retries} more tries did not help{kept}") from None
-                pause = min(2.0 ** (failures - 1), LONGEST_PAUSE)
-                self._say(f"{self.place.name}: {lost}; trying again in {pause:.0f} s")
+                    kept = f"; {resume_note(self.part)}" if self._part_size() else ""
+                    raise _AddressError(f"{address}: {lost}; {self.retries} retries did not help{kept}") from None
+                pause = min(2.0 ** (failures - 1), MAX_PAUSE)
+                self._report(f"{self.path.name}: {lost}; retrying in {pause:.0f} s")
                 time.sleep(pause)
 
     def _receive(self, address: str) -> bool:
-        """One connection. True: the part is whole; False: the file at its place is the right one."""
+        """One connection. True: the partial file is complete; False: the file at its path is the right one."""
         offset, version = self._resume_point(address)
-        if offset and offset == self.official.size:
+        size = self.official.size
+        if offset and offset == size:
             return True
         with self._open(address, offset) as response:
-            if response.status == 416 and offset:  # the file there ends before our part, or with it
-                if (
-                    response.headers.get("Content-Range", "").strip() == f"bytes */{offset}"
-                    and self.official.size is None
-                ):
+            if response.status == 416 and offset:  # the server's file is no longer than the part
+                if size is None and response.headers.get("Content-Range", "").strip() == f"bytes */{offset}":
                     return True
                 raise _StaleError
             self._check_answer(address, response)
@@ -165,36 +170,34 @@ class _Download:
             current = f"{response.headers.get('ETag') or response.headers.get('Last-Modified') or ''} {total}"
             if start not in (0, offset):
                 if not offset:
-                    raise _AddressError(f"{address}: the server sends a part of the file that was not asked for")
+                    raise _AddressError(f"{address}: the server sends a part of the file that was not requested")
                 raise _StaleError
-            if start and version not in (None, current):  # the file there has changed since the part began
+            if start and version not in (None, current):  # the server's file has changed since the part began
                 raise _StaleError
-            size = self.official.size
             if None not in (size, total) and size != total:
                 raise _AddressError(
                     f"{address}: the file there has {total} bytes, but {size} are expected; has it been replaced?"
                 )
-            if size is None and not self.official.hashes and not self.force and self.place.exists():
-                have = self.place.stat().st_size
-                self._keep_or_refuse(
-                    None if have == total else f"{have} bytes, the server's has {'?' if total is None else total}"
-                )
+            if size is None and not self.official.hashes and not self.force and self.path.exists():
+                have = self.path.stat().st_size
+                server_size = "an unknown number" if total is None else total
+                self._keep_or_refuse(None if have == total else f"{have} bytes, the server's has {server_size}")
                 return False
             expected = size if total is None else total
             if not start:
                 self.part.unlink(missing_ok=True)
-            self._check_room((expected or 0) - start)
+            self._check_disk((expected or 0) - start)
             if not start:
                 self.source.write_text(f"{address}\n{current}\n", encoding="utf-8")
             self._write(address, response, start, expected)
         return True
 
-    def _have(self) -> int:
+    def _part_size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _resume_point(self, address: str) -> tuple[int, str | None]:
-        """Bytes that are here already, and the version of the file that they are of (None: unknown; then the hash will tell)."""
-        have = self._have()
+        """Bytes that are here already, and the version of their file (None: unknown; the hash will tell)."""
+        have = self._part_size()
         if not have or (self.official.size is not None and have > self.official.size):
             return 0, None
         lines = self.source.read_text(encoding="utf-8", errors="replace").split("\n") if self.source.exists() else []
@@ -210,58 +213,62 @@ class _Download:
         except HTTPError as error:
             return error
         except (InvalidURL, UnicodeError):
-            raise _AddressError(f"{address}: not a right address") from None
+            raise _AddressError(f"{address}: this is not a valid address") from None
         except (OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, URLError) else error
             passing = (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError, HTTPException)
-            if self.moving or isinstance(reason, passing):
-                raise _LostError(f"no connection ({_words(reason)})") from None
-            raise _AddressError(f"{address}: no connection ({_words(reason)})") from None
+            if self.received or isinstance(reason, passing):
+                raise _LostError(f"no connection ({_one_line(reason)})") from None
+            raise _AddressError(f"{address}: no connection ({_one_line(reason)})") from None
 
     def _check_answer(self, address: str, response: Any) -> None:
         """Refuses what is not a file."""
         if response.status in BUSY:
-            raise _LostError(f"the server answers {response.status} {_words(response.reason)}")
+            raise _LostError(f"the server answers {response.status} {_one_line(response.reason)}")
         if response.status not in (200, 206):
-            raise _AddressError(f"{address}: the server answers {response.status} {_words(response.reason)}")
+            raise _AddressError(f"{address}: the server answers {response.status} {_one_line(response.reason)}")
         if urlsplit(response.geturl()).scheme not in ("http", "https"):
-            raise _AddressError(f"{address}: leads to {response.geturl()}, which is no http address")
+            raise _AddressError(f"{address}: redirects to {response.geturl()}, which is not a web address")
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-            raise _AddressError(f"{address}: the server sends a web page in place of the file; has the file moved?")
+            raise _AddressError(f"{address}: the server sends a web page instead of the file; has the file moved?")
 
-    def _check_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self.place.parent).free
+    def _check_disk(self, needed: int) -> None:
+        free = shutil.disk_usage(self.path.parent).free
         if needed > free:
-            raise DownloadError(f"{self.place}: {_megabytes(needed)} are needed, {_megabytes(free)} are free there; "
-                                "make room, or choose another folder with --out")  # fmt: skip
+            raise DownloadError(
+                f"{self.path}: {_megabytes(needed)} are needed, but only {_megabytes(free)} are free; "
+                "free some space, or choose another folder with --out"
+            )
 
     def _write(self, address: str, response: Any, start: int, expected: int | None) -> None:
-        hidden = None if self.progress else True  # None: shown if stderr is a terminal
-        bar = tqdm(total=expected, initial=start, unit="B", unit_scale=True, desc=self.place.name, disable=hidden)
+        disable = None if self.progress else True  # None: shown if stderr is a terminal
+        bar = tqdm(total=expected, initial=start, unit="B", unit_scale=True, desc=self.path.name, disable=disable)
         done = start
         with bar, open(self.part, "ab") as file:
             while chunk := _read(response):
                 file.write(chunk)
-                self.moving = True
+                self.received = True
                 done += len(chunk)
                 bar.update(len(chunk))
                 if expected is not None and done > expected:
-                    raise _AddressError(f"{address}: more came than the {expected} bytes that are expected")
+                    raise _AddressError(f"{address}: the server sends more than the expected {expected} bytes")
         if expected is not None and done < expected:
-            raise _LostError(f"the connection broke off at {_megabytes(done)} of {_megabytes(expected)}")
+            raise _LostError(f"the connection broke at {_megabytes(done)} of {_megabytes(expected)}")
 
     def _finish(self, address: str) -> None:
-        """Into its place, if it is right; else away with it."""
+        """Gives the file its name if it is right; else removes it."""
         problem = _problem(self.part, self.official)
         if problem is not None:
             self.part.unlink()
             self.source.unlink(missing_ok=True)
-            raise _AddressError(f"{address}: not the expected file ({problem}); what came is removed, try again; if it stays so, "
-                               "the file has been replaced there")  # fmt: skip
-        os.replace(self.part, self.place)
+            raise _AddressError(
+                f"{address}: not the expected file ({problem}); it has been removed, try again; "
+                "if that does not help, the file has been replaced there"
+            )
+        os.replace(self.part, self.path)
         self.source.unlink(missing_ok=True)
 
-    def _say(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if self.progress:
             tqdm.write(text, file=sys.stderr)
 
@@ -270,12 +277,12 @@ def _read(response: Any) -> bytes:
     try:
         data: bytes = response.read(CHUNK)
     except (OSError, HTTPException) as error:
-        raise _LostError(f"the connection broke off ({_words(error)})") from None
+        raise _LostError(f"the connection broke ({_one_line(error)})") from None
     return data
 
 
 def _extent(response: Any) -> tuple[int, int | None]:
-    """(byte at which the answer begins, bytes of the whole file); a beginning of -1 where the server does not say."""
+    """(byte at which the answer begins, size of the whole file); a beginning of -1 if the server does not say."""
     if response.status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
         if match is None:
@@ -286,33 +293,31 @@ def _extent(response: Any) -> tuple[int, int | None]:
 
 
 def _problem(path: Path, official: Official) -> str | None:
-    """What is wrong with a file; None where nothing is, as far as that is known."""
+    """What is wrong with a file; None: nothing, as far as that can be known."""
     size = path.stat().st_size
-    if size == 0 or (official.size is not None and size != official.size):
-        return f"{size} bytes, not {official.size or 'more'}"
-    for kind, expected in official.hashes:
-        found = _hash(path, kind)
-        if found != expected.lower():
-            return f"its {kind} is {found}, not {expected.lower()}"
+    if not size:
+        return "it is empty"
+    if official.size is not None and size != official.size:
+        return f"{size} bytes, not {official.size}"
+    for algorithm, expected in official.hashes:
+        actual = _hash(path, algorithm)
+        if actual != expected.lower():
+            return f"its {algorithm} is {actual}, not {expected.lower()}"
     return None
 
 
-def _hash(path: Path, kind: str) -> str:
-    digest = hashlib.new(kind.replace("-", ""))
+def _hash(path: Path, algorithm: str) -> str:
+    digest = hashlib.new(algorithm.replace("-", ""))
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def _words(error: object) -> str:
-    """What went wrong, on one line."""
+def _one_line(error: object) -> str:
+    """An error's text, on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:120]
-
-
-def _kept(part: Path) -> str:
-    return f"{_megabytes(part.stat().st_size)} are kept in {part}, the same command goes on from there"
 
 
 def _megabytes(count: int) -> str:
