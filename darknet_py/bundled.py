@@ -30,7 +30,9 @@ def bundled(what: str) -> Path:
     """
     path = ROOT / MODEL[what]
     if not path.is_file():
-        raise DarknetError(f"{path}: this file of the bundled model is missing; install darknet_py again, or name a model")
+        raise DarknetError(
+            f"{path}: this file of the bundled model is missing; install darknet_py again, or name a model"
+        )
     return path
 
 

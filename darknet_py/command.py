@@ -1,4 +1,4 @@
-"""What all commands share: exit statuses, one sentence for a user's mistake, and arguments that mean the same everywhere."""
+"""What all commands share: exit statuses, one sentence for a user's mistake, and common arguments."""
 
 from __future__ import annotations
 

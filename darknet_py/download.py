@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--out", default="weights", metavar="DIR", help="folder for the files (default: weights)")
     result.add_argument("--list", action="store_true", help="list the official files")
-    result.add_argument("--mirror", metavar="URL", help="address of a folder with copies, used instead of the originals")
+    result.add_argument(
+        "--mirror", metavar="URL", help="address of a folder with copies, used instead of the originals"
+    )
     result.add_argument("--force", action="store_true", help="replace existing files")
     return result
 

@@ -1,4 +1,4 @@
-"""Writing files so that no reader ever sees half of one: they are written beside their target and renamed into place."""
+"""Writes files so that no reader ever sees half of one: beside their target first, then renamed into place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official weights files: where their projects publish them, and their sizes and hashes as far as they are known."""
+"""The official weights files: where their projects publish them, and their sizes and hashes as far as known."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ FILES: tuple[Official, ...] = (
 
 
 def find_official(name: str) -> Official:
-    """The official file of this name (`yolov3` or `yolov3.weights`); for an address, a record of which only that is known.
+    """The official file of this name (`yolov3` or `yolov3.weights`); for an http(s) address, a record of that alone.
 
     Raises:
         DownloadError: there is no such file, or the address is malformed; the text names the closest.

@@ -30,9 +30,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--receptive-field", action="store_true", help="add a column with each layer's receptive field in pixels"
     )
-    result.add_argument(
-        "--strict", action="store_true", help="treat warnings (unknown or repeated options) as errors"
-    )
+    result.add_argument("--strict", action="store_true", help="treat warnings (unknown or repeated options) as errors")
     result.add_argument(
         "--options",
         metavar="SECTION",

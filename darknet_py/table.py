@@ -124,6 +124,6 @@ def _totals(network: Network) -> str:
     total = describe(network)
     heads = ", ".join(map(str, network.heads)) or "none"
     return (
-        f"{total['n_layers']} layers, {total['total_float32']:,} parameters ({total['file_bytes']:,} bytes of weights), "
-        f"Total BFLOPS {total['bflops']:.3f}, heads: {heads}"
+        f"{total['n_layers']} layers, {total['total_float32']:,} parameters "
+        f"({total['file_bytes']:,} bytes of weights), Total BFLOPS {total['bflops']:.3f}, heads: {heads}"
     )

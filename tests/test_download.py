@@ -326,7 +326,9 @@ def test_a_complete_file_is_not_fetched_again(server: Server, tmp_path: Path) ->
 
 def test_another_file_in_its_place_is_not_overwritten(server: Server, tmp_path: Path) -> None:
     (tmp_path / "tiny.weights").write_bytes(OTHER)
-    with pytest.raises(DownloadError, match=r"tiny\.weights: a different file is there already \(its SHA-256 is .*--force"):
+    with pytest.raises(
+        DownloadError, match=r"tiny\.weights: a different file is there already \(its SHA-256 is .*--force"
+    ):
         fetch(official(server), tmp_path)
     assert (tmp_path / "tiny.weights").read_bytes() == OTHER
     assert fetch(official(server), tmp_path, force=True).read_bytes() == DATA
