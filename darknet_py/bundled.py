@@ -36,11 +36,11 @@ def bundled(what: str) -> Path:
     return path
 
 
-def or_bundled(path: str | os.PathLike[str]) -> Path | str:
+def or_bundled(path: str | os.PathLike[str]) -> str:
     """`path`, or the bundled file of that name where no such file exists: "cfg/yolov3.cfg" works in any folder."""
     name = os.fspath(path)
     parts = Path(name).parts
     travels = (len(parts) == 2 and parts[0] == "cfg") or name in MODEL.values()
     if travels and not os.path.lexists(name) and (ROOT / name).is_file():
-        return ROOT / name
+        return str(ROOT / name)
     return name

@@ -134,7 +134,7 @@ def _model(words: Words, option: str, names: str) -> list[str]:
     cfg, weights = words.plain[:2]
     model = ["--cfg", cfg, "--weights", weights]
     if Path(names).is_file() or _classes(cfg) == CLASSES[names]:
-        return [option, str(or_bundled(names)), *model]
+        return [option, or_bundled(names), *model]
     return model
 
 
