@@ -13,7 +13,6 @@ from pathlib import Path
 
 import cv2
 
-from darknet_py.bundled import or_bundled
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.names import read_lines
 from darknet_py.pictures.images import SUFFIXES, Picture
@@ -78,7 +77,7 @@ def _expand(name: str) -> list[Source]:
         if not matches:
             raise DarknetError(f"{name}: no file matches")
         return [_file(one) for one in matches if not os.path.isdir(one)]
-    return [_file(or_bundled(name))]
+    return [_file(name)]
 
 
 def _list(name: str) -> list[Source]:
