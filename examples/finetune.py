@@ -56,9 +56,7 @@ def darknets_training(iterations: int, folder: Path) -> list[float]:
     network = darknet_py.load(CFG, WEIGHTS)
     trainer = Trainer(network)
     head = network.head_layers()[-1]
-    batches = detection_batches(
-        dataset, network.net, head.options, mini_batch=trainer.mini_batch, seed=1, workers=0
-    )
+    batches = detection_batches(dataset, network.net, head.options, mini_batch=trainer.mini_batch, seed=1, workers=0)
     losses = []
     for _ in range(iterations):
         for _ in range(network.net.subdivisions):
