@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgError, CfgWarning
 
 LARGEST_FILE = 16 << 20  # bytes; the largest official cfg has 60 kB, so a larger file is not a cfg
@@ -106,13 +107,13 @@ def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
     """Reads a .cfg file.
 
     Args:
-        source: path of the file.
+        source: path of the file; where there is none, the bundled file of that name is read (cfg/yolov3.cfg).
         strict: treat every warning (repeated or unknown options, values that Darknet reads only in part) as an error.
 
     Raises:
         CfgError: the file cannot be read, is no text, is empty, or breaks the language (options before the first section …).
     """
-    path = os.fspath(source)
+    path = or_bundled(source)
     try:
         size = os.path.getsize(path)
         data = Path(path).read_bytes() if size <= LARGEST_FILE else b""

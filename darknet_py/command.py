@@ -1,4 +1,4 @@
-"""What all commands share: one sentence for a user's mistake, exit statuses, and arguments that mean the same everywhere."""
+"""What all commands share: exit statuses, one sentence for a user's mistake, and common arguments."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 
 from darknet_py.errors import CfgWarning, DarknetError
 
-MISTAKE = 2  # exit status of wrong input
-INTERRUPTED = 130
+# Exit statuses; 0: all is well.
+UNREADABLE = 1  # some images or videos could not be read; the rest is done
+MISTAKE = 2  # wrong input: files, options, values
+INTERRUPTED = 130  # Ctrl-C
 
 
 def run_command(main: Callable[[], int]) -> int:
-    """Runs a command: mistakes and warnings become one line each on stderr; returns the exit status."""
+    """Runs a command's `main`: mistakes and warnings become one line each on stderr. Returns the exit status."""
     previous = warnings.showwarning
     warnings.showwarning = _show_warning
     try:
@@ -27,7 +29,7 @@ def run_command(main: Callable[[], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
-        print("interrupted; what was finished is complete", file=sys.stderr)
+        print("interrupted; all files written so far are complete", file=sys.stderr)
         return INTERRUPTED
     finally:
         warnings.showwarning = previous
@@ -35,7 +37,7 @@ def run_command(main: Callable[[], int]) -> int:
 
 
 def _flush() -> None:
-    """A reader that went away (`… | head`) is no error."""
+    """A reader that closed the pipe (`… | head`) is no error."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -48,32 +50,33 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """`416` or `608x352` → (width, height)."""
+    """`416` or `608x352` → (width, height) in pixels; an argparse type."""
     width, _, height = text.lower().partition("x")
     try:
         size = int(width), int(height or width)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; write WxH, e.g. 416x416") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size; write WxH, e.g. 416x416") from None
     if min(size) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; width and height must be 1 or more")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size; width and height must be at least 1")
     return size
 
 
-def add_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--size",
-        type=size_of,
-        metavar="WxH",
-        help="size of the network's input, in place of the cfg's width and height",
-    )
-
-
 def fraction(text: str) -> float:
-    """A number in 0..1."""
+    """A number from 0 to 1; an argparse type."""
     try:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} lies outside 0..1")
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    """`--size WxH`."""
+    parser.add_argument(
+        "--size",
+        type=size_of,
+        metavar="WxH",
+        help="input size of the network, instead of the cfg's width and height",
+    )

@@ -99,7 +99,7 @@ def _first_look() -> list[str]:
     print("no arguments (see --help), so here is the bundled model with its sample picture:")
     return [
         *(part for what in ("cfg", "weights", "names") for part in (f"--{what}", str(bundled(what)))),
-        str(bundled("picture")),
+        str(bundled("image")),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Files that no reader ever meets half written: they are made beside their place and renamed into it."""
+"""Writes files so that no reader ever sees half of one: beside their target first, then renamed into place."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a path to write to; renamed to `path` when the block ends well, removed when it does not.
+    """Gives a temporary path to write to: renamed to `path` when the block succeeds, removed when it fails.
 
         with replacing("yolov3.weights") as temporary:
             temporary.write_bytes(data)
 
-    The temporary name keeps the ending, as writers of pictures and videos choose the format by it.
+    The temporary name keeps the extension, as image and video writers choose their format by it.
     """
     temporary = beside(path)
     try:
@@ -28,14 +28,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def beside(path: str | os.PathLike[str]) -> Path:
-    """The temporary name of a file."""
-    place = Path(path)
-    if not place.name:
-        raise OSError(errno.EINVAL, "this is no file name")
-    return place.with_name(f".{place.stem}.{os.getpid()}.part{place.suffix}")
+    """The temporary name of a file that is being written."""
+    target = Path(path)
+    if not target.name:
+        raise OSError(errno.EINVAL, "this is not a file name")
+    return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """All of a file at once; text as UTF-8."""
+    """Writes a whole file at once; text as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

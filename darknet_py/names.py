@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_text
 from darknet_py.errors import DarknetError
 
@@ -15,6 +16,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     Raises:
         DarknetError: it cannot be read, or is no text.
     """
+    path = or_bundled(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -43,7 +45,8 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         DarknetError: it cannot be read, or a line is no `key=value`.
     """
-    section = parse_text("[data]\n" + read_text(path, "data file"), os.fspath(path)).sections
+    path = or_bundled(path)
+    section = parse_text("[data]\n" + read_text(path, "data file"), path).sections
     if len(section) > 1:
         raise DarknetError(f"{path}: a data file has no sections; is this a cfg?")
     return {option.key: option.value or "" for option in reversed(section[0].options)}

@@ -22,6 +22,8 @@ from darknet_py.layers.needs import Needs
 from darknet_py.layers.net import NAMES
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.options import LARGEST_INT, read_options
+from darknet_py.table import table
+from darknet_py.weights import load_weights, save_weights
 
 Read: TypeAlias = Callable[[Layer, int, Tensor], Tensor]
 """(reader, index of the layer it reads, that layer's output) → what the reader gets."""
@@ -200,8 +202,6 @@ class Network(nn.Module):
 
     def summary(self, *, receptive_field: bool = False) -> str:
         """The layer table, as Darknet prints it, with totals."""
-        from darknet_py.summary import table
-
         return table(self, receptive_field=receptive_field)
 
     def save_weights(self, path: str | os.PathLike[str], *, cutoff: int | None = None) -> None:
@@ -210,8 +210,6 @@ class Network(nn.Module):
         Raises:
             WeightsError: the file cannot be written.
         """
-        from darknet_py.weights import save_weights
-
         save_weights(self, path, cutoff=cutoff)
 
 
@@ -243,8 +241,6 @@ def load(
     Raises:
         CfgError, WeightsError: one sentence that says where and what.
     """
-    from darknet_py.weights import load_weights
-
     network = Network(parse_cfg(cfg, strict=strict), size=size)
     if weights is None:
         network.initialise()

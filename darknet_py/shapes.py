@@ -175,7 +175,9 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog="python -m darknet_py.shapes", description="Draws the data set of the bundled model."
+        prog="python -m darknet_py.shapes",
+        description="Draws the data set of the bundled model.",
+        epilog="example: python -m darknet_py.shapes data/shapes",
     )
     result.add_argument("folder", type=Path, help="where pictures, labels and shapes.data go")
     result.add_argument("--train", type=int, default=2000, help="pictures to train with (default: %(default)s)")

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.files import replacing
 from darknet_py.layers import Layer, Stored
@@ -103,6 +104,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     Raises:
         WeightsError: the file is shorter or longer than the layers need; the message says where it ends and why that may be.
     """
+    path = or_bundled(path)
     _check_cutoff(path, cutoff)
     if os.fspath(path).endswith(".safetensors"):
         return _load_safetensors(network, path, cutoff)

@@ -1,4 +1,4 @@
-"""The commands, run as a user runs them: real models and pictures, wrong files, exit statuses, complete files."""
+"""The commands, run as a user runs them: real models and images, wrong files, exit statuses, complete files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from kit import KIT, REALDATA, needs_kit, needs_realdata, read_json
 from project import CFGS, environment, python
 
-from darknet_py import __main__ as words
+from darknet_py import __main__ as program
 from darknet_py.command import run_command
+from darknet_py.darknet_words import SWITCHES, VALUES, split
 from darknet_py.detect import main as detect
 from darknet_py.summary import main as summary
 
 MODEL = KIT / "real" / "yolo-fastest-1.1"
 NET = ["--cfg", str(MODEL / "yolo-fastest-1.1.cfg"), "--weights", str(MODEL / "yolo-fastest-1.1.weights")]
 NAMES = ["--names", str(MODEL / "coco.names")]
-PICTURES = KIT / "real" / "images"
+IMAGES = KIT / "real" / "images"
+NO_DEVICE = "there is no such device" if torch.cuda.is_available() else "no CUDA device is available"
 
 
 def run(*arguments: str | Path, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -37,7 +40,7 @@ def test_detect_writes_all_it_is_asked_for(tmp_path: Path) -> None:
         "darknet_py.detect",
         *NET,
         *NAMES,
-        PICTURES,
+        IMAGES,
         "--json",
         "r.json",
         "--coco",
@@ -69,16 +72,14 @@ def test_detect_writes_all_it_is_asked_for(tmp_path: Path) -> None:
 def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The main job, end to end: the program's own pixels in, its detections out."""
     monkeypatch.chdir(tmp_path)
-    pictures = KIT / "real" / "images_stb_png"
+    images = KIT / "real" / "images_stb_png"
     for folder in sorted(path.parent for path in (KIT / "real").glob("*/*.cfg")):
         model = folder.name
         model_files = [
             text for kind in ("cfg", "weights", "names") for text in (f"--{kind}", str(next(folder.glob(f"*.{kind}"))))
         ]
         assert (
-            detect(
-                [*model_files, str(pictures), "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json"]
-            )
+            detect([*model_files, str(images), "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json"])
             == 0
         )
         for one in json.loads((tmp_path / "r.json").read_text()):
@@ -90,11 +91,9 @@ def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path, mon
 
 
 @needs_kit
-def test_an_unreadable_picture_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "torn.jpg").write_bytes((PICTURES / "dog.jpg").read_bytes()[:50])
-    done = run(
-        "darknet_py.detect", *NET, "torn.jpg", "gone.jpg", PICTURES / "dog.jpg", "--json", "r.json", cwd=tmp_path
-    )
+def test_an_unreadable_image_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "torn.jpg").write_bytes((IMAGES / "dog.jpg").read_bytes()[:50])
+    done = run("darknet_py.detect", *NET, "torn.jpg", "gone.jpg", IMAGES / "dog.jpg", "--json", "r.json", cwd=tmp_path)
     assert done.returncode == 1
     assert "error: torn.jpg: cannot read this picture" in done.stderr
     assert "error: gone.jpg: cannot read this picture: No such file" in done.stderr
@@ -111,10 +110,10 @@ def test_an_unreadable_picture_is_named_and_the_rest_goes_on(tmp_path: Path) -> 
         (["--cfg", "gone.cfg", "--weights", "w", "x.jpg"], "gone.cfg: cannot read this cfg"),
         (["--cfg", NET[1], "--weights", NET[1], "x.jpg"], "not a .weights file"),
         ([*NET, "--names", str(KIT / "data" / "voc.names"), "x.jpg"], "20 names, but"),
-        ([*NET, "--device", "cuda:77", "x.jpg"], "device 'cuda:77': not here"),
+        ([*NET, "--device", "cuda:77", "x.jpg"], NO_DEVICE),
         ([*NET, "nothing/*.jpg"], "no file matches"),
         ([*NET, "--data", "gone.data", "x.jpg"], "gone.data: cannot read"),
-        ([*NET, "--batch", "0", "x.jpg"], "a batch of 0 pictures"),
+        ([*NET, "--batch", "0", "x.jpg"], "a batch of 0 images"),
     ],
 )
 def test_mistakes_get_one_sentence_and_status_2(
@@ -135,7 +134,7 @@ def test_mistakes_get_one_sentence_and_status_2(
 def test_paths_on_standard_input_and_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dog = str(PICTURES / "dog.jpg")
+    dog = str(IMAGES / "dog.jpg")
     done = run("darknet_py.detect", *NET, "-", "--no-pictures", cwd=tmp_path, stdin=f"{dog}\n\n{dog}\n")
     assert done.stdout.count("dog.jpg: Predicted") == 2
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + dog.encode() + b"\r\n\r\n")
@@ -145,11 +144,11 @@ def test_paths_on_standard_input_and_lists(
 
 
 @needs_kit
-def test_two_pictures_of_one_name_both_get_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_images_of_one_name_both_get_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "dog.jpg").write_bytes((PICTURES / "eagle.jpg").read_bytes())
-    assert detect([*NET, str(PICTURES / "dog.jpg"), "other/dog.jpg", "--out", "out"]) == 0
+    (tmp_path / "other" / "dog.jpg").write_bytes((IMAGES / "eagle.jpg").read_bytes())
+    assert detect([*NET, str(IMAGES / "dog.jpg"), "other/dog.jpg", "--out", "out"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"dog.jpg", "dog_2.jpg"}
 
 
@@ -193,7 +192,7 @@ def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
         "--batch",
         "1",
     ]
-    # a background shell's children ignore Ctrl-C, and so would theirs; one that is handled here is not ignored there
+    # the children of a background shell ignore Ctrl-C, and so would this process; a handler here prevents that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
@@ -214,9 +213,10 @@ def test_an_interrupt_leaves_complete_files(tmp_path: Path) -> None:
 def test_darknets_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "coco.data").write_text(f"classes = 80\nnames = {MODEL / 'coco.names'}\n")
-    dog = PICTURES / "dog.jpg"
-    done = run("darknet_py", "detector", "test", "coco.data", NET[1], NET[3], dog, "-thresh", ".25", "-ext_output", "-dont_show",
-               "-out", "r.json", "-letter_box", cwd=tmp_path)  # fmt: skip
+    dog = IMAGES / "dog.jpg"
+    model = ("coco.data", NET[1], NET[3])
+    options = ("-thresh", ".25", "-ext_output", "-dont_show", "-out", "r.json", "-letter_box")
+    done = run("darknet_py", "detector", "test", *model, dog, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "predictions.jpg").is_file()
     assert "(left_x:" in done.stdout
@@ -224,7 +224,7 @@ def test_darknets_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     expected = read_json("real/expected", "yolo-fastest-1.1")["images"]["dog.jpg"]["letter_box"]["thresh_0.25"]
     sure = {int(row[0]) for row in expected.get("detections_cfg_nms_kind") or expected["detections"] if row[1] > 0.35}
     assert sure <= {one["class_id"] for one in objects}
-    assert words.main(["detect", NET[1], NET[3], str(dog), "-thresh", "0.9"]) == 0
+    assert program.main(["detect", NET[1], NET[3], str(dog), "-thresh", "0.9"]) == 0
     done = run(
         "darknet_py", "detector", "test", "coco.data", NET[1], NET[3], "-thresh", "0.9", cwd=tmp_path, stdin=f"{dog}\n"
     )
@@ -263,9 +263,9 @@ def test_classifier_predict_gives_the_c_programs_probabilities(tmp_path: Path) -
     tiny = folder / "darknet-tiny_imagenet"
     golden = json.loads((REALDATA / "expected" / "classifier_darknet-tiny_imagenet.json").read_text())
     classifier = Classifier(load(tiny / "tiny.cfg", tiny / "tiny.weights"), names)
-    for picture, expected in golden["images"].items():
-        guesses = classifier(KIT / "real" / "images_stb_png" / f"{Path(picture).stem}.png", top=10)
-        assert [guess.class_id for guess in guesses] == [row[0] for row in expected["top"]], picture
+    for image, expected in golden["images"].items():
+        guesses = classifier(KIT / "real" / "images_stb_png" / f"{Path(image).stem}.png", top=10)
+        assert [guess.class_id for guess in guesses] == [row[0] for row in expected["top"]], image
         np.testing.assert_allclose(
             [guess.probability for guess in guesses], [row[2] for row in expected["top"]], atol=1e-5
         )
@@ -277,7 +277,7 @@ def test_classifier_predict_gives_the_c_programs_probabilities(tmp_path: Path) -
         "imagenet.data",
         tiny / "tiny.cfg",
         tiny / "tiny.weights",
-        PICTURES / "dog.jpg",
+        IMAGES / "dog.jpg",
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -290,7 +290,8 @@ def test_rnn_generate_writes_text(tmp_path: Path) -> None:
 
     cfg = tmp_path / "rnn.cfg"
     cfg.write_text(
-        "[net]\ninputs=256\n[rnn]\nhidden=8\noutput=8\nactivation=leaky\n[connected]\noutput=256\nactivation=leaky\n[softmax]\n[cost]\n"
+        "[net]\ninputs=256\n[rnn]\nhidden=8\noutput=8\nactivation=leaky\n"
+        "[connected]\noutput=256\nactivation=leaky\n[softmax]\n[cost]\n"
     )
     network = Network(parse_cfg(cfg)).initialise(0)
     network.save_weights(tmp_path / "rnn.weights")
@@ -300,6 +301,27 @@ def test_rnn_generate_writes_text(tmp_path: Path) -> None:
     assert texts[0] == texts[1]
     assert texts[0].startswith(b"ab")
     assert len(texts[0]) == 2 + 50 + 1
+
+
+def test_darknets_flags_may_stand_anywhere() -> None:
+    values = [word for flag in VALUES for word in (flag, "7")]
+    words = split(["a.cfg", *SWITCHES, *values, "a.weights"])
+    assert words.plain == ["a.cfg", "a.weights"]
+    assert words.flags == dict.fromkeys(SWITCHES, "") | dict.fromkeys(VALUES, "7")
+
+
+def test_names_that_darknet_takes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`detect` reads cfg/coco.data; the bundled one is used only for as many classes."""
+    monkeypatch.chdir(tmp_path)
+    calls: list[list[str]] = []
+    monkeypatch.setattr("darknet_py.darknet_words._detect", lambda words, model, *_, **__: calls.append(model) or 0)
+    (tmp_path / "two.cfg").write_text("[net]\n[yolo]\nclasses=2\n")
+    for cfg in ("cfg/yolov3.cfg", "two.cfg"):
+        assert program.main(["detect", cfg, "a.weights", "dog.jpg"]) == 0
+    assert calls == [
+        ["--data", str(CFGS / "coco.data"), "--cfg", "cfg/yolov3.cfg", "--weights", "a.weights"],
+        ["--cfg", "two.cfg", "--weights", "a.weights"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -313,20 +335,20 @@ def test_rnn_generate_writes_text(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_words_are_corrected(line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(lambda: words.main(line)) == 2
+    assert run_command(lambda: program.main(line)) == 2
     assert message in capsys.readouterr().err
 
 
 def test_the_list_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert words.main([]) == 0
+    assert program.main([]) == 0
     printed = capsys.readouterr().out
-    assert all(f"darknet_py.{name}" in printed for name in words.COMMANDS)
+    assert all(f"darknet_py.{name}" in printed for name in program.COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["detect", "classify", "generate", "summary", "download", "benchmark"])
+@pytest.mark.parametrize("command", program.COMMANDS)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        words.main([command, "--help"])
+        program.main([command, "--help"])
     assert stop.value.code == 0
     assert "example" in capsys.readouterr().out
 
@@ -334,31 +356,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
 def test_the_layer_table_of_yolov3(capsys: pytest.CaptureFixture[str]) -> None:
     assert summary([str(CFGS / "yolov3.cfg"), "--receptive-field"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == [
-        "0",
-        "convolutional",
-        "32",
-        "3",
-        "x",
-        "3/",
-        "1",
-        "416",
-        "x",
-        "416",
-        "x",
-        "3",
-        "->",
-        "416",
-        "x",
-        "416",
-        "x",
-        "32",
-        "0.299",
-        "992",
-        "3",
-        "x",
-        "3",
-    ]
+    assert " ".join(lines[1].split()) == "0 convolutional 32 3 x 3/ 1 416 x 416 x 3 -> 416 x 416 x 32 0.299 992 3 x 3"
     assert "Total BFLOPS 65.879, heads: 82, 94, 106" in lines[-1]
     assert summary([str(CFGS / "yolov3.cfg"), "--json", "--size", "608x320"]) == 0
     table = json.loads(capsys.readouterr().out)

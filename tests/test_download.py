@@ -1,4 +1,4 @@
-"""A weights file arrives whole or not at all: resumed, retried, checked. The server is one on this machine; no network is needed."""
+"""A weights file arrives whole or not at all: resumed, retried, checked. The server runs here; no network is needed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from typing import Any
 import pytest
 from project import ROOT
 
-from darknet_py import download as module
+from darknet_py import downloading
+from darknet_py import official as official_files
 from darknet_py.cfg import parse_cfg
-from darknet_py.download import FILES, DownloadError, Official, download, find, main, part_of
+from darknet_py.download import main
+from darknet_py.downloading import download, part_of
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
+from darknet_py.official import FILES, DownloadError, Official, find_official
 
 DATA = bytes(range(256)) * 1200  # 307,200 bytes: several reads
 OTHER = DATA[::-1]
@@ -108,7 +111,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses before new tries; none is made."""
+    """The pauses before retries; none is made."""
     result: list[float] = []
     monkeypatch.setattr("time.sleep", result.append)
     return result
@@ -143,7 +146,7 @@ def test_sha512_counts_as_well(server: Server, tmp_path: Path) -> None:
         fetch(official(server, sha256=None, sha512="0" * 128), tmp_path / "other")
 
 
-def test_a_part_is_gone_on_with_by_range(server: Server, tmp_path: Path) -> None:
+def test_a_part_is_resumed_by_range(server: Server, tmp_path: Path) -> None:
     part_of(tmp_path / "tiny.weights").write_bytes(DATA[:100_000])
     assert fetch(official(server), tmp_path).read_bytes() == DATA
     assert server.ranges_asked == ["bytes=100000-"]
@@ -184,7 +187,7 @@ def test_a_dropped_connection_without_ranges_begins_anew(server: Server, tmp_pat
 
 def test_the_pauses_grow_and_then_it_gives_up(server: Server, tmp_path: Path, pauses: list[float]) -> None:
     server.breaks = [100_000, 0, 0, 0, 0]
-    message = r"broke off at 0\.1 MB of 0\.3 MB; 3 more tries did not help; 0\.1 MB are kept in .*tiny\.weights\.part"
+    message = r"broke at 0\.1 MB of 0\.3 MB; 3 retries did not help; 0\.1 MB are kept in .*tiny\.weights\.part"
     with pytest.raises(DownloadError, match=message):
         fetch(official(server), tmp_path, retries=3)
     assert pauses == [1, 2, 4]
@@ -240,7 +243,7 @@ def test_a_server_that_tells_no_length(server: Server, tmp_path: Path) -> None:
     server.length, server.etag = False, None
     assert fetch(f"{server.url}/my.weights", tmp_path).read_bytes() == DATA
     server.data = DATA + b"more"
-    with pytest.raises(DownloadError, match="more came than the 307200 bytes"):
+    with pytest.raises(DownloadError, match="the server sends more than the expected 307200 bytes"):
         fetch(official(server), tmp_path / "other")
 
 
@@ -253,7 +256,7 @@ def test_a_wrong_size_is_refused_before_anything_is_written(server: Server, tmp_
 def test_a_wrong_hash_leaves_nothing(server: Server, tmp_path: Path) -> None:
     server.data = OTHER
     with pytest.raises(
-        DownloadError, match=f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}, not .* what came is removed"
+        DownloadError, match=f"its SHA-256 is {hashlib.sha256(OTHER).hexdigest()}, not .* it has been removed"
     ):
         fetch(official(server), tmp_path)
     assert left(tmp_path) == []
@@ -269,7 +272,7 @@ def test_a_part_of_another_file_is_found_out_by_its_hash(server: Server, tmp_pat
 
 def test_an_empty_file_is_refused(server: Server, tmp_path: Path) -> None:
     server.length, server.breaks = False, [0]
-    with pytest.raises(DownloadError, match="0 bytes, not more"):
+    with pytest.raises(DownloadError, match="it is empty"):
         fetch(f"{server.url}/my.weights", tmp_path)
 
 
@@ -280,9 +283,9 @@ def test_404(server: Server, tmp_path: Path, pauses: list[float]) -> None:
     assert pauses == []
 
 
-def test_a_web_page_is_no_weights_file(server: Server, tmp_path: Path) -> None:
+def test_a_web_page_is_not_a_weights_file(server: Server, tmp_path: Path) -> None:
     server.kind = "text/html; charset=utf-8"  # what pjreddie.com/media/files answers since 2025, with status 200
-    with pytest.raises(DownloadError, match="a web page in place of the file"):
+    with pytest.raises(DownloadError, match="a web page instead of the file"):
         fetch(official(server), tmp_path)
     assert left(tmp_path) == []
 
@@ -296,7 +299,7 @@ def test_a_refused_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, p
     assert pauses == []
 
 
-def test_a_server_that_says_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_speak_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -318,12 +321,14 @@ def test_a_complete_file_is_not_fetched_again(server: Server, tmp_path: Path) ->
     fetch(official(server), tmp_path)
     fetch(official(server, sha256=None), tmp_path)
     assert server.asked == []
-    assert find("yolov3").file == "yolov3.weights"
+    assert find_official("yolov3").file == "yolov3.weights"
 
 
 def test_another_file_in_its_place_is_not_overwritten(server: Server, tmp_path: Path) -> None:
     (tmp_path / "tiny.weights").write_bytes(OTHER)
-    with pytest.raises(DownloadError, match=r"tiny\.weights: another file lies there \(its SHA-256 is .*--force"):
+    with pytest.raises(
+        DownloadError, match=r"tiny\.weights: a different file is there already \(its SHA-256 is .*--force"
+    ):
         fetch(official(server), tmp_path)
     assert (tmp_path / "tiny.weights").read_bytes() == OTHER
     assert fetch(official(server), tmp_path, force=True).read_bytes() == DATA
@@ -340,7 +345,7 @@ def test_of_an_unknown_file_the_length_decides(server: Server, tmp_path: Path) -
 
 def test_no_room_on_the_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=200_000))
-    with pytest.raises(DownloadError, match=r"0\.3 MB are needed, 0\.2 MB are free"):
+    with pytest.raises(DownloadError, match=r"0\.3 MB are needed, but only 0\.2 MB are free"):
         fetch(official(server), tmp_path)
     assert left(tmp_path) == []
     part_of(tmp_path / "tiny.weights").write_bytes(DATA[:150_000])  # the rest fits
@@ -355,12 +360,12 @@ def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None
 
 def test_copies_are_tried_one_after_the_other(server: Server, tmp_path: Path) -> None:
     server.missing = {"/tiny.weights"}
-    one = official(server, mirrors=(f"{server.url}/copy/tiny.weights",))
-    assert fetch(one, tmp_path).read_bytes() == DATA
+    record = official(server, mirrors=(f"{server.url}/copy/tiny.weights",))
+    assert fetch(record, tmp_path).read_bytes() == DATA
     assert [path for path, _ in server.asked] == ["/tiny.weights", "/copy/tiny.weights"]
     server.missing.add("/copy/tiny.weights")
     with pytest.raises(DownloadError, match=r"/tiny\.weights: .*404.*; .*/copy/tiny\.weights: .*404"):
-        fetch(one, tmp_path / "other")
+        fetch(record, tmp_path / "other")
 
 
 def test_a_mirror_takes_the_place_of_all_addresses(server: Server, tmp_path: Path) -> None:
@@ -380,25 +385,25 @@ def test_a_mirror_takes_the_place_of_all_addresses(server: Server, tmp_path: Pat
         ("ftp://example.org/a.weights", "write http://… or https://…"),
         ("https:///a.weights", "write http://… or https://…"),
         ("http://host:port/a.weights", "write http://… or https://…"),
-        ("https://example.org/", "does not end in the name of a file"),
-        ("https://example.org/a%2F..%2F..", "does not end in the name of a file"),
-        ("https://example.org/a%00b", "does not end in the name of a file"),
+        ("https://example.org/", "does not end in a file name"),
+        ("https://example.org/a%2F..%2F..", "does not end in a file name"),
+        ("https://example.org/a%00b", "does not end in a file name"),
     ],
 )
-def test_names_and_addresses_that_are_none(name: str, message: str) -> None:
+def test_wrong_names_and_addresses(name: str, message: str) -> None:
     with pytest.raises(DownloadError, match=re.escape(message)):
-        find(name)
+        find_official(name)
 
 
-def test_addresses_that_http_cannot_say(tmp_path: Path) -> None:
+def test_addresses_that_http_cannot_express(tmp_path: Path) -> None:
     for address in ("http://127.0.0.1:9/a b.weights", "http://127.0.0.1:9/ä.weights"):
-        with pytest.raises(DownloadError, match="not a right address"):
+        with pytest.raises(DownloadError, match="not a valid address"):
             fetch(address, tmp_path)
 
 
 def test_names_are_found_with_and_without_their_ending() -> None:
-    assert find("YOLOv3") is find("yolov3.weights")
-    assert find("https://example.org/files/my%20own.weights?download=1").file == "my own.weights"
+    assert find_official("YOLOv3") is find_official("yolov3.weights")
+    assert find_official("https://example.org/files/my%20own.weights?download=1").file == "my own.weights"
 
 
 def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -410,7 +415,7 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 def test_the_command(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "FILES", (official(server, cfg="cfg/tiny.cfg", cutoff=7),))
+    monkeypatch.setattr(official_files, "FILES", (official(server, cfg="cfg/tiny.cfg", cutoff=7),))
     status, out, err = run(["tiny", "--out", str(tmp_path)], capsys)
     assert (status, err) == (0, "")
     assert out == f"{tmp_path / 'tiny.weights'}: 307,200 bytes, SHA-256 is right; for cfg/tiny.cfg with cutoff=7\n"
@@ -422,13 +427,13 @@ def test_the_command(
 def test_a_failure_does_not_stop_the_others(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "FILES", (official(server),))
+    monkeypatch.setattr(official_files, "FILES", (official(server),))
     server.missing = {"/a.weights"}
     status, out, err = run([f"{server.url}/a.weights", "tinny", "tiny", "--out", str(tmp_path)], capsys)
     assert status == 2
     assert err.splitlines() == [
         f"error: {server.url}/a.weights: the server answers 404 Not Found",
-        "error: 'tinny' is no official file; did you mean 'tiny'?",
+        "error: 'tinny' is not an official file; did you mean 'tiny'?",
     ]
     assert out.startswith(str(tmp_path / "tiny.weights"))
 
@@ -436,8 +441,8 @@ def test_a_failure_does_not_stop_the_others(
 def test_ctrl_c_keeps_the_part(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "FILES", (official(server),))
-    real, reads = module._read, []
+    monkeypatch.setattr(official_files, "FILES", (official(server),))
+    real, reads = downloading._read, []
 
     def interrupted(response: Any) -> bytes:
         reads.append(1)
@@ -445,14 +450,14 @@ def test_ctrl_c_keeps_the_part(
             raise KeyboardInterrupt
         return real(response)
 
-    monkeypatch.setattr(module, "_read", interrupted)
+    monkeypatch.setattr(downloading, "_read", interrupted)
     status, out, err = run(["tiny", "--out", str(tmp_path)], capsys)
     part = part_of(tmp_path / "tiny.weights")
     assert (status, out) == (130, "")
-    assert err == f"interrupted: 0.1 MB are kept in {part}, the same command goes on from there\n"
-    assert part.read_bytes() == DATA[: 2 * module.CHUNK]
+    assert err == f"interrupted: 0.1 MB are kept in {part}; run the same command again to resume\n"
+    assert part.read_bytes() == DATA[: 2 * downloading.CHUNK]
     assert run(["tiny", "--out", str(tmp_path)], capsys)[0] == 0
-    assert server.ranges_asked == [None, f"bytes={2 * module.CHUNK}-"]
+    assert server.ranges_asked == [None, f"bytes={2 * downloading.CHUNK}-"]
 
 
 def test_without_a_name_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -469,34 +474,34 @@ def test_no_traceback_at_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "darknet_py.download", "yolo3", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: 'yolo3' is no official file; did you mean 'yolov3'?\n"
+    assert done.stderr == "error: 'yolo3' is not an official file; did you mean 'yolov3'?\n"
 
 
 def test_the_error_is_one_of_the_projects() -> None:
     assert issubclass(DownloadError, DarknetError)
 
 
-@pytest.mark.parametrize("one", FILES, ids=lambda one: one.name)
-def test_the_table_is_sound(one: Official) -> None:
-    assert one.file in (one.name, f"{one.name}.weights")
-    assert one.url.startswith("https://")
-    assert one.url.endswith(f"/{one.file}")
-    assert all(mirror.endswith(f"/{one.file}") for mirror in one.mirrors)
-    assert one.hashes or not one.mirrors  # nothing but a hash tells that a copy is one
-    assert one.sha256 is None or re.fullmatch("[0-9a-f]{64}", one.sha256)
-    assert one.sha512 is None or re.fullmatch("[0-9a-f]{128}", one.sha512)
-    assert one.note
-    assert (one.cutoff is not None) == (".conv." in one.file)
+@pytest.mark.parametrize("record", FILES, ids=lambda record: record.name)
+def test_the_table_is_sound(record: Official) -> None:
+    assert record.file in (record.name, f"{record.name}.weights")
+    assert record.url.startswith("https://")
+    assert record.url.endswith(f"/{record.file}")
+    assert all(mirror.endswith(f"/{record.file}") for mirror in record.mirrors)
+    assert record.hashes or not record.mirrors  # nothing but a hash tells that a copy is record
+    assert record.sha256 is None or re.fullmatch("[0-9a-f]{64}", record.sha256)
+    assert record.sha512 is None or re.fullmatch("[0-9a-f]{128}", record.sha512)
+    assert record.note
+    assert (record.cutoff is not None) == (".conv." in record.file)
 
 
-@pytest.mark.parametrize("one", FILES, ids=lambda one: one.name)
-def test_sizes_follow_from_the_cfgs(one: Official) -> None:
-    network = Network(parse_cfg(ROOT / one.cfg))
-    values = sum(stored.tensor.numel() for layer in network.layers[: one.cutoff] for stored in layer.loaded())
-    header = 16 if "old 16-byte header" in one.note else 20
-    assert one.size in (None, header + 4 * values)
-    if "by the cfg" in one.note:
-        assert f"{16 + 4 * values} or {20 + 4 * values} by the cfg" in one.note
+@pytest.mark.parametrize("record", FILES, ids=lambda record: record.name)
+def test_sizes_follow_from_the_cfgs(record: Official) -> None:
+    network = Network(parse_cfg(ROOT / record.cfg))
+    values = sum(stored.tensor.numel() for layer in network.layers[: record.cutoff] for stored in layer.loaded())
+    header = 16 if "old 16-byte header" in record.note else 20
+    assert record.size in (None, header + 4 * values)
+    if "by the cfg" in record.note:
+        assert f"{16 + 4 * values} or {20 + 4 * values} by the cfg" in record.note
 
 
 def test_the_readme_has_the_same_table() -> None:
@@ -504,15 +509,15 @@ def test_the_readme_has_the_same_table() -> None:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
     ]
-    assert len({one.name for one in FILES}) == len(FILES)
+    assert len({record.name for record in FILES}) == len(FILES)
     assert rows == [
         [
-            f"`{one.name}`",
-            f"[{one.file}]({one.url})",
-            f"`{one.cfg}`" + (f", `cutoff={one.cutoff}`" if one.cutoff else ""),
-            "not known" if one.size is None else str(one.size),
-            f"`{one.sha256}`" if one.sha256 else f"SHA-512 `{one.sha512}`" if one.sha512 else "not known",
-            one.note,
+            f"`{record.name}`",
+            f"[{record.file}]({record.url})",
+            f"`{record.cfg}`" + (f", `cutoff={record.cutoff}`" if record.cutoff else ""),
+            "not known" if record.size is None else str(record.size),
+            f"`{record.sha256}`" if record.sha256 else f"SHA-512 `{record.sha512}`" if record.sha512 else "not known",
+            record.note,
         ]
-        for one in FILES
+        for record in FILES
     ]

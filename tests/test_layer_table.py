@@ -11,7 +11,7 @@ from project import CFGS, OWN_CFGS
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.network import Network
-from darknet_py.summary import describe
+from darknet_py.table import describe
 
 NEW = ("shapes", "cells")  # of this project alone; no official file
 OWN = [path.stem for path in OWN_CFGS if path.stem not in NEW]
@@ -106,7 +106,7 @@ def test_every_layer_is_as_darknet_parsed_it(name: str) -> None:
 @needs_kit
 @pytest.mark.parametrize("name", OWN)
 def test_our_own_cfgs_have_the_official_tables(name: str) -> None:
-    """`cfg/` is written by hand; layer by layer it is the official file (yolov1: pjreddie's, whose table is yolov1/yolo's)."""
+    """Written by hand, each cfg in `cfg/` is layer by layer the official one (yolov1: pjreddie's yolov1/yolo)."""
     ours = describe(Network(parse_cfg(CFGS / f"{name}.cfg", strict=True)))
     expected = read_json("layers", {"yolov1": "yolov1/yolo"}.get(name, name))
     assert_equal_tables(ours, expected)

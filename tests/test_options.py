@@ -13,12 +13,12 @@ from project import ROOT
 import darknet_py.detector
 import darknet_py.layers
 import darknet_py.network
-import darknet_py.summary
+import darknet_py.table
 import darknet_py.weights
 from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.layer import LayerOptions
 from darknet_py.options import cfg_name, meaning_of
-from darknet_py.summary import options_page
+from darknet_py.reference import options_page
 
 # What parser.c asks for in each section, AlexeyAB's and pjreddie's together.
 READ = {
@@ -98,7 +98,7 @@ def test_every_section_of_darknet_is_a_kind() -> None:
 
 def source_of_the_package() -> str:
     folder = Path(inspect.getfile(darknet_py.layers)).parent
-    modules = (darknet_py.network, darknet_py.detector, darknet_py.weights, darknet_py.summary)
+    modules = (darknet_py.network, darknet_py.detector, darknet_py.weights, darknet_py.table)
     return "\n".join(
         [path.read_text() for path in folder.glob("*.py")] + [inspect.getsource(module) for module in modules]
     )

@@ -461,7 +461,7 @@ def test_partial_keeps_the_first_layers(tmp_path: Path, capsys: pytest.CaptureFi
     part = load(cfg, tmp_path / "tiny.conv.2", cutoff=2)
     assert part.seen == 0
     assert torch.equal(part.layers[1].weights, whole.layers[1].weights)
-    with pytest.raises(DarknetError, match="'x' is not the number of a layer"):
+    with pytest.raises(DarknetError, match="'x' is not a number of layers"):
         words(["partial", str(cfg), str(tmp_path / "whole.weights"), str(tmp_path / "out"), "x"])
 
 
@@ -484,4 +484,4 @@ def test_the_benchmark_of_training_measures_steps_and_pictures(
     assert benchmark(["--cfg", str(write_cfg(tmp_path)), "--data", str(data), "--seconds", "0.01"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("  step, float32, channels last") for line in lines)
-    assert any("pictures, 1 processes" in line and line.endswith("pictures/s") for line in lines)
+    assert any("loading, 1 workers" in line and line.endswith("images/s") for line in lines)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from darknet_py.bundled import or_bundled
 from darknet_py.errors import ImageError
 
 Picture: TypeAlias = NDArray[Any]
@@ -51,6 +52,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Picture:
     Raises:
         ImageError: the file cannot be read, or is no picture.
     """
+    path = or_bundled(path)
     try:
         data = np.frombuffer(Path(path).read_bytes(), np.uint8)
     except OSError as error:

@@ -1,0 +1,42 @@
+"""The examples run, from any folder, and do what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from project import ROOT, python
+
+EXAMPLES = sorted(ROOT.glob("examples/*.py"))
+ARGUMENTS = {"finetune.py": ("5",)}  # fewer iterations
+PRINTED = {
+    "detect.py": r"shapes\.png:\n(  (circle|cross|square|triangle) 0\.\d\d  .*\n){4,}objects in a grey array: 0\n",
+    "features.py": r"layer 61: \(2, 512, 10, 10\)\nlayer 81: \(2, 255, 5, 5\)\nlogits: \(2, 10\)\n",
+    "finetune.py": r"your own loss: ([\d.]+) -> ([\d.]+); .*\nDarknet's loss: [\d.]+ -> [\d.]+\n",
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_the_example_runs(example: Path, tmp_path: Path) -> None:
+    done = python(example, *ARGUMENTS.get(example.name, ()), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    match = re.search(PRINTED[example.name], done.stdout)
+    assert match, done.stdout
+    if example.name == "finetune.py":
+        assert float(match[2]) < float(match[1])
+        assert (tmp_path / "student.weights").is_file()
+
+
+def test_the_guides_layer_works(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guide" / "add-a-layer.md").read_text()
+    code, cfg = re.findall(r"```(?:python)?\n(.*?)```", guide, re.DOTALL)[:2]
+    (tmp_path / "gain.py").write_text(code)
+    (tmp_path / "gain.cfg").write_text(cfg)
+    use = """
+import gain, torch, darknet_py
+network = darknet_py.load("gain.cfg")
+print(network(torch.ones(1, 3, 8, 8))[0].unique().tolist())
+"""
+    done = python("-c", use, cwd=tmp_path)
+    assert done.stdout == "[2.0]\n", done.stderr
