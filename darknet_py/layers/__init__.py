@@ -35,8 +35,8 @@ from darknet_py.layers import (
     upsample,
     yolo,
 )
-from darknet_py.layers.head import Candidates, Head
+from darknet_py.layers.head import Boxes, Candidates, Head
 from darknet_py.layers.layer import KINDS, Layer, Place, Shape, Stored
 from darknet_py.layers.net import NetOptions
 
-__all__ = ["KINDS", "Candidates", "Head", "Layer", "NetOptions", "Place", "Shape", "Stored"]
+__all__ = ["KINDS", "Boxes", "Candidates", "Head", "Layer", "NetOptions", "Place", "Shape", "Stored"]
