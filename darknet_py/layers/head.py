@@ -120,7 +120,9 @@ class YoloOptions(LayerOptions):
     iou_normalizer: float = option(0.75, "multiplies the gradient of boxes", use="training")
     obj_normalizer: float = option(1.0, "multiplies the gradient of the objectness", use="training")
     cls_normalizer: float = option(1.0, "multiplies the gradient of classes", use="training")
-    delta_normalizer: float = option(1.0, "multiplies all gradients (GPU)", use="training")
+    delta_normalizer: float = option(
+        1.0, "multiplies all gradients of the head in back-propagation (Darknet on a GPU)", use="untrained"
+    )
     iou_loss: str = option(
         "mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
     )

@@ -29,7 +29,9 @@ class Yolo(Head, kinds=("yolo",)):
             "default", "how overlapping boxes are suppressed", choices=NMS_KINDS[:3], otherwise="default"
         )
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
-        show_details: int = option(1, "0: a shorter line per iteration", use="none")
+        show_details: int = option(
+            1, "0: the reported loss is the sum of all squared deltas, for each iou_loss (gradients are the same)", use="training"
+        )
         embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="none")
         track_history_size: int = option(5, "frames that tracking looks back", use="none")
         sim_thresh: float = option(0.8, "similarity that tracking takes for the same object", use="none")
