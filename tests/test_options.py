@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import re
-from pathlib import Path
 
 import pytest
 from project import ROOT
 
-import darknet_py.detector
-import darknet_py.layers
-import darknet_py.network
-import darknet_py.summary
-import darknet_py.weights
 from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.layer import LayerOptions
 from darknet_py.options import cfg_name, meaning_of
@@ -94,26 +86,6 @@ def test_every_section_of_darknet_is_a_kind() -> None:
         deconvolutional detection dropout empty Gaussian_yolo gru history implicit l2norm local local_avg local_avgpool logistic lrn
         lstm max maxpool normalization region reorg reorg3d rnn route sam scale_channels shortcut silence soft softmax upsample yolo"""
     assert set(KINDS) == set(darknets.split())
-
-
-def source_of_the_package() -> str:
-    folder = Path(inspect.getfile(darknet_py.layers)).parent
-    modules = (darknet_py.network, darknet_py.detector, darknet_py.weights, darknet_py.summary)
-    return "\n".join(
-        [path.read_text() for path in folder.glob("*.py")] + [inspect.getsource(module) for module in modules]
-    )
-
-
-def test_an_option_without_a_mark_is_acted_upon() -> None:
-    """What the reference calls honoured is read somewhere as `options.NAME`, or by its quoted name in a list of names."""
-    source = source_of_the_package()
-    unused = []
-    for section, kind in ALL_KINDS.items():
-        for field in dataclasses.fields(kind):
-            honoured = meaning_of(field).use in ("forward", "load")
-            if honoured and not re.search(rf"(options|net|self)\.{field.name}\b", source):
-                unused.append((section, field.name))
-    assert not unused
 
 
 def test_meanings_are_written_for_readers() -> None:

@@ -34,7 +34,8 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
         cbn: int = option(
-            0, "1: batch norm as in batch_normalize=1, its training statistics taken over several mini-batches"
+            0,
+            "1: as batch_normalize=1 (Darknet on a GPU also takes the statistics over several mini-batches; not built)",
         )
         binary: int = option(0, "1: each filter's weights count as their sign times the filter's mean absolute weight")
         xnor: int = option(0, "1: as binary=1, and the inputs count as their sign; groups=1 then")
@@ -100,7 +101,11 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             Blur(place, self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
         )
         self.shape = self.blur.shape if self.blur else self.host_shape
-        if sum(map(bool, (options.sway, options.rotate, options.stretch, options.stretch_sway))) > 1:
+        self._check_turns(place)
+
+    def _check_turns(self, place: Place) -> None:
+        turns = (self.options.sway, self.options.rotate, self.options.stretch, self.options.stretch_sway)
+        if sum(map(bool, turns)) > 1:
             place.fail("sway", "only one of sway, rotate, stretch and stretch_sway can be used")
 
     def _true_size(self, shape: Shape) -> tuple[int, int]:

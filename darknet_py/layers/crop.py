@@ -20,9 +20,7 @@ class Crop(Layer, kinds=("crop",)):
         noadjust: int = option(0, "1: the values stay in 0..1")
         flip: int = option(0, "1: half of the mini-batches are mirrored", use="training")
         angle: float = option(0.0, "rotation within +-angle, degrees (Darknet on a GPU)", use="untrained")
-        saturation: float = option(
-            1.0, "saturation changes by up to this factor (Darknet on a GPU)", use="untrained"
-        )
+        saturation: float = option(1.0, "saturation changes by up to this factor (Darknet on a GPU)", use="untrained")
         exposure: float = option(1.0, "exposure changes by up to this factor (Darknet on a GPU)", use="untrained")
         shift: float = option(0.0, "colours are shifted by up to half of this (Darknet on a GPU)", use="untrained")
 
@@ -36,18 +34,19 @@ class Crop(Layer, kinds=("crop",)):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) → (n, c, crop_height, crop_width). In training one window, and one flip, for the whole mini-batch."""
-        height, width = self.options.crop_height, self.options.crop_width
-        top, left = x.shape[2] - height, x.shape[3] - width
-        if self.training:
-            x = self._random_window(x, top, left)
-        else:
-            x = x[:, :, top // 2 : top // 2 + height, left // 2 : left // 2 + width]
+        x = self._random_window(x) if self.training else self._middle(x)
         return x if self.options.noadjust else x * 2 - 1
 
-    def _random_window(self, x: Tensor, max_top: int, max_left: int) -> Tensor:
+    def _middle(self, x: Tensor) -> Tensor:
+        height, width = self.shape.h, self.shape.w
+        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+        return x[:, :, top : top + height, left : left + width]
+
+    def _random_window(self, x: Tensor) -> Tensor:
         """crop_layer.c:forward_crop_layer: each position is as likely as any other; a mirrored window is counted from the right."""
-        rows = torch.arange(self.options.crop_height, device=x.device) + _draw(max_top, x)
-        columns = torch.arange(self.options.crop_width, device=x.device) + _draw(max_left, x)
+        height, width = self.shape.h, self.shape.w
+        rows = torch.arange(height, device=x.device) + _draw(x.shape[2] - height, x)
+        columns = torch.arange(width, device=x.device) + _draw(x.shape[3] - width, x)
         if self.options.flip:
             columns = torch.where(_draw(1, x) == 1, x.shape[3] - 1 - columns, columns)
         return x.index_select(2, rows).index_select(3, columns)

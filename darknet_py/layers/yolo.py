@@ -30,7 +30,9 @@ class Yolo(Head, kinds=("yolo",)):
         )
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(
-            1, "0: the reported loss is the sum of all squared deltas, for each iou_loss (gradients are the same)", use="training"
+            1,
+            "0: the reported loss is the sum of all squared deltas, for each iou_loss (gradients are the same)",
+            use="training",
         )
         embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="none")
         track_history_size: int = option(5, "frames that tracking looks back", use="none")
