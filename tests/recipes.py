@@ -77,7 +77,9 @@ def write_recipe(network: Network, seed: int, path: Path) -> str:
 def recipe_network(cfg: Path, case: dict[str, Any], folder: Path) -> Network:
     """The network of a case, with weights made from its `seed` and read from a file as a user's would be."""
     network, path = Network(parse_cfg(cfg)), folder / "recipe.weights"
-    assert write_recipe(network, case["seed"], path) == case["weights_sha256"], "other weights than Darknet's numbers are of"
+    assert write_recipe(network, case["seed"], path) == case["weights_sha256"], (
+        "other weights than Darknet's numbers are of"
+    )
     load_weights(network, path)
     path.unlink()
     return network.requires_grad_(False).eval()

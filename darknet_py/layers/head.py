@@ -107,16 +107,20 @@ class YoloOptions(LayerOptions):
     """What [yolo] and [Gaussian_yolo] both read (parser.c:parse_yolo, parse_gaussian_yolo)."""
 
     classes: int = option(20, "number of classes", least=0, most=1_000_000)
-    num: int = option(1, "anchors in the list, all heads together", least=1, most=MOST_ANCHORS)
+    num: int = option(1, "number of anchors in the list, of all heads together", least=1, most=MOST_ANCHORS)
     mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", least=0)
     anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
-    scale_x_y: float = option(1.0, "the centre's range in its cell is stretched by it about the middle")
+    scale_x_y: float = option(1.0, "stretches the range of a box's centre about the middle of its cell")
     beta_nms: float = option(0.6, "exponent of the distance term of diounms")
-    max: int = option(200, "most truths per picture", use="training")
-    max_delta: float = option(FLT_MAX, "limits the gradient of a box", use="training")
-    counters_per_class: tuple[int, ...] = option((), "pictures per class; rare classes count more", use="training")
-    label_smooth_eps: float = option(0.0, "truth probabilities move from 0 and 1 by half of it", use="training")
-    objectness_smooth: int = option(0, "1: the truth of the objectness is the IoU", use="training")
+    max: int = option(200, "maximum number of truths per image", use="training")
+    max_delta: float = option(FLT_MAX, "clips the gradients of a box to +- this", use="training")
+    counters_per_class: tuple[int, ...] = option(
+        (), "number of training images of each class; rare classes get larger gradients", use="training"
+    )
+    label_smooth_eps: float = option(
+        0.0, "label smoothing: the truths 0 and 1 of classes move inwards by half of this", use="training"
+    )
+    objectness_smooth: int = option(0, "1: the target of the objectness is the IoU", use="training")
     iou_normalizer: float = option(0.75, "multiplies the gradient of boxes", use="training")
     obj_normalizer: float = option(1.0, "multiplies the gradient of the objectness", use="training")
     cls_normalizer: float = option(1.0, "multiplies the gradient of classes", use="training")
@@ -124,24 +128,30 @@ class YoloOptions(LayerOptions):
         1.0, "multiplies all gradients of the head in back-propagation (Darknet on a GPU)", use="untrained"
     )
     iou_loss: str = option(
-        "mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+        "mse", "loss of the boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
     )
     iou_thresh_kind: str = option(
-        "iou", "measure for iou_thresh", choices=("iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+        "iou",
+        "measure of overlap for iou_thresh",
+        choices=("iou", "giou", "diou", "ciou"),
+        otherwise="iou",
+        use="training",
     )
-    jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
-    resize: float = option(1.0, "zoom varies by up to this factor", use="training")
+    jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
+    resize: float = option(1.0, "random zoom, by up to this factor", use="training")
     ignore_thresh: float = option(
-        0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training"
+        0.5, "boxes whose IoU with a truth exceeds it get no gradient as background", use="training"
     )
-    truth_thresh: float = option(1.0, "boxes with a better IoU to a truth are trained to be it", use="training")
+    truth_thresh: float = option(1.0, "boxes whose IoU with a truth exceeds it are trained to match it", use="training")
     iou_thresh: float = option(
-        1.0, "all anchors with a better IoU to a truth are trained, not the best alone", use="training"
+        1.0, "all anchors whose IoU with a truth exceeds it are trained, besides the best one", use="training"
     )
     random: float = option(
-        0.0, "1: the network's size varies while training; another value: by up to this factor", use="training"
+        0.0,
+        "1: the input size varies during training by up to 1.4; another value: by up to this factor",
+        use="training",
     )
-    map: str = option("", "file that maps the labels' classes to this head's", use="training")
+    map: str = option("", "file that maps the classes of the labels to those of this head", use="training")
 
     @property
     def masked(self) -> list[int]:

@@ -25,21 +25,19 @@ class Yolo(Head, kinds=("yolo",)):
         new_coords: int = option(
             0, "1: the layer before ends in the logistic function, and a box is (2w)^2 anchors wide"
         )
-        nms_kind: str = option(
-            "default", "how overlapping boxes are suppressed", choices=NMS_KINDS[:3], otherwise="default"
-        )
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3], otherwise="default")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(
             1,
             "0: the reported loss is the sum of all squared deltas, for each iou_loss (gradients are the same)",
             use="training",
         )
-        embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="none")
-        track_history_size: int = option(5, "frames that tracking looks back", use="none")
-        sim_thresh: float = option(0.8, "similarity that tracking takes for the same object", use="none")
-        dets_for_track: int = option(1, "detections that start a track", use="none")
-        dets_for_show: int = option(1, "detections after which a track is shown", use="none")
-        track_ciou_norm: float = option(0.01, "weight of the boxes' distance in tracking", use="none")
+        embedding_layer: int = option(999999, "tracking: the layer with the embeddings of the boxes", use="none")
+        track_history_size: int = option(5, "tracking: number of frames that are remembered", use="none")
+        sim_thresh: float = option(0.8, "tracking: minimum similarity of the same object", use="none")
+        dets_for_track: int = option(1, "tracking: detections that start a track", use="none")
+        dets_for_show: int = option(1, "tracking: detections after which a track is shown", use="none")
+        track_ciou_norm: float = option(0.01, "tracking: weight of the distance between boxes", use="none")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

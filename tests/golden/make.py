@@ -65,7 +65,9 @@ def build(darknet: Path, folder: Path) -> Path:
 
 
 def run(program: Path, *arguments: str | Path) -> None:
-    subprocess.run([program, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=program.parent)
+    subprocess.run(
+        [program, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=program.parent
+    )
 
 
 def plain(values: np.ndarray) -> list[float]:
@@ -133,7 +135,11 @@ def main(darknet: str) -> None:
         for cfg in sorted(HERE.glob("*.cfg")):
             network = Network(parse_cfg(cfg))
             recurrent = any(isinstance(layer, Recurrent) for layer in network.layers)
-            case: dict[str, Any] = {"seed": zlib.crc32(cfg.stem.encode()) % 1000, "inputs": network.input_shape.count, "steps": STEPS if recurrent else 1}
+            case: dict[str, Any] = {
+                "seed": zlib.crc32(cfg.stem.encode()) % 1000,
+                "inputs": network.input_shape.count,
+                "steps": STEPS if recurrent else 1,
+            }
             weights = folder / "recipe.weights"
             case["weights_sha256"] = write_recipe(network, case["seed"], weights)
             load_weights(network, weights)
