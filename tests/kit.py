@@ -1,6 +1,6 @@
 """The conformance kit: what Darknet's C program computes. Tests find its cases by listing its folders.
 
-It lies under `../shared/kit` from the project's root, or where DARKNET_PY_SHARED points; without it these tests are skipped.
+It lies under `../shared/kit` from the project's root, or in $DARKNET_PY_SHARED; without it these tests are skipped.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pytest
 SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 KIT = SHARED / "kit"
 REALDATA = SHARED / "realdata"
-needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason="the conformance kit is not here (set DARKNET_PY_SHARED)")
+needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason="the conformance kit is not available (set DARKNET_PY_SHARED)")
 needs_realdata = pytest.mark.skipif(
-    not REALDATA.is_dir(), reason="the real pictures are not here (set DARKNET_PY_SHARED)"
+    not REALDATA.is_dir(), reason="the real images are not available (set DARKNET_PY_SHARED)"
 )
 
 

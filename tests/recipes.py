@@ -1,4 +1,4 @@
-"""Weights, inputs and ground truth that are made from a seed, so that only the figures of what Darknet computes need to be stored.
+"""Weights, inputs and ground truth that are made from a seed, so that only what Darknet computes needs to be stored.
 
 The conformance kit (`kit.py`) and `golden/` were made with them.
 """
@@ -92,7 +92,7 @@ def recipe_inputs(case: dict[str, Any]) -> list[NDArray[np.float32]]:
 
 
 def recipe_batches(network: Network, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The mini-batches of one iteration: images (n, c, h, w) in 0..1, and ground truth in the form that the network's loss reads."""
+    """The mini-batches of one iteration: images (n, c, h, w) in 0..1, and ground truth in the form of the loss."""
     rng = np.random.Generator(np.random.PCG64(seed + 2000003))
     net, needs = network.net, network.needs()
     assert needs is not None

@@ -1,5 +1,6 @@
-"""Darknet's numbers for the small networks of tests/golden: of each head and each kind of layer, the forward pass, the detections and a
-training step. `golden/make.py` says how they came about; the conformance kit (`kit.py`) has many more, but is not part of the project.
+"""The networks of tests/golden give Darknet's numbers: outputs of every kind of layer, detections, a training step.
+
+`golden/make.py` makes the numbers. The conformance kit (`kit.py`) has many more, but is not part of the project.
 """
 
 from __future__ import annotations

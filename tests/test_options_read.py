@@ -1,7 +1,7 @@
-"""What an option is declared to bear on is true: a network is built, run, saved, loaded and trained while its options note who reads them.
+"""Options have the use that they declare: networks are built and trained while their options note who reads them.
 
-An option for the forward pass, for loading or for training must be read; one without a use, or of a part of training that is not built,
-must not. Every option is written in some cfg below, as what is read may depend on its value.
+An option of the forward pass, of loading or of training must be read; one without a use, or of a part of training that
+is not built, must not. Every option is written in one of the cfgs below, as what is read may depend on its value.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from darknet_py.weights import load_weights
 READ = ("forward", "load", "training")
 COMMON = "every layer"  # the options that all layers have
 
-# Cfgs: a section in each line. Those without a [net] get NET, those that end in no loss get TAIL, and those that end in a detection head,
-# or say so in a [net] of their own, are trained by the command, on images.
+# Cfgs, a section in each line. One without a [net] gets NET, one without a loss gets TAIL. A network with the [net] of
+# IMAGES is trained by the command, on image files; detection heads are.
 NET = "[net] batch=4 subdivisions=2 width=16 height=16 channels=4 max_batches=10"
 PIXEL = NET.replace("16", "1")
 TAIL = "[connected] output=3 activation=linear\n[softmax]"
@@ -46,37 +46,43 @@ DETECTOR = f"{STEM}\n[convolutional] filters=22 size=1 activation=linear\n{YOLO}
 SCHEDULE = f"{IMAGES} learning_rate=.002 momentum=.8 decay=.001 burn_in=2 power=2"
 CONVOLUTION = "filters=4 size=3 stride=1 pad=1 padding=1"
 YOLO_HEAD = (
-    "classes=6 num=3 mask=0,2 anchors=10,10,20,20,30,30 scale_x_y=1.1 beta_nms=.7 max=20 max_delta=5 counters_per_class=1,2,3,4,5,6 "
-    "label_smooth_eps=.1 objectness_smooth=1 iou_normalizer=.07 obj_normalizer=.9 cls_normalizer=.8 delta_normalizer=2 "
-    "iou_thresh_kind=giou jitter=.1 resize=1.2 ignore_thresh=.6 truth_thresh=.9 iou_thresh=.3 random=1 map=classes.map nms_kind=diounms"
+    "classes=6 num=3 mask=0,2 anchors=10,10,20,20,30,30 scale_x_y=1.1 beta_nms=.7 max=20 max_delta=5 "
+    "counters_per_class=1,2,3,4,5,6 label_smooth_eps=.1 objectness_smooth=1 iou_normalizer=.07 obj_normalizer=.9 "
+    "cls_normalizer=.8 delta_normalizer=2 iou_thresh_kind=giou jitter=.1 resize=1.2 ignore_thresh=.6 "
+    "truth_thresh=.9 iou_thresh=.3 random=1 map=classes.map nms_kind=diounms"
 )
 TRACKING = "embedding_layer=1 track_history_size=4 sim_thresh=.7 dets_for_track=2 dets_for_show=2 track_ciou_norm=.1"
 
 CASES: dict[str, list[str]] = {
     COMMON: [
-        "[convolutional] batch_normalize=1 filters=4 learning_rate=.5 clip=.1 dontload=1 dontloadscales=1 dontsave=1 burnin_update=1",
-        "[convolutional] filters=4\n[connected] output=3 dont_update=1 onlyforward=1 stopbackward=2 train_only_bn=1\n[cost] smooth=.1",
+        "[convolutional] batch_normalize=1 filters=4 learning_rate=.5 clip=.1 dontload=1 dontloadscales=1 "
+        "dontsave=1 burnin_update=1",
+        "[convolutional] filters=4\n[connected] output=3 dont_update=1 onlyforward=1 stopbackward=2 "
+        "train_only_bn=1\n[cost] smooth=.1",
     ],
     "net": [
         "[net] inputs=12 batch=4 max_batches=10",
-        f"{SCHEDULE} policy=step step=2 scale=.5 show_receptive_field=1 ema_alpha=.99 try_fix_nan=1 clip=.5\n{DETECTOR}",
+        f"{SCHEDULE} policy=step step=2 scale=.5 show_receptive_field=1 ema_alpha=.99 try_fix_nan=1 "
+        f"clip=.5\n{DETECTOR}",
         f"{SCHEDULE} policy=exp gamma=.9 adam=1 B1=.8 B2=.99 eps=.001\n{DETECTOR}",
         f"{SCHEDULE} policy=sgdr sgdr_cycle=1 sgdr_mult=3 learning_rate_min=.0001\n{DETECTOR}",
-        f"{SCHEDULE} policy=steps steps=1 scales=.5 seq_scales=2 track=1 augment_speed=3 sequential_subdivisions=1\n{DETECTOR}",
-        f"{IMAGES} time_steps=2 letter_box=1 flip=0 saturation=1.5 exposure=1.5 hue=.1 blur=1 gaussian_noise=10\n{DETECTOR}",
+        f"{SCHEDULE} policy=steps steps=1 scales=.5 seq_scales=2 track=1 augment_speed=3 "
+        f"sequential_subdivisions=1\n{DETECTOR}",
+        f"{IMAGES} time_steps=2 letter_box=1 flip=0 saturation=1.5 exposure=1.5 hue=.1 blur=1 "
+        f"gaussian_noise=10\n{DETECTOR}",
         f"{IMAGES} mosaic=1 mosaic_bound=1 cutmix=1 mixup=1\n{DETECTOR}",
         f"{IMAGES} dynamic_minibatch=1 resize_step=16\n{DETECTOR} random=1",
         f"{IMAGES} badlabels_rejection_percentage=1 num_sigmas_reject_badlabels=3 equidistant_point=1\n{DETECTOR}",
         f"{IMAGES} angle=7 aspect=1.2 max_crop=80 min_crop=60 label_smooth_eps=.1\n{STEM}\n{CLASSIFIER}",
         f"{IMAGES} max_ratio=1.5 min_ratio=1 center=1 random=1 unsupervised=1 mixup=2\n{STEM}\n{CLASSIFIER}",
         f"{IMAGES} contrastive=1 contrastive_jit_flip=1 contrastive_color=1\n{STEM}\n{CLASSIFIER}",
-        f"{IMAGES} attention=1 adversarial_lr=.1 weights_reject_freq=2 loss_scale=128 notruth=1 truth=5 max_chart_loss=5 "
-        f"use_cuda_graph=1 optimized_memory=1 workspace_size_limit_MB=100\n{DETECTOR}",
+        f"{IMAGES} attention=1 adversarial_lr=.1 weights_reject_freq=2 loss_scale=128 notruth=1 truth=5 "
+        f"max_chart_loss=5 use_cuda_graph=1 optimized_memory=1 workspace_size_limit_MB=100\n{DETECTOR}",
     ],
     "activation": ["[activation] activation=mish"],
     "convolutional": [
-        "[convolutional] filters=4 size=3 pad=1 dilation=2 batch_normalize=1 activation=leaky cbn=1 flipped=1 grad_centr=1 sway=1 angle=20 "
-        "reverse=1 dot=.1 coordconv=1 stream=1 wait_stream=1 assisted_excitation=1",
+        "[convolutional] filters=4 size=3 pad=1 dilation=2 batch_normalize=1 activation=leaky cbn=1 flipped=1 "
+        "grad_centr=1 sway=1 angle=20 reverse=1 dot=.1 coordconv=1 stream=1 wait_stream=1 assisted_excitation=1",
         *(f"[convolutional] filters=4 {turn}=1" for turn in ("rotate", "stretch", "stretch_sway")),
         "[convolutional] filters=4 size=3 stride=2 stride_x=2 stride_y=1 padding=2 groups=2 antialiasing=1",
         "[convolutional] filters=4 xnor=1 bin_output=1\n[convolutional] filters=4 xnor=1",
@@ -85,8 +91,8 @@ CASES: dict[str, list[str]] = {
     "connected": ["[connected] output=5 activation=leaky batch_normalize=1"],
     "contrastive": [
         "[convolutional] filters=8\n[contrastive] classes=5 temperature=.5 cls_normalizer=.5 max_delta=.1",
-        f"{IMAGES} contrastive=1\n{DETECTOR}\n[route] layers=0\n[convolutional] filters=8\n"
-        "[contrastive] yolo_layer=2 temperature=.5 contrastive_neg_max=2",
+        f"{IMAGES} contrastive=1\n{DETECTOR}\n[route] layers=0\n[convolutional] filters=8\n[contrastive] "
+        "yolo_layer=2 temperature=.5 contrastive_neg_max=2",
     ],
     "conv_lstm": [
         f"[conv_lstm] output=4 {CONVOLUTION} groups=2 batch_normalize=1 activation=leaky peephole=1 time_normalizer=2",
@@ -101,16 +107,22 @@ CASES: dict[str, list[str]] = {
         f"{PIXEL}\n[crnn] output=4 size=1 stride=2",
     ],
     "crop": ["[crop] crop_height=12 crop_width=10 noadjust=1 flip=1 angle=5 saturation=1.5 exposure=1.5 shift=.1"],
-    "deconvolutional": ["[deconvolutional] filters=3 size=3 stride=2 pad=1 activation=leaky batch_normalize=1", "[deconvolutional] padding=1"],
+    "deconvolutional": [
+        "[deconvolutional] filters=3 size=3 stride=2 pad=1 activation=leaky batch_normalize=1",
+        "[deconvolutional] padding=1",
+    ],
     "detection": [
-        f"{IMAGES}\n{STEM}\n[connected] output={4 * 4 * (6 + 2 * 5)} activation=linear\n"
-        "[detection] classes=6 coords=4 num=2 side=4 softmax=1 sqrt=1 rescore=1 max=20 coord_scale=5 forced=1 object_scale=2 "
+        f"{IMAGES}\n{STEM}\n[connected] output={4 * 4 * (6 + 2 * 5)} activation=linear\n[detection] classes=6 "
+        "coords=4 num=2 side=4 softmax=1 sqrt=1 rescore=1 max=20 coord_scale=5 forced=1 object_scale=2 "
         "noobject_scale=.5 class_scale=2 jitter=.1 resize=1.2 random=1 reorg=1",
     ],
-    "dropout": ["[dropout] probability=.5 dropblock=1 dropblock_size_rel=.2", "[dropout] dropblock=1 dropblock_size_abs=3"],
+    "dropout": [
+        "[dropout] probability=.5 dropblock=1 dropblock_size_rel=.2",
+        "[dropout] dropblock=1 dropblock_size_abs=3",
+    ],
     "Gaussian_yolo": [
-        f"{IMAGES}\n{STEM}\n[convolutional] filters=30 activation=linear\n[Gaussian_yolo] {YOLO_HEAD} iou_loss={loss} uc_normalizer=.5 "
-        "yolo_point=left_top"
+        f"{IMAGES}\n{STEM}\n[convolutional] filters=30 activation=linear\n[Gaussian_yolo] {YOLO_HEAD} "
+        f"iou_loss={loss} uc_normalizer=.5 yolo_point=left_top"
         for loss in ("mse", "ciou")
     ],
     "gru": ["[gru] output=3 batch_normalize=1 tanh=1"],
@@ -125,10 +137,12 @@ CASES: dict[str, list[str]] = {
     ],
     "normalization": ["[normalization] alpha=.001 beta=.5 kappa=2 size=3"],
     "region": [
-        f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=linear\n[region] classes=6 num=2 anchors=1,1,2,2 {extra}"
+        f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=linear\n[region] classes=6 num=2 anchors=1,1,2,2 "
+        f"{extra}"
         for extra in (
-            "softmax=1 classfix=-1 max=20 log=1 sqrt=1 absolute=1 focal_loss=1 jitter=.1 resize=1.2 rescore=1 thresh=.6 random=1 "
-            "coord_scale=2 object_scale=5 noobject_scale=.5 mask_scale=2 class_scale=2 bias_match=1",
+            "softmax=1 classfix=-1 max=20 log=1 sqrt=1 absolute=1 focal_loss=1 jitter=.1 resize=1.2 rescore=1 "
+            "thresh=.6 random=1 coord_scale=2 object_scale=5 noobject_scale=.5 mask_scale=2 class_scale=2 "
+            "bias_match=1",
             "tree=classes.tree map=classes.map",
         )
     ],
@@ -149,11 +163,11 @@ CASES: dict[str, list[str]] = {
     ],
     "upsample": ["[upsample] stride=3 scale=2"],
     "yolo": [
-        f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=logistic\n[yolo] {YOLO_HEAD} iou_loss={loss} new_coords=1 focal_loss=1 "
-        f"show_details=0 {TRACKING}"
+        f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=logistic\n[yolo] {YOLO_HEAD} iou_loss={loss} "
+        f"new_coords=1 focal_loss=1 show_details=0 {TRACKING}"
         for loss in ("mse", "ciou")
     ],
-}  # fmt: skip
+}
 
 
 def kinds() -> dict[str, type]:
@@ -237,7 +251,7 @@ def live(path: Path, data: Path) -> None:
 
 
 def reads_of(kind: str, folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], set[str]]:
-    """Of a kind's options: those that are read in its cases, and those that have another value than the default in one of them."""
+    """The options of a kind that are read in its cases, and those that a case gives another value than the default."""
     read: dict[str, set[str]] = defaultdict(set)
     written: dict[str, set[str]] = defaultdict(set)
 

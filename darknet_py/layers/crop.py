@@ -1,4 +1,7 @@
-"""[crop]: a window of the image, at random in training and in the middle otherwise; its values 0..1 become -1..1 (Darknet: crop_layer.c)."""
+"""[crop]: a window of the image, a random one in training, else the middle; values 0..1 become -1..1.
+
+Darknet: crop_layer.c.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class Crop(Layer, kinds=("crop",)):
         self.shape = Shape.image(shape.c, options.crop_height, options.crop_width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) → (n, c, crop_height, crop_width). In training one window, and one flip, for the whole mini-batch."""
+        """(n, c, h, w) → (n, c, crop_height, crop_width); in training one window and one flip per mini-batch."""
         x = self._random_window(x) if self.training else self._middle(x)
         return x if self.options.noadjust else x * 2 - 1
 
@@ -43,7 +46,7 @@ class Crop(Layer, kinds=("crop",)):
         return x[:, :, top : top + height, left : left + width]
 
     def _random_window(self, x: Tensor) -> Tensor:
-        """crop_layer.c:forward_crop_layer: each position is as likely as any other; a mirrored window is counted from the right."""
+        """Every position is equally likely; a mirrored window is counted from the right (forward_crop_layer)."""
         height, width = self.shape.h, self.shape.w
         rows = torch.arange(height, device=x.device) + _draw(x.shape[2] - height, x)
         columns = torch.arange(width, device=x.device) + _draw(x.shape[3] - width, x)

@@ -2,9 +2,9 @@
 
     python tests/golden/make.py /path/to/darknet
 
-The folder is a checkout of AlexeyAB/darknet at 59596d7 (it is copied; gcc, g++ and make build it for the CPU, without OpenMP). The weights,
-inputs and ground truth come from a seed (recipes.py). Mistakes of the program's CPU code that its GPU code does not have are
-corrected in the copy (CORRECTIONS), and every layer counts as trained, as on a GPU; nothing else is changed.
+The folder is a checkout of AlexeyAB/darknet at 59596d7; a copy of it is built for the CPU, without OpenMP, by gcc, g++
+and make. The weights, inputs and ground truth come from a seed (recipes.py). Mistakes of the CPU code that the GPU
+code does not have are corrected in the copy (CORRECTIONS), and every layer is trainable, as on a GPU.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 
 from recipes import digest, recipe_batches, recipe_inputs, write_recipe
 
@@ -32,13 +31,15 @@ from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 from darknet_py.weights import load_weights
 
+HERE = Path(__file__).resolve().parent
 CORRECTIONS = {
     # batch norm forgets the gradient of its biases
     "src/batchnorm_layer.c": ("    backward_scale_cpu(l.x_norm, l.delta, l.batch, l.out_c",
                               "    backward_bias(l.bias_updates, l.delta, l.batch, l.out_c, l.out_w*l.out_h);\n"
                               "    backward_scale_cpu(l.x_norm, l.delta, l.batch, l.out_c"),
     # a convolution overwrites the delta of the layer before, which a route or shortcut may have added to
-    "src/col2im.c": ("    caffe_set(height * width * channels, 0.0F, data_im);\n    const int output_h", "    const int output_h"),
+    "src/col2im.c": ("    caffe_set(height * width * channels, 0.0F, data_im);\n    const int output_h",
+                     "    const int output_h"),
     # networks without a convolution divide by zero at the end of parsing
     "src/parser.c": ("avg_outputs / avg_counter", "avg_outputs / (avg_counter ? avg_counter : 1)"),
 }  # fmt: skip
@@ -95,7 +96,7 @@ def forward(program: Path, cfg: Path, network: Network, case: dict[str, Any], we
 
 
 def detections(boxes: np.ndarray) -> dict[str, Any]:
-    """`count` (box, class) pairs that are left, and the first of them: rows class, prob, x, y, w, h, the likeliest first."""
+    """The `count` of (box, class) pairs, and `rows` class, prob, x, y, w, h of the most likely ones."""
     box, label = boxes[:, 4:].nonzero()
     rows = np.column_stack((label, boxes[box, 4 + label], boxes[box, :4]))
     rows = rows[np.lexsort((rows[:, 2], rows[:, 0], -rows[:, 1]))]
@@ -103,7 +104,7 @@ def detections(boxes: np.ndarray) -> dict[str, Any]:
 
 
 def train(program: Path, cfg: Path, network: Network, case: dict[str, Any], weights: Path) -> None:
-    """Adds `costs`, of each mini-batch, and `changes`, a digest of what an update changes of each tensor of the .weights file."""
+    """Adds `costs`, of each mini-batch, and `changes`, a digest of each tensor's change by the update."""
     folder = program.parent
     inputs, truth, outputs, after = (folder / name for name in ("inputs", "truth", "outputs", "after.weights"))
     images, truths = zip(*recipe_batches(network, case["seed"]), strict=True)
