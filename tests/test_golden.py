@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recipes import digest, recipe_batches, recipe_inputs, recipe_network
 
 from darknet_py.boxes import nms
+from darknet_py.cfg import parse_cfg
 from darknet_py.layers import KINDS
 from darknet_py.network import Network
 from darknet_py.pictures.images import to_picture
@@ -53,15 +54,9 @@ def images_of(network: Network, values: NDArray[np.float32]) -> torch.Tensor:
 
 
 def test_every_kind_of_layer_has_darknets_numbers() -> None:
-    kinds = {layer.kind for name in NAMES for layer in Network(parse(name)).layers}
+    kinds = {layer.kind for name in NAMES for layer in Network(parse_cfg(GOLDEN / f"{name}.cfg")).layers}
     missing = {kind.kind for kind in KINDS.values()} - kinds - NOT_ALEXEYS - NOT_IN_INFERENCE
     assert not missing, f"put {missing} into a cfg of tests/golden, and run golden/make.py"
-
-
-def parse(name: str) -> Any:
-    from darknet_py.cfg import parse_cfg
-
-    return parse_cfg(GOLDEN / f"{name}.cfg")
 
 
 @pytest.mark.parametrize("name", NAMES)
