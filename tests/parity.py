@@ -32,7 +32,7 @@ Every comparison that the conformance kit allows, as measured on {TORCH} (CPU, f
 `python tests/parity.py > docs/PARITY.md`; the same comparisons run as tests, with the tolerance that stands here.
 
 The kit is output of AlexeyAB/darknet 59596d7 and pjreddie/darknet f6afaab, CPU builds. It is not part of the
-project: without it, `pytest tests/test_golden.py` compares small networks with the program's numbers that stand in tests/golden.
+project: without it, `pytest tests/test_golden.py` compares small networks with the numbers in tests/golden.
 """
 
 
