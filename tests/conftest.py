@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,10 +17,4 @@ def _quiet_cfgs() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CfgWarning)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_gradients() -> Iterator[None]:
-    with torch.no_grad():
         yield

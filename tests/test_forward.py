@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import KIT, cases, digest, needs_kit, read_json, recipe_inputs, recipe_network
+from kit import KIT, cases, needs_kit, read_json
+from recipes import digest, recipe_inputs, recipe_network
 
 from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network

@@ -19,7 +19,7 @@ TOLERANCE = 2e-5  # relative to the largest value: another order of float32 sums
 
 
 def network_of(name: str, size: tuple[int, int] | None = None) -> Network:
-    network = Network(parse_cfg(CFGS / f"{name}.cfg"), size=size).initialise(seed=1).eval()
+    network = Network(parse_cfg(CFGS / f"{name}.cfg"), size=size).initialise(seed=1).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(2)
     for layer in network.layers:  # as if trained: values keep their size from layer to layer
         if getattr(layer, "rolling_variance", None) is not None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit import KIT, cases, digest, needs_kit, read_json
+from kit import KIT, cases, needs_kit, read_json
+from recipes import digest
 
 from darknet_py import parse_cfg
 from darknet_py.layers.net import NetOptions

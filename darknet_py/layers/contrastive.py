@@ -17,14 +17,16 @@ from darknet_py.options import option
 class Contrastive(Layer, kinds=("contrastive",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        classes: int = option(1000, "number of classes, where no yolo layer is named", use="training")
+        classes: int = option(1000, "number of classes, without yolo_layer", use="training")
         yolo_layer: int = option(
-            0, "the [yolo] layer whose boxes the embeddings belong to; 0: whole pictures", use="training"
+            0, "the [yolo] layer whose boxes the embeddings belong to; 0: they are of whole images", use="training"
         )
         temperature: float = option(1.0, "cosine similarities are divided by it", use="training")
         cls_normalizer: float = option(1.0, "multiplies the gradient", use="training")
-        max_delta: float = option(FLT_MAX, "limits the gradient", use="training")
-        contrastive_neg_max: int = option(3, "an embedding is pushed from so many others at most", use="training")
+        max_delta: float = option(FLT_MAX, "clips the gradients to +- this", use="training")
+        contrastive_neg_max: int = option(
+            3, "maximum number of other embeddings that an embedding is pushed away from", use="training"
+        )
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

@@ -28,20 +28,19 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         stride: int = option(1, "step in both directions, pixels", least=1)
         stride_x: int | None = option(None, "horizontal step; default: stride", least=1)
         stride_y: int | None = option(None, "vertical step; default: stride", least=1)
-        pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, whatever `padding` says")
+        pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, and ignore `padding`")
         padding: int = option(0, "pixels of zeros on each side, where pad=0", least=0)
-        groups: int = option(1, "input and output channels fall into so many groups, each convolved alone", least=0)
+        groups: int = option(1, "number of groups of channels; each is convolved separately", least=0)
         dilation: int = option(1, "distance between the kernel's taps, pixels; 1 where size=1", least=1)
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
         cbn: int = option(
-            0, "1: batch norm as in batch_normalize=1, its training statistics taken over several mini-batches"
+            0,
+            "1: as batch_normalize=1 (Darknet on a GPU also takes the statistics over several mini-batches; not built)",
         )
         binary: int = option(0, "1: each filter's weights count as their sign times the filter's mean absolute weight")
         xnor: int = option(0, "1: as binary=1, and the inputs count as their sign; groups=1 then")
-        bin_output: int = option(
-            0, "with xnor: the activation is left out where only xnor convolutions read this layer"
-        )
+        bin_output: int = option(0, "with xnor=1: no activation, unless a later layer names this one")
         flipped: int = option(0, "1: the .weights file holds this layer's weights transposed", use="load")
         share_index: int | None = option(
             None, "use the weights of this layer (relative if negative); the file then holds none here"
@@ -50,7 +49,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             0, "1, 2: convolve with stride 1, then blur with the stride (1: 3x3 binomial, 2: 2x2 mean)"
         )
         assisted_excitation: float = option(
-            0.0, "adds attention from the truth boxes, fading with the iterations", use="untrained"
+            0.0, "strengthens the maps inside the truth boxes, less and less with the iterations", use="untrained"
         )
         sway: int = option(0, "1: weights turned in training by +-angle (GPU)", use="untrained")
         rotate: int = option(0, "1: weights turned in training by 90 degrees (GPU)", use="untrained")
@@ -61,9 +60,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             0, "1: with batch norm, the updates of each filter are centred to mean 0", use="training"
         )
         reverse: float = option(0.0, "1: the gradient is reversed", use="untrained")
-        dot: float = option(
-            0.0, "a penalty on filters that resemble each other (Darknet has it switched off)", use="untrained"
-        )
+        dot: float = option(0.0, "penalty on similar filters (switched off in Darknet)", use="untrained")
         coordconv: int = option(0, "read by Darknet, used nowhere", use="none")
         stream: int = option(-1, "CUDA stream number", use="none")
         wait_stream: int = option(-1, "CUDA stream to wait for", use="none")
@@ -101,7 +98,11 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             Blur(place, self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
         )
         self.shape = self.blur.shape if self.blur else self.host_shape
-        if sum(map(bool, (options.sway, options.rotate, options.stretch, options.stretch_sway))) > 1:
+        self._check_turns(place)
+
+    def _check_turns(self, place: Place) -> None:
+        turns = (self.options.sway, self.options.rotate, self.options.stretch, self.options.stretch_sway)
+        if sum(map(bool, turns)) > 1:
             place.fail("sway", "only one of sway, rotate, stretch and stretch_sway can be used")
 
     def _true_size(self, shape: Shape) -> tuple[int, int]:

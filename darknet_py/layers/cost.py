@@ -20,15 +20,17 @@ class Cost(Layer, kinds=("cost",)):
     class Options(LayerOptions):
         type: str = option(
             "sse",
-            "squared error, masked where the truth is -1234, or Huber",
+            "loss: sse: squared error; masked: that, but where the truth is -1234; smooth: Huber",
             choices=COST_TYPES,
             otherwise="sse",
             use="training",
         )
         scale: float = option(1.0, "multiplies the gradient", use="training")
-        ratio: float = option(0.0, "Darknet sorts the gradients by it, and then uses all", use="none")
-        noobj: float = option(1.0, "gradient's scale where there is no object (pjreddie)", use="untrained")
-        thresh: float = option(0.0, "smaller gradients count as 0 (pjreddie)", use="training")
+        ratio: float = option(0.0, "read by Darknet, without an effect on its results", use="none")
+        noobj: float = option(1.0, "multiplies the gradient where there is no object (pjreddie)", use="untrained")
+        thresh: float = option(
+            0.0, "gradients smaller than it, divided by the number of outputs, count as 0 (pjreddie)", use="training"
+        )
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

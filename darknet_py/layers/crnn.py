@@ -21,9 +21,9 @@ class ConvolutionOptions(LayerOptions):
     size: int = option(3, "width and height of the kernels, pixels", least=1)
     stride: int = option(1, "step of the kernels, pixels", least=1)
     dilation: int = option(1, "distance between the kernels' taps, pixels", least=1)
-    pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, whatever `padding` says")
+    pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, and ignore `padding`")
     padding: int = option(0, "pixels of zeros on each side, where pad=0", least=0)
-    groups: int = option(1, "groups of the convolutions", least=1)
+    groups: int = option(1, "number of groups of channels in the convolutions", least=1)
     batch_normalize: int = option(0, "1: the convolutions inside normalise")
     xnor: int = option(0, "1: the convolutions inside have binary weights and inputs")
 

@@ -22,24 +22,24 @@ class Detection(Head, kinds=("detection",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        coords: int = option(1, "coordinates of a box", least=1)
+        coords: int = option(1, "number of coordinates of a box", least=1)
         classes: int = option(1, "number of classes", least=0, most=1_000_000)
-        num: int = option(1, "boxes of each cell", least=1, most=100_000)
-        side: int = option(7, "cells in a row, and in a column", least=1, most=65536)
-        softmax: int = option(0, "1: class probabilities are a softmax; 0: they are taken as they come")
-        sqrt: int = option(0, "1: the layer before gives the roots of width and height")
-        rescore: int = option(0, "1: the truth of the objectness is the IoU", use="training")
-        max: int = option(200, "most truths per picture", use="training")
+        num: int = option(1, "number of boxes per cell", least=1, most=100_000)
+        side: int = option(7, "number of cells in a row, and in a column", least=1, most=65536)
+        softmax: int = option(0, "1: class probabilities pass through a softmax; 0: they are used as they are")
+        sqrt: int = option(0, "1: the network predicts the square roots of width and height")
+        rescore: int = option(0, "1: the target of the objectness is the IoU", use="training")
+        max: int = option(200, "maximum number of truths per image", use="training")
         coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
-        forced: int = option(0, "1: small objects train a cell's second box", use="training")
+        forced: int = option(0, "1: small objects train the second box of their cell, others the first", use="training")
         object_scale: float = option(
             1.0, "multiplies the gradient of the objectness where an object is", use="training"
         )
         noobject_scale: float = option(1.0, "multiplies the gradient of the objectness where none is", use="training")
         class_scale: float = option(1.0, "multiplies the gradient of classes", use="training")
-        jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
-        resize: float = option(1.0, "zoom varies by up to this factor", use="training")
-        random: float = option(0.0, "picks a random box for training in the first 64,000 pictures", use="training")
+        jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
+        resize: float = option(1.0, "random zoom, by up to this factor", use="training")
+        random: float = option(0.0, "1: in the first 64,000 images a random box of the cell is trained", use="training")
         reorg: int = option(0, "read by Darknet, used nowhere", use="none")
 
     def __init__(self, options: Options, place: Place) -> None:

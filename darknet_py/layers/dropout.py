@@ -15,11 +15,11 @@ from darknet_py.options import option
 class Dropout(Layer, kinds=("dropout",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        probability: float = option(0.2, "of a value to be zeroed, 0..1", use="training")
+        probability: float = option(0.2, "probability that a value is zeroed, 0..1", use="training")
         dropblock: int = option(
-            0, "1: blocks of neighbouring pixels are zeroed together, more and larger ones by and by", use="training"
+            0, "1: blocks of neighbouring pixels are zeroed together; they grow during training", use="training"
         )
-        dropblock_size_rel: float = option(0.0, "side of a block relative to the map's, 0..1", use="training")
+        dropblock_size_rel: float = option(0.0, "side of a block as a fraction of the map's, 0..1", use="training")
         dropblock_size_abs: float = option(0.0, "side of a block, pixels of the map", use="training")
 
     def __init__(self, options: Options, place: Place) -> None:

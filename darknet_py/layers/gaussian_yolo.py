@@ -28,13 +28,11 @@ class GaussianYolo(YoloFamily, kinds=("Gaussian_yolo",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
-        nms_kind: str = option(
-            "default", "how overlapping boxes are suppressed", choices=NMS_KINDS, otherwise="default"
-        )
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS, otherwise="default")
         yolo_point: str = option(
             "center", "the point of the box that x and y mean", choices=tuple(POINTS), otherwise="center"
         )
-        uc_normalizer: float = option(1.0, "multiplies the gradient of the sigmas", use="training")
+        uc_normalizer: float = option(1.0, "multiplies the gradient of the uncertainties (sigmas)", use="training")
 
     @property
     def shift(self) -> float:

@@ -27,7 +27,7 @@ class Gru(Recurrent, kinds=("gru",)):
     class Options(LayerOptions):
         output: int = option(1, "values of the output, which is also the state", least=1)
         batch_normalize: int = option(0, "1: the six connected layers inside normalise")
-        tanh: int = option(0, "1: the candidate passes tanh (pjreddie)")
+        tanh: int = option(0, "1: the activation of the candidate is tanh, 0: logistic (pjreddie)")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

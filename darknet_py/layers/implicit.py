@@ -16,8 +16,10 @@ class Implicit(Layer, kinds=("implicit",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        mean: float = option(0.0, "mean of the fresh values (0: they are added, 1: they multiply)", use="load")
-        std: float = option(0.2, "fresh values lie within mean +- std", use="load")
+        mean: float = option(
+            0.0, "mean of the initial values (0 where they are added, 1 where they multiply)", use="load"
+        )
+        std: float = option(0.2, "initial values are uniform in mean +- std", use="load")
         filters: int = option(128, "channels of the output", least=1)
         atoms: int = option(1, "rows of the output", least=1)
 

@@ -60,16 +60,18 @@ class LayerOptions:
     dontload: int = option(0, "1: the .weights file holds nothing for this layer, keep its initialisation", use="load")
     dontloadscales: int = option(0, "1: the .weights file holds no batch norm values for this layer", use="load")
     dontsave: int = option(0, "1: this layer is left out when weights are saved (pjreddie)", use="load")
-    numload: int = option(0, "so many filters are read from the .weights file (pjreddie)", use="refused")
-    smooth: float = option(0.0, "of [cost]: truths move by this part towards 1/outputs (pjreddie)", use="training")
-    onlyforward: int = option(0, "1: no gradient passes this layer", use="training")
-    dont_update: int = option(0, "this layer is updated only after so many iterations", use="training")
-    burnin_update: int = option(0, "this layer is updated only from iteration burn_in x this on", use="training")
+    numload: int = option(0, "number of filters that the .weights file holds for this layer (pjreddie)", use="refused")
+    smooth: float = option(
+        0.0, "of [cost]: label smoothing, truths move towards 1/outputs by this fraction (pjreddie)", use="training"
+    )
+    onlyforward: int = option(0, "1: no gradient passes through this layer", use="training")
+    dont_update: int = option(0, "this layer is frozen for this number of iterations", use="training")
+    burnin_update: int = option(0, "this layer is frozen until iteration burn_in times this", use="training")
     stopbackward: int = option(
-        0, "1: back-propagation stops here, all layers before are frozen; N: so until iteration N", use="training"
+        0, "1: back-propagation stops here, all earlier layers are frozen; N: until iteration N", use="training"
     )
     train_only_bn: int = option(
-        0, "1: in this and all earlier layers only batch norm's rolling statistics move", use="training"
+        0, "1: in this and all earlier layers only the rolling statistics of batch norm change", use="training"
     )
 
 

@@ -28,7 +28,7 @@ class Pool(Layer):
         stride_x: int | None = option(None, "horizontal step; default: stride", least=1)
         stride_y: int | None = option(None, "vertical step; default: stride", least=1)
         size: int | None = option(None, "width and height of the window, pixels; default: stride", least=1)
-        padding: int | None = option(None, "pixels outside the picture, both sides together; default: size-1", least=0)
+        padding: int | None = option(None, "pixels of padding, both sides together; default: size-1", least=0)
 
     def set_geometry(self, place: Place, antialiasing: int = 0) -> Shape:
         """Sets size, stride, pad; returns the output's shape."""

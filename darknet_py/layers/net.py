@@ -1,4 +1,4 @@
-"""[net]: the input's shape, and everything about training that is not one layer's (Darknet: parser.c:parse_net_options)."""
+"""[net]: the shape of the input, and the settings of training that belong to no layer (parser.c:parse_net_options)."""
 
 from __future__ import annotations
 
@@ -16,89 +16,115 @@ class NetOptions:
     height: int = option(0, "height of the input, pixels", least=0)
     channels: int = option(0, "channels of the input", least=0)
     inputs: int | None = option(None, "values of the input; default: height*width*channels", least=0)
-    letter_box: int = option(0, "1: pictures keep their proportions, grey fills the rest; 0: they are stretched")
+    letter_box: int = option(0, "1: images keep their aspect ratio and are padded with grey; 0: they are stretched")
     show_receptive_field: float = option(0.0, "1: the layer table shows the receptive field", use="load")
-    batch: int = option(1, "pictures of one update of the weights", least=1, most=LARGEST_INT, use="training")
-    subdivisions: int = option(1, "parts that a batch is worked through in", least=1, use="training")
-    time_steps: int = option(1, "steps in time of recurrent networks", least=1, use="training")
+    batch: int = option(1, "images per weight update", least=1, most=LARGEST_INT, use="training")
+    subdivisions: int = option(1, "mini-batches per batch; their gradients are added up", least=1, use="training")
+    time_steps: int = option(1, "time steps of recurrent networks", least=1, use="training")
     sequential_subdivisions: int | None = option(
-        None, "parts of a sequence at the start; default: subdivisions", use="training"
+        None, "mini-batches per sequence at the start; default: subdivisions", use="training"
     )
-    max_batches: int = option(0, "updates in all", use="training")
-    learning_rate: float = option(0.001, "step of an update", use="training")
-    learning_rate_min: float = option(0.00001, "lowest rate of sgdr", use="training")
-    momentum: float = option(0.9, "part of an update that the next one repeats", use="training")
+    max_batches: int = option(0, "iterations (weight updates) of the whole training", use="training")
+    learning_rate: float = option(0.001, "learning rate", use="training")
+    learning_rate_min: float = option(0.00001, "of sgdr: minimum learning rate", use="training")
+    momentum: float = option(
+        0.9, "momentum of SGD: fraction of an update that is added to the next one", use="training"
+    )
     decay: float = option(0.0001, "weight decay", use="training")
-    policy: str = option("constant", "how the rate falls", choices=POLICIES, otherwise="constant", use="training")
-    burn_in: int = option(0, "updates in which the rate grows from 0", use="training")
-    power: float = option(4.0, "exponent of burn_in and of poly", use="training")
-    step: int = option(1, "of step and sigmoid: updates", use="training")
-    scale: float = option(1.0, "of step: multiplies the rate", use="training")
-    steps: tuple[int, ...] = option((), "of steps: when the rate changes, updates", use="training")
-    scales: tuple[float, ...] = option((), "of steps: what multiplies the rate then", use="training")
-    seq_scales: tuple[float, ...] = option((), "of steps: what multiplies the sequence's length then", use="training")
-    gamma: float = option(1.0, "of exp and sigmoid", use="training")
-    sgdr_cycle: int | None = option(None, "updates of the first cycle of sgdr; default: max_batches", use="training")
-    sgdr_mult: int = option(2, "each cycle of sgdr is so many times longer", use="training")
-    adam: int = option(0, "1: Adam in place of SGD (GPU)", use="training")
+    policy: str = option("constant", "learning-rate schedule", choices=POLICIES, otherwise="constant", use="training")
+    burn_in: int = option(0, "iterations of warm-up, in which the learning rate grows from 0", use="training")
+    power: float = option(4.0, "exponent of burn_in and of the policies poly and random", use="training")
+    step: int = option(
+        1, "of step: iterations between two changes; of sigmoid: the iteration of half the rate", use="training"
+    )
+    scale: float = option(1.0, "of step: factor by which the rate changes", use="training")
+    steps: tuple[int, ...] = option((), "of steps: iterations at which the rate changes", use="training")
+    scales: tuple[float, ...] = option((), "of steps: factor by which the rate changes at each of them", use="training")
+    seq_scales: tuple[float, ...] = option(
+        (), "of steps, with track=1: factor for the mini-batches per sequence at each of them", use="training"
+    )
+    gamma: float = option(1.0, "of exp: factor per iteration; of sigmoid: steepness", use="training")
+    sgdr_cycle: int | None = option(
+        None, "of sgdr: iterations of the first cycle; default: max_batches", use="training"
+    )
+    sgdr_mult: int = option(2, "of sgdr: each cycle is longer than the last by this factor", use="training")
+    adam: int = option(0, "1: Adam instead of SGD (Darknet: on a GPU only)", use="training")
     B1: float = option(0.9, "Adam's decay of the mean", use="training")
     B2: float = option(0.999, "Adam's decay of the variance", use="training")
     eps: float = option(0.000001, "Adam's epsilon", use="training")
     ema_alpha: float = option(
-        0.0, "a running average of the weights is kept, each update with 1-ema_alpha", use="training"
+        0.0, "decay of an exponential moving average of the weights, saved beside them; 0: none", use="training"
     )
-    flip: int = option(1, "1: half of the pictures are mirrored", use="training")
-    angle: float = option(0.0, "rotation within +-angle, degrees (classifiers)", use="training")
-    aspect: float = option(1.0, "proportions change by up to this factor (classifiers)", use="training")
+    flip: int = option(1, "1: half of the images are mirrored", use="training")
+    angle: float = option(0.0, "random rotation within +-angle, degrees (classifiers)", use="training")
+    aspect: float = option(1.0, "the aspect ratio changes by up to this factor (classifiers)", use="training")
     saturation: float = option(1.0, "saturation changes by up to this factor", use="training")
     exposure: float = option(1.0, "exposure changes by up to this factor", use="training")
-    hue: float = option(0.0, "hue changes within +- this part of the circle", use="training")
+    hue: float = option(0.0, "hue changes by up to +- this fraction of the colour circle", use="training")
     max_crop: int | None = option(
-        None, "longest side before cropping, pixels; default: 2*width (classifiers)", use="training"
+        None, "maximum of the short side before cropping, pixels; default: 2*width (classifiers)", use="training"
     )
     min_crop: int | None = option(
-        None, "shortest side before cropping, pixels; default: width (classifiers)", use="training"
+        None, "minimum of the short side before cropping, pixels; default: width (classifiers)", use="training"
     )
-    max_ratio: float | None = option(None, "largest max_crop relative to width (pjreddie)", use="training")
-    min_ratio: float | None = option(None, "smallest min_crop relative to width (pjreddie)", use="training")
-    center: int = option(0, "1: the crop is the middle (pjreddie)", use="training")
-    blur: int = option(0, "1: the background is blurred; more: the size of a blur of all", use="training")
-    gaussian_noise: int = option(0, "strength of added noise", use="training")
-    mixup: int = option(0, "1: two pictures are blended", use="training")
-    cutmix: int = option(0, "1: a part of another picture is pasted in (classifiers)", use="training")
-    mosaic: int = option(0, "1: four pictures become one", use="training")
-    mosaic_bound: int = option(0, "1: the pictures of a mosaic do not shrink below their tile", use="training")
-    label_smooth_eps: float = option(0.0, "classes of classifiers: 1-eps, and eps shared by the others", use="training")
-    resize_step: float = option(32.0, "sizes of random=1 are multiples of it, pixels", use="training")
-    dynamic_minibatch: int = option(0, "1: with random=1, smaller pictures come in larger mini-batches", use="training")
-    contrastive: int = option(0, "1: pairs of views of one picture", use="training")
-    contrastive_jit_flip: int = option(0, "1: the views differ in place", use="training")
-    contrastive_color: int = option(0, "1: the views differ in colour", use="training")
-    unsupervised: int = option(0, "1: classes are not known (classifiers)", use="training")
-    attention: int = option(0, "1: shows what the gradient attends to", use="untrained")
-    adversarial_lr: float = option(0.0, "strength of adversarial pictures", use="untrained")
+    max_ratio: float | None = option(None, "max_crop as a multiple of the network's size (pjreddie)", use="training")
+    min_ratio: float | None = option(None, "min_crop as a multiple of the network's size (pjreddie)", use="training")
+    center: int = option(0, "1: the crop is the largest square in the middle (pjreddie)", use="training")
+    blur: int = option(
+        0,
+        "1: what lies outside the boxes is blurred; larger: the whole image, with this kernel size, pixels",
+        use="training",
+    )
+    gaussian_noise: int = option(0, "strength of added Gaussian noise, pixel values 0..255", use="training")
+    mixup: int = option(0, "1: two images are blended", use="training")
+    cutmix: int = option(0, "1: a patch of another image is pasted in (classifiers)", use="training")
+    mosaic: int = option(0, "1: four images become one", use="training")
+    mosaic_bound: int = option(0, "1: boxes are cut off at the borders of their mosaic tile", use="training")
+    label_smooth_eps: float = option(
+        0.0, "label smoothing of classifiers: 1-eps for the class, eps shared by the others", use="training"
+    )
+    resize_step: float = option(32.0, "random=1 chooses multiples of it as width and height, pixels", use="training")
+    dynamic_minibatch: int = option(0, "1: with random=1, smaller images come in larger mini-batches", use="training")
+    contrastive: int = option(0, "1: mini-batches are pairs of views of one image", use="training")
+    contrastive_jit_flip: int = option(
+        0, "1: with contrastive=1, the two views are cropped and mirrored differently", use="training"
+    )
+    contrastive_color: int = option(0, "1: with contrastive=1, the two views have different colours", use="training")
+    unsupervised: int = option(
+        0, "1: the labels are not used, each image is a class of its own (classifiers)", use="training"
+    )
+    attention: int = option(0, "1: shows a saliency map of the gradient", use="untrained")
+    adversarial_lr: float = option(0.0, "strength of adversarial changes to the images", use="untrained")
     badlabels_rejection_percentage: float = option(
-        0.0, "in the last quarter, so many of the largest deltas are left out: percent", use="training"
+        0.0, "percent of the largest deltas that are left out in the last quarter of training", use="training"
     )
     num_sigmas_reject_badlabels: float = option(
-        0.0, "in the last quarter, deltas beyond this many deviations are left out", use="training"
+        0.0, "deltas beyond this many standard deviations are left out in the last quarter of training", use="training"
     )
-    equidistant_point: int = option(0, "from this update on, small deltas are left out, more and more", use="training")
+    equidistant_point: int = option(
+        0, "from this iteration on small deltas are left out, up to a growing limit", use="training"
+    )
     weights_reject_freq: int = option(
-        0, "filters that resemble others start anew, every so many updates", use="untrained"
+        0, "iterations between two searches for similar filters, which are re-initialised", use="untrained"
     )
-    clip: float = option(0.0, "the clip of all layers (pjreddie)", use="training")
-    try_fix_nan: int = option(0, "1: what is not finite is set to other numbers, and training goes on", use="training")
-    loss_scale: float = option(1.0, "of mixed precision", use="none")
-    track: int = option(0, "1: training on sequences of pictures", use="training")
-    augment_speed: int = option(2, "frames skipped in sequences", use="training")
+    clip: float = option(
+        0.0, "limits the weights of every convolution to -clip..clip; 0: no limit (pjreddie)", use="training"
+    )
+    try_fix_nan: int = option(
+        0, "1: weights and gradients that are not finite are replaced, and training goes on", use="training"
+    )
+    loss_scale: float = option(1.0, "loss scaling of Darknet's mixed precision", use="none")
+    track: int = option(0, "1: training on sequences of images", use="training")
+    augment_speed: int = option(
+        2, "with track=1: maximum step from one image of a sequence to the next", use="training"
+    )
     notruth: int = option(0, "read by Darknet, used nowhere (pjreddie)", use="none")
     truth: int = option(0, "number of truth values (pjreddie)", use="none")
-    random: int = option(0, "1: the network's size varies while training (pjreddie, classifiers)", use="training")
+    random: int = option(0, "1: the input size varies during training (pjreddie, classifiers)", use="training")
     max_chart_loss: float = option(20.0, "upper end of the loss chart", use="none")
     use_cuda_graph: int = option(0, "1: CUDA graphs", use="none")
     optimized_memory: int = option(0, "how far GPU memory is saved", use="none")
-    workspace_size_limit_MB: float = option(1024.0, "limit of cuDNN's workspace, MB", use="none")  # noqa: N815
+    workspace_size_limit_MB: float = option(1024.0, "maximum size of cuDNN's workspace, MB", use="none")  # noqa: N815
 
     @property
     def input_count(self) -> int:

@@ -20,27 +20,27 @@ from darknet_py.options import option
 class Region(GridHead, kinds=("region",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        coords: int = option(4, "coordinates of a box", least=4, most=4)
+        coords: int = option(4, "number of coordinates of a box", least=4, most=4)
         classes: int = option(20, "number of classes", least=0, most=1_000_000)
         num: int = option(1, "number of anchors", least=1, most=100_000)
         anchors: tuple[float, ...] = option((), "widths and heights of the anchors, cells")
-        softmax: int = option(0, "1: class probabilities are a softmax; 0: they are taken as they come")
+        softmax: int = option(0, "1: class probabilities pass through a softmax; 0: they are used as they are")
         tree: str = option("", "file of a class tree: a softmax over the children of each node")
-        map: str = option("", "file of the tree classes that a data set's classes are", use="training")
-        classfix: int = option(0, "-1: boxes with an objectness under .5 have no class")
+        map: str = option("", "file that maps the classes of the labels to those of the tree", use="training")
+        classfix: int = option(0, "-1: boxes with an objectness below .5 have no class")
         background: int = option(0, "boxes without an objectness (pjreddie)", use="refused")
-        max: int = option(200, "most truths per picture", use="training")
+        max: int = option(200, "maximum number of truths per image", use="training")
         log: int = option(0, "read by Darknet, used nowhere", use="none")
         sqrt: int = option(0, "read by Darknet, used nowhere", use="none")
         absolute: int = option(0, "read by Darknet, used nowhere", use="none")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
-        jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
-        resize: float = option(1.0, "zoom varies by up to this factor", use="training")
-        rescore: int = option(0, "1: the truth of the objectness is the IoU", use="training")
+        jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
+        resize: float = option(1.0, "random zoom, by up to this factor", use="training")
+        rescore: int = option(0, "1: the target of the objectness is the IoU", use="training")
         thresh: float = option(
-            0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training"
+            0.5, "boxes whose IoU with a truth exceeds it get no gradient as background", use="training"
         )
-        random: float = option(0.0, "1: the network's size varies while training", use="training")
+        random: float = option(0.0, "1: the input size varies during training", use="training")
         coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
         object_scale: float = option(
             1.0, "multiplies the gradient of the objectness where an object is", use="training"

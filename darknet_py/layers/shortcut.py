@@ -26,12 +26,12 @@ class Shortcut(Layer, kinds=("shortcut",)):
         activation: str = activation_option("linear")
         weights_type: str = option(
             "none",
-            "one weight per source, or per source and channel",
+            "trained weights of the sources: one each (per_feature, per_layer), or one per channel (per_channel)",
             choices=("none", "per_feature", "per_layer", "per_channel"),
         )
         weights_normalization: str = option(
             "none",
-            "how the weights of the sources are made to sum to 1",
+            "how the weights of the sources are normalised to a sum of 1",
             choices=("none", "relu", "avg_relu", "softmax"),
         )
         alpha: float = option(1.0, "multiplies the input (pjreddie)")

@@ -17,11 +17,11 @@ from darknet_py.options import option
 class Softmax(Layer, kinds=("softmax", "soft")):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        groups: int = option(1, "the values fall into so many groups, each with a sum of 1", least=1)
-        temperature: float = option(1.0, "the values are divided by it beforehand")
+        groups: int = option(1, "number of groups of values; each group sums to 1", least=1)
+        temperature: float = option(1.0, "the values are divided by it before the softmax")
         tree: str = option("", "file of a class tree: a softmax over the children of each node")
         spatial: float = option(0.0, "1: a softmax over the channels of each pixel (Darknet's GPU code)")
-        noloss: int = option(0, "1: no loss", use="training")
+        noloss: int = option(0, "1: this layer has no loss", use="training")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

@@ -24,39 +24,51 @@ class YoloOptions(LayerOptions):
     """What [yolo] and [Gaussian_yolo] both read (parser.c:parse_yolo, parse_gaussian_yolo)."""
 
     classes: int = option(20, "number of classes", least=0, most=1_000_000)
-    num: int = option(1, "anchors in the list, all heads together", least=1, most=MOST_ANCHORS)
+    num: int = option(1, "number of anchors in the list, of all heads together", least=1, most=MOST_ANCHORS)
     mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", least=0)
     anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
-    scale_x_y: float = option(1.0, "the centre's range in its cell is stretched by it about the middle")
+    scale_x_y: float = option(1.0, "stretches the range of a box's centre about the middle of its cell")
     beta_nms: float = option(0.6, "exponent of the distance term of diounms")
-    max: int = option(200, "most truths per picture", use="training")
-    max_delta: float = option(FLT_MAX, "limits the gradient of a box", use="training")
-    counters_per_class: tuple[int, ...] = option((), "pictures per class; rare classes count more", use="training")
-    label_smooth_eps: float = option(0.0, "truth probabilities move from 0 and 1 by half of it", use="training")
-    objectness_smooth: int = option(0, "1: the truth of the objectness is the IoU", use="training")
+    max: int = option(200, "maximum number of truths per image", use="training")
+    max_delta: float = option(FLT_MAX, "clips the gradients of a box to +- this", use="training")
+    counters_per_class: tuple[int, ...] = option(
+        (), "number of training images of each class; rare classes get larger gradients", use="training"
+    )
+    label_smooth_eps: float = option(
+        0.0, "label smoothing: the truths 0 and 1 of classes move inwards by half of this", use="training"
+    )
+    objectness_smooth: int = option(0, "1: the target of the objectness is the IoU", use="training")
     iou_normalizer: float = option(0.75, "multiplies the gradient of boxes", use="training")
     obj_normalizer: float = option(1.0, "multiplies the gradient of the objectness", use="training")
     cls_normalizer: float = option(1.0, "multiplies the gradient of classes", use="training")
-    delta_normalizer: float = option(1.0, "multiplies all gradients (GPU alone)", use="untrained")
+    delta_normalizer: float = option(
+        1.0, "multiplies all gradients of the head in back-propagation (Darknet on a GPU)", use="untrained"
+    )
     iou_loss: str = option(
-        "mse", "loss of boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+        "mse", "loss of the boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
     )
     iou_thresh_kind: str = option(
-        "iou", "measure for iou_thresh", choices=("iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+        "iou",
+        "measure of overlap for iou_thresh",
+        choices=("iou", "giou", "diou", "ciou"),
+        otherwise="iou",
+        use="training",
     )
-    jitter: float = option(0.2, "cropping varies by this part of the picture's size", use="training")
-    resize: float = option(1.0, "zoom varies by up to this factor", use="training")
+    jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
+    resize: float = option(1.0, "random zoom, by up to this factor", use="training")
     ignore_thresh: float = option(
-        0.5, "boxes with a better IoU to any truth are not punished for objectness", use="training"
+        0.5, "boxes whose IoU with a truth exceeds it get no gradient as background", use="training"
     )
-    truth_thresh: float = option(1.0, "boxes with a better IoU to a truth are trained to be it", use="training")
+    truth_thresh: float = option(1.0, "boxes whose IoU with a truth exceeds it are trained to match it", use="training")
     iou_thresh: float = option(
-        1.0, "all anchors with a better IoU to a truth are trained, not the best alone", use="training"
+        1.0, "all anchors whose IoU with a truth exceeds it are trained, besides the best one", use="training"
     )
     random: float = option(
-        0.0, "1: the network's size varies while training; another value: by up to this factor", use="training"
+        0.0,
+        "1: the input size varies during training by up to 1.4; another value: by up to this factor",
+        use="training",
     )
-    map: str = option("", "file that maps the labels' classes to this head's", use="training")
+    map: str = option("", "file that maps the classes of the labels to those of this head", use="training")
 
     @property
     def masked(self) -> list[int]:
@@ -108,19 +120,19 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         new_coords: int = option(
             0, "1: the layer before ends in the logistic function, and a box is (2w)^2 anchors wide"
         )
-        nms_kind: str = option(
-            "default", "how overlapping boxes are suppressed", choices=NMS_KINDS[:3], otherwise="default"
-        )
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3], otherwise="default")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(
-            1, "0: a shorter line per iteration; the loss is the sum of the squared deltas", use="training"
+            1,
+            "0: the reported loss is the sum of all squared deltas, for each iou_loss (gradients are the same)",
+            use="training",
         )
-        embedding_layer: int = option(999999, "the layer with an embedding of each box, for tracking", use="none")
-        track_history_size: int = option(5, "frames that tracking looks back", use="none")
-        sim_thresh: float = option(0.8, "similarity that tracking takes for the same object", use="none")
-        dets_for_track: int = option(1, "detections that start a track", use="none")
-        dets_for_show: int = option(1, "detections after which a track is shown", use="none")
-        track_ciou_norm: float = option(0.01, "weight of the boxes' distance in tracking", use="none")
+        embedding_layer: int = option(999999, "tracking: the layer with the embeddings of the boxes", use="none")
+        track_history_size: int = option(5, "tracking: number of frames that are remembered", use="none")
+        sim_thresh: float = option(0.8, "tracking: minimum similarity of the same object", use="none")
+        dets_for_track: int = option(1, "tracking: detections that start a track", use="none")
+        dets_for_show: int = option(1, "tracking: detections after which a track is shown", use="none")
+        track_ciou_norm: float = option(0.01, "tracking: weight of the distance between boxes", use="none")
         loss: str = option("darknet", "the loss (docs/TRAINING.md)", choices=LOSSES, use="training", own=True)
         assigner: str | None = option(
             None, "which boxes a truth trains; default: as the loss has it", choices=ASSIGNERS, use="training", own=True

@@ -96,7 +96,7 @@ def picture_batches(
     """Mini-batches of the sizes, numbers and sequences that the cfg asks for; a resumed run has its seed from its beginning."""
     net, first, seed = network.net, progress.first, progress.seed
     head: Head | None = network.head_layers()[-1] if network.heads else None
-    random = float(getattr(head.options, "random", 0.0)) if head else 0.0
+    random = head.needs().random if head else 0.0
 
     def size_of(number: int) -> tuple[int, int]:
         iteration = first + number // net.subdivisions

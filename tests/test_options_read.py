@@ -1,0 +1,294 @@
+"""Options have the use that they declare: networks are built and trained while their options note who reads them.
+
+An option of the forward pass, of loading or of training must be read; one without a use, or of a part of training that
+is not built, must not. Every option is written in one of the cfgs below, as what is read may depend on its value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import defaultdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import darknet_py.network
+from darknet_py import train
+from darknet_py.cfg import parse_cfg
+from darknet_py.detector import Detector
+from darknet_py.layers import KINDS, NetOptions
+from darknet_py.layers.layer import LayerOptions
+from darknet_py.layers.needs import BoxNeeds
+from darknet_py.network import Network
+from darknet_py.options import Meaning, cfg_name, meaning_of, read_options
+from darknet_py.shapes import write_dataset
+from darknet_py.training.step import Trainer
+from darknet_py.weights import load_weights
+
+READ = ("forward", "load", "training")
+COMMON = "every layer"  # the options that all layers have
+
+# Cfgs, a section in each line. One without a [net] gets NET, one without a loss gets TAIL. A network with the [net] of
+# IMAGES is trained by the command, on image files; detection heads are.
+NET = "[net] batch=4 subdivisions=2 width=16 height=16 channels=4 max_batches=10"
+PIXEL = NET.replace("16", "1")
+TAIL = "[connected] output=3 activation=linear\n[softmax]"
+IMAGES = "[net] batch=4 subdivisions=2 width=64 height=64 channels=3 max_batches=2"
+STEM = "[convolutional] filters=8 size=3 stride=4 pad=1 activation=leaky"
+CLASSIFIER = "[maxpool] size=4\n[convolutional] filters=6 size=1 activation=linear\n[avgpool]\n[softmax]"
+YOLO = "[yolo] classes=6 num=2 anchors=10,10,20,20 jitter=.1 max=20"
+DETECTOR = f"{STEM}\n[convolutional] filters=22 size=1 activation=linear\n{YOLO}"
+SCHEDULE = f"{IMAGES} learning_rate=.002 momentum=.8 decay=.001 burn_in=2 power=2"
+CONVOLUTION = "filters=4 size=3 stride=1 pad=1 padding=1"
+YOLO_HEAD = (
+    "classes=6 num=3 mask=0,2 anchors=10,10,20,20,30,30 scale_x_y=1.1 beta_nms=.7 max=20 max_delta=5 "
+    "counters_per_class=1,2,3,4,5,6 label_smooth_eps=.1 objectness_smooth=1 iou_normalizer=.07 obj_normalizer=.9 "
+    "cls_normalizer=.8 delta_normalizer=2 iou_thresh_kind=giou jitter=.1 resize=1.2 ignore_thresh=.6 "
+    "truth_thresh=.9 iou_thresh=.3 random=1 map=classes.map nms_kind=diounms"
+)
+TRACKING = "embedding_layer=1 track_history_size=4 sim_thresh=.7 dets_for_track=2 dets_for_show=2 track_ciou_norm=.1"
+
+CASES: dict[str, list[str]] = {
+    COMMON: [
+        "[convolutional] batch_normalize=1 filters=4 learning_rate=.5 clip=.1 dontload=1 dontloadscales=1 "
+        "dontsave=1 burnin_update=1",
+        "[convolutional] filters=4\n[connected] output=3 dont_update=1 onlyforward=1 stopbackward=2 "
+        "train_only_bn=1\n[cost] smooth=.1",
+    ],
+    "net": [
+        "[net] inputs=12 batch=4 max_batches=10",
+        f"{SCHEDULE} policy=step step=2 scale=.5 show_receptive_field=1 ema_alpha=.99 try_fix_nan=1 "
+        f"clip=.5\n{DETECTOR}",
+        f"{SCHEDULE} policy=exp gamma=.9 adam=1 B1=.8 B2=.99 eps=.001\n{DETECTOR}",
+        f"{SCHEDULE} policy=sgdr sgdr_cycle=1 sgdr_mult=3 learning_rate_min=.0001\n{DETECTOR}",
+        f"{SCHEDULE} policy=steps steps=1 scales=.5 seq_scales=2 track=1 augment_speed=3 "
+        f"sequential_subdivisions=1\n{DETECTOR}",
+        f"{IMAGES} time_steps=2 letter_box=1 flip=0 saturation=1.5 exposure=1.5 hue=.1 blur=1 "
+        f"gaussian_noise=10\n{DETECTOR}",
+        f"{IMAGES} mosaic=1 mosaic_bound=1 cutmix=1 mixup=1\n{DETECTOR}",
+        f"{IMAGES} dynamic_minibatch=1 resize_step=16\n{DETECTOR} random=1",
+        f"{IMAGES} badlabels_rejection_percentage=1 num_sigmas_reject_badlabels=3 equidistant_point=1\n{DETECTOR}",
+        f"{IMAGES} angle=7 aspect=1.2 max_crop=80 min_crop=60 label_smooth_eps=.1\n{STEM}\n{CLASSIFIER}",
+        f"{IMAGES} max_ratio=1.5 min_ratio=1 center=1 random=1 unsupervised=1 mixup=2\n{STEM}\n{CLASSIFIER}",
+        f"{IMAGES} contrastive=1 contrastive_jit_flip=1 contrastive_color=1\n{STEM}\n{CLASSIFIER}",
+        f"{IMAGES} attention=1 adversarial_lr=.1 weights_reject_freq=2 loss_scale=128 notruth=1 truth=5 "
+        f"max_chart_loss=5 use_cuda_graph=1 optimized_memory=1 workspace_size_limit_MB=100\n{DETECTOR}",
+    ],
+    "activation": ["[activation] activation=mish"],
+    "convolutional": [
+        "[convolutional] filters=4 size=3 pad=1 dilation=2 batch_normalize=1 activation=leaky cbn=1 flipped=1 "
+        "grad_centr=1 sway=1 angle=20 reverse=1 dot=.1 coordconv=1 stream=1 wait_stream=1 assisted_excitation=1",
+        *(f"[convolutional] filters=4 {turn}=1" for turn in ("rotate", "stretch", "stretch_sway")),
+        "[convolutional] filters=4 size=3 stride=2 stride_x=2 stride_y=1 padding=2 groups=2 antialiasing=1",
+        "[convolutional] filters=4 xnor=1 bin_output=1\n[convolutional] filters=4 xnor=1",
+        "[convolutional] filters=4 binary=1\n[convolutional] filters=4 share_index=0",
+    ],
+    "connected": ["[connected] output=5 activation=leaky batch_normalize=1"],
+    "contrastive": [
+        "[convolutional] filters=8\n[contrastive] classes=5 temperature=.5 cls_normalizer=.5 max_delta=.1",
+        f"{IMAGES} contrastive=1\n{DETECTOR}\n[route] layers=0\n[convolutional] filters=8\n[contrastive] "
+        "yolo_layer=2 temperature=.5 contrastive_neg_max=2",
+    ],
+    "conv_lstm": [
+        f"[conv_lstm] output=4 {CONVOLUTION} groups=2 batch_normalize=1 activation=leaky peephole=1 time_normalizer=2",
+        "[conv_lstm] output=4 size=1 bottleneck=1 shortcut=1 lstm_activation=leaky state_constrain=8",
+        "[conv_lstm] output=4 size=5 dilation=2 pad=1 xnor=1",
+        f"{PIXEL}\n[conv_lstm] output=4 size=1 stride=2",
+    ],
+    "cost": ["[connected] output=3\n[cost] type=smooth scale=2 ratio=.5 noobj=.5 thresh=.1"],
+    "crnn": [
+        "[crnn] output=4 hidden=5 size=5 pad=1 dilation=2 batch_normalize=1 activation=leaky shortcut=1 xnor=1",
+        "[crnn] output_filters=4 hidden_filters=6 size=3 padding=1 groups=2",
+        f"{PIXEL}\n[crnn] output=4 size=1 stride=2",
+    ],
+    "crop": ["[crop] crop_height=12 crop_width=10 noadjust=1 flip=1 angle=5 saturation=1.5 exposure=1.5 shift=.1"],
+    "deconvolutional": [
+        "[deconvolutional] filters=3 size=3 stride=2 pad=1 activation=leaky batch_normalize=1",
+        "[deconvolutional] padding=1",
+    ],
+    "detection": [
+        f"{IMAGES}\n{STEM}\n[connected] output={4 * 4 * (6 + 2 * 5)} activation=linear\n[detection] classes=6 "
+        "coords=4 num=2 side=4 softmax=1 sqrt=1 rescore=1 max=20 coord_scale=5 forced=1 object_scale=2 "
+        "noobject_scale=.5 class_scale=2 jitter=.1 resize=1.2 random=1 reorg=1",
+    ],
+    "dropout": [
+        "[dropout] probability=.5 dropblock=1 dropblock_size_rel=.2",
+        "[dropout] dropblock=1 dropblock_size_abs=3",
+    ],
+    "Gaussian_yolo": [
+        f"{IMAGES}\n{STEM}\n[convolutional] filters=30 activation=linear\n[Gaussian_yolo] {YOLO_HEAD} "
+        f"iou_loss={loss} uc_normalizer=.5 yolo_point=left_top"
+        for loss in ("mse", "ciou")
+    ],
+    "gru": ["[gru] output=3 batch_normalize=1 tanh=1"],
+    "history": ["[history] history_size=2"],
+    "implicit": ["[implicit] mean=1 std=.1 filters=4 atoms=2"],
+    "local": ["[local] filters=2 size=3 stride=2 pad=1 activation=leaky"],
+    "local_avgpool": ["[local_avgpool] size=3 stride_x=2 stride_y=1 padding=1", "[local_avgpool] stride=2"],
+    "lstm": ["[lstm] output=3 batch_normalize=1"],
+    "maxpool": [
+        "[maxpool] size=3 stride_x=2 stride_y=1 padding=1 antialiasing=1 maxpool_zero_nonmax=1",
+        "[maxpool] maxpool_depth=1 out_channels=2 stride=2",
+    ],
+    "normalization": ["[normalization] alpha=.001 beta=.5 kappa=2 size=3"],
+    "region": [
+        f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=linear\n[region] classes=6 num=2 anchors=1,1,2,2 "
+        f"{extra}"
+        for extra in (
+            "softmax=1 classfix=-1 max=20 log=1 sqrt=1 absolute=1 focal_loss=1 jitter=.1 resize=1.2 rescore=1 "
+            "thresh=.6 random=1 coord_scale=2 object_scale=5 noobject_scale=.5 mask_scale=2 class_scale=2 "
+            "bias_match=1",
+            "tree=classes.tree map=classes.map",
+        )
+    ],
+    "reorg": ["[reorg] stride=2 reverse=1", "[reorg] flatten=1", "[reorg] extra=3"],
+    "reorg3d": ["[convolutional] filters=16\n[reorg3d] stride=2 reverse=1", "[reorg3d] flatten=1", "[reorg3d] extra=3"],
+    "rnn": ["[rnn] output=3 hidden=4 activation=leaky batch_normalize=1 logistic=1 shortcut=1"],
+    "route": ["[empty]\n[route] layers=-1 groups=2 group_id=1 stream=1 wait_stream=1"],
+    "sam": ["[empty]\n[empty]\n[sam] from=-2 activation=logistic"],
+    "scale_channels": ["[empty]\n[convolutional] filters=1\n[scale_channels] from=-2 scale_wh=1 activation=logistic"],
+    "shortcut": [
+        "[empty]\n[empty]\n[shortcut] from=-2 activation=leaky weights_type=per_channel weights_normalization=softmax",
+        "[empty]\n[maxpool] stride=2\n[shortcut] from=-2 alpha=2 beta=3",
+    ],
+    "softmax": [
+        "[connected] output=4\n[softmax] groups=2 temperature=2 noloss=1\n[cost]",
+        "[convolutional] filters=6\n[avgpool]\n[softmax] tree=classes.tree",
+        "[convolutional] filters=2\n[softmax] spatial=1",
+    ],
+    "upsample": ["[upsample] stride=3 scale=2"],
+    "yolo": [
+        f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=logistic\n[yolo] {YOLO_HEAD} iou_loss={loss} "
+        f"new_coords=1 focal_loss=1 show_details=0 {TRACKING}"
+        for loss in ("mse", "ciou")
+    ],
+}
+
+
+def kinds() -> dict[str, type]:
+    """Every kind of section → its options."""
+    return {COMMON: LayerOptions, "net": NetOptions} | {kind.kind: kind.Options for kind in KINDS.values()}
+
+
+def own_fields(kind: str) -> list[dataclasses.Field[Any]]:
+    """The options of a kind, less those that all layers have."""
+    common = set() if kind == COMMON else {field.name for field in dataclasses.fields(LayerOptions)}
+    return [field for field in dataclasses.fields(kinds()[kind]) if kind == "net" or field.name not in common]
+
+
+def varies(meaning: Meaning) -> bool:
+    """Whether another value than the default may be written."""
+    return meaning.use != "refused" and (meaning.least is None or meaning.least != meaning.most)
+
+
+def computes(frame: FrameType | None) -> bool:
+    """Whether the package does something with an option that it reads here: it does not copy, list or check it."""
+    if frame is None or not frame.f_globals.get("__name__", "").startswith("darknet_py"):
+        return False
+    while frame is not None and (module := frame.f_globals.get("__name__", "")).startswith("darknet_py"):
+        if frame.f_code.co_name in ("describe", "_check_turns") or module == "darknet_py.options":
+            return False
+        frame = frame.f_back
+    return True
+
+
+def recording(options: Any, names: set[str]) -> Any:
+    """The same options, of a class that adds to `names` what is read of them."""
+
+    class Recording(type(options)):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            if name not in names and computes(sys._getframe(1)):
+                names.add(name)
+            return super().__getattribute__(name)
+
+    result = object.__new__(Recording)
+    vars(result).update(vars(options))
+    return result
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("shapes"), train=4, valid=1)
+
+
+def cfg_text(case: str) -> str:
+    case = case if case.startswith("[net]") else f"{NET}\n{case}"
+    has_loss = any(
+        f"[{kind}]" in case
+        for kind in ("softmax", "cost", "yolo", "Gaussian_yolo", "region", "detection", "contrastive")
+    )
+    return (case if has_loss else f"{case}\n{TAIL}").replace(" ", "\n") + "\n"
+
+
+def live(path: Path, data: Path) -> None:
+    """All that happens to a network: it is built, saved and loaded, run, listed, and trained."""
+    network = Network(parse_cfg(path)).initialise(0)
+    network.save_weights(path.with_suffix(".weights"))
+    load_weights(network, path.with_suffix(".weights"))
+    network.summary()
+    network.eval()
+    shape = network.input_shape
+    images = torch.rand(4, *(shape[:3] if shape.c else (shape.count,)))
+    with torch.no_grad():
+        network.features(images, range(len(network.layers)))
+    if network.heads:
+        Detector(network)([np.zeros((50, 60, 3), np.uint8)], thresh=0.0)
+    if network.net.width == 64:
+        arguments = ["--out", str(path.parent / "out"), "--workers", "0", "--device", "cpu"]
+        assert train.main([str(data), str(path), *arguments]) == 0
+        return
+    trainer = Trainer(network)
+    needs = network.needs()
+    assert needs is not None
+    assert not isinstance(needs, BoxNeeds), "a detection head is trained on images: give the case the [net] of IMAGES"
+    trainer.accumulate(images, torch.eye(needs.classes)[torch.arange(4) % needs.classes])
+    trainer.update()
+
+
+def reads_of(kind: str, folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], set[str]]:
+    """The options of a kind that are read in its cases, and those that a case gives another value than the default."""
+    read: dict[str, set[str]] = defaultdict(set)
+    written: dict[str, set[str]] = defaultdict(set)
+
+    def read_recording(options_class: type, cfg: Any, section: Any) -> Any:
+        options = read_options(options_class, cfg, section)
+        names = ["net" if options_class is NetOptions else KINDS[section.name].kind]
+        names += [COMMON] if isinstance(options, LayerOptions) else []
+        for name in names:
+            written[name] |= {
+                field.name
+                for field in dataclasses.fields(options)
+                if section.get(cfg_name(field)) is not None and getattr(options, field.name) != field.default
+            }
+        return recording(options, read[names[0]])
+
+    monkeypatch.setattr(darknet_py.network, "read_options", read_recording)
+    (folder / "classes.map").write_text("1\n0\n2\n3\n4\n5\n")
+    (folder / "classes.tree").write_text("a -1\nb -1\nc -1\nd 0\ne 0\nf 0\n")
+    for number, case in enumerate(CASES.get(kind, [f"[{kind}]"])):
+        path = folder / f"case{number}.cfg"
+        path.write_text(cfg_text(case))
+        live(path, data)
+    if kind == COMMON:
+        return set().union(*read.values()), written[kind]
+    return read[kind], written[kind]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", kinds())
+def test_options_are_read_as_declared(kind: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, written = reads_of(kind, tmp_path, data, monkeypatch)
+    fields = {field.name: meaning_of(field).use for field in own_fields(kind) if varies(meaning_of(field))}
+    missing = [name for name in fields if name not in written]
+    assert not missing, (
+        f"[{kind}] {missing}: write them with another value than the default in a cfg of CASES[{kind!r}]"
+    )
+    unread = {name: use for name, use in fields.items() if use in READ and name not in read}
+    assert not unread, f"[{kind}] {unread}: nobody reads them; build them, or declare them untrained or none"
+    misread = {name: use for name, use in fields.items() if use in ("untrained", "none") and name in read}
+    assert not misread, f"[{kind}] {misread}: they are read; declare what they bear on"
