@@ -13,8 +13,16 @@ from kit import KIT, REALDATA, needs_kit, needs_realdata
 from project import CFGS
 
 from darknet_py import DarknetError, Network, anchors, parse_cfg
-from darknet_py.anchors import anchors_text, box_sizes, calc_anchors, kmeans, kmedians, size_iou, with_anchors
 from darknet_py.command import run_command
+from darknet_py.data.anchors import (
+    anchors_text,
+    box_sizes,
+    calc_anchors,
+    kmeans,
+    kmedians,
+    size_iou,
+    with_anchors,
+)
 from darknet_py.data.dataset import open_dataset
 from darknet_py.errors import CfgError
 
@@ -67,7 +75,7 @@ def test_the_programs_runs_on_real_boxes(clusters: int) -> None:
         centres = ours.centres[np.argsort(ours.centres.prod(1), kind="stable")]
         assert ours.iterations == run["iterations"]
         np.testing.assert_allclose(centres, run["centers"], rtol=1e-7)
-        assert anchors_text(centres, whole=True).strip() == run["anchors_printed"].strip()
+        assert anchors_text(centres, is_whole=True).strip() == run["anchors_printed"].strip()
         assert ours.average_iou * 100 == pytest.approx(run["avg_iou_percent"], abs=5e-4), "the program adds in float32"
 
 
@@ -136,8 +144,8 @@ def test_boxes_without_area_do_no_harm() -> None:
 
 def test_darknet_prints_whole_pixels_or_four_decimals() -> None:
     centres = np.array([[10.4, 13.6], [116.2, 90]])
-    assert anchors_text(centres, whole=True) == " 10, 14, 116, 90"
-    assert anchors_text(centres, whole=False) == "10.4000,13.6000, 116.2000,90.0000"
+    assert anchors_text(centres, is_whole=True) == " 10, 14, 116, 90"
+    assert anchors_text(centres, is_whole=False) == "10.4000,13.6000, 116.2000,90.0000"
 
 
 NINE = np.array([[k * 10 + 10, k * 12 + 9] for k in range(9)], np.float32)
@@ -217,8 +225,10 @@ def test_comments_spaces_line_ends_and_marks_stay(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="2 anchors for 3 heads; write --clusters 3 or more"):
         with_anchors(CFGS / "yolov3.cfg", NINE[:2])
-    with pytest.raises(DarknetError, match=r"other networks have no anchors"):
+    with pytest.raises(DarknetError, match=r"none of its layers has anchors"):
         with_anchors(CFGS / "darknet19.cfg", NINE)
+    with pytest.raises(DarknetError, match=r"none of its layers has anchors"):
+        with_anchors(CFGS / "yolov1.cfg", NINE)
     text = (CFGS / "yolov3-tiny.cfg").read_text()
     (tmp_path / "x.cfg").write_text(text.replace("num=6\n", "", 1))
     with pytest.raises(CfgError, match=r"\[yolo\]: there is no line num= to change; write num=4"):
@@ -268,7 +278,7 @@ def test_mistakes_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     data = str(BCCD / "bccd.data")
     for arguments, text in (
         ([data], "write --cfg FILE or --size WxH"),
-        ([data, "--size", "416", "--write", "x.cfg"], "a copy of which cfg"),
+        ([data, "--size", "416", "--write", "x.cfg"], "--write makes a copy of a cfg"),
         ([data, "--size", "416", "--clusters", "9999"], "9999 clusters of 2804 boxes"),
         ([data, "--size", "416", "--clusters", "0"], "0 clusters of 2804 boxes"),
         (["nowhere.data", "--size", "416"], "nowhere.data: cannot read"),
@@ -276,6 +286,6 @@ def test_mistakes_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
         assert run_command(lambda arguments=arguments: anchors.main(arguments)) == 2
         assert text in capsys.readouterr().err
     source, new = CFGS / "yolov3.cfg", tmp_path / "new.cfg"
-    with pytest.warns(UserWarning, match="the anchors are for 608x608, .* has width=416 height=416"):
+    with pytest.warns(UserWarning, match="the anchors are for 608x608, but .* has width=416 height=416"):
         anchors.main([data, "--cfg", str(source), "--size", "608", "--write", str(new)])
     assert new.is_file()

@@ -7,9 +7,9 @@ import pytest
 from darknet_py import detect, load
 from darknet_py.bundled import bundled
 from darknet_py.data.dataset import open_dataset
+from darknet_py.data.shapes import write_dataset
 from darknet_py.errors import DarknetError
 from darknet_py.evaluate import evaluate
-from darknet_py.shapes import write_dataset
 
 
 def test_detect_without_arguments_names_the_shapes_of_the_sample(

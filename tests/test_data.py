@@ -13,17 +13,11 @@ from kit import REALDATA, needs_realdata
 from project import CFGS
 from small_data import data_file, picture
 
-from darknet_py.data.dataset import Dataset, open_dataset, training_truths
-from darknet_py.data.labels import (
-    DataWarning,
-    label_path,
-    make_truths,
-    read_coco,
-    read_labels,
-    read_voc,
-    replace_image_to_label,
-    voc_path,
-)
+from darknet_py.data.coco import read_coco
+from darknet_py.data.dataset import Dataset, open_dataset
+from darknet_py.data.labels import label_path, read_labels, replace_image_to_label
+from darknet_py.data.truths import DataWarning, make_truths, training_truths
+from darknet_py.data.voc import read_voc, voc_path
 from darknet_py.errors import DarknetError
 from darknet_py.names import read_names
 
@@ -110,11 +104,11 @@ def test_an_empty_label_file_is_a_picture_without_objects(tmp_path: Path, text: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0 .5 .5 .1 .1\n1 .5 .5 .1\n", "1.txt:2: '1 .5 .5 .1' is 4 values; write 'class x y w h'"),
-        ("\n0 .5 .5 .1 .1 .9", "1.txt:2: '0 .5 .5 .1 .1 .9' is 6 values"),
-        ("dog .5 .5 .1 .1", "1.txt:1: 'dog .5 .5 .1 .1': the class 'dog' is no integer"),
-        ("1.0 .5 .5 .1 .1", "the class '1.0' is no integer"),
-        ("99999999999999999999 .5 .5 .1 .1", "is no integer"),
+        ("0 .5 .5 .1 .1\n1 .5 .5 .1\n", "1.txt:2: '1 .5 .5 .1' has 4 values; write 'class x y w h'"),
+        ("\n0 .5 .5 .1 .1 .9", "1.txt:2: '0 .5 .5 .1 .1 .9' has 6 values"),
+        ("dog .5 .5 .1 .1", "1.txt:1: 'dog .5 .5 .1 .1': the class 'dog' is not an integer"),
+        ("1.0 .5 .5 .1 .1", "the class '1.0' is not an integer"),
+        ("99999999999999999999 .5 .5 .1 .1", "is not an integer"),
         ("0 0,5 .5 .1 .1", "'0,5' is not a number"),
         ("0 nan .5 .1 .1", "'nan' is not a number"),
         ("0 .5 .5 inf .1", "'inf' is not a number"),
@@ -304,11 +298,11 @@ def test_the_difficult_list_of_a_data_file_names_pictures_with_difficult_objects
     ("options", "split", "message"),
     [
         ({"train": "train.txt"}, "valid", "there is no 'valid='"),
-        ({"train": "none.txt"}, "train", "none.txt: cannot read this list of pictures"),
-        ({"train": "empty.txt"}, "train", "empty.txt: this list names no picture"),
-        ({"train": "empty"}, "train", "empty: no pictures in this folder"),
+        ({"train": "none.txt"}, "train", "none.txt: cannot read this list of images"),
+        ({"train": "empty.txt"}, "train", "empty.txt: this list names no image"),
+        ({"train": "empty"}, "train", "empty: no images in this folder"),
         ({"train": "train.txt", "names": "none.names"}, "train", "none.names: cannot read this names file"),
-        ({"train": "train.txt"}, "test", "split 'test' is not known"),
+        ({"train": "train.txt"}, "test", "there is no split 'test'"),
     ],
 )
 def test_a_wrong_data_file_is_named(tmp_path: Path, options: dict[str, str], split: str, message: str) -> None:

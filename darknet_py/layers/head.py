@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,11 @@ class Head(Layer):
     )  # (boxes of a cell, 2) widths and heights, in the unit of `anchor_unit`; None: the head has none
     class_map: Tensor | None  # (m,) the head's class for each of the labels', by the option `map`; training needs it
 
+    def __init__(self, options: Any, place: Place) -> None:
+        super().__init__(options, place)
+        self.register_buffer("anchors", None, persistent=False)
+        self.register_buffer("class_map", None, persistent=False)
+
     def decode(
         self, raw: Tensor, thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
     ) -> Candidates:
@@ -79,7 +84,6 @@ class Head(Layer):
 
     def read_map(self, place: Place, name: str) -> None:
         """The file that the option `map` names: a class of the head per line, for the labels' classes in their order."""
-        self.register_buffer("class_map", None, persistent=False)
         if not name or (path := place.cfg.find_file(name)) is None:
             return
         lines = read_lines(path, "map of classes")
