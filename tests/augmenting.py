@@ -1,4 +1,4 @@
-"""What the tests of augmentation and of batches share: a network's options, a head's needs, random numbers, and draws."""
+"""What the tests of augmentation and of batches share: a network's options, a head's needs, and draws."""
 
 from typing import Any
 

@@ -63,7 +63,8 @@ def sample(count: int, seed: int) -> list[int]:
 @needs_realdata
 @pytest.mark.parametrize("clusters", [6, 9])
 def test_the_programs_runs_on_real_boxes(clusters: int) -> None:
-    """From the boxes that the program picked: all of its 20 runs, iterations, centres to nine digits, and the printed line."""
+    """From the boxes that the program picked: all of its 20 runs, iterations, centres to nine digits, and the printed
+    line."""
     golden = json.loads((REALDATA / "expected" / "calc_anchors_bccd.json").read_text())
     relative, classes = box_sizes(open_dataset(BCCD / "bccd.data", "train"))
     assert np.bincount(classes).tolist() == golden["counters_per_class"]
@@ -213,7 +214,8 @@ def test_region_anchors_are_in_cells() -> None:
 def test_comments_spaces_line_ends_and_marks_stay(tmp_path: Path) -> None:
     text = (
         b"\xef\xbb\xbf[net]\r\nwidth=64\r\nheight = 64 # small\r\nchannels=3\r\n\r\n[convolutional]\r\nstride=32\r\n"
-        b" filters =\t14  # two anchors\r\nactivation=linear\r\n[yolo]\r\nanch ors = 1,2,  3,4 ; in pixels\r\nnum=2\r\nclasses=2\r\n# \xe9nd"
+        b" filters =\t14  # two anchors\r\nactivation=linear\r\n[yolo]\r\nanch ors = 1,2,  3,4 ; in pixels\r\n"
+        b"num=2\r\nclasses=2\r\n# \xe9nd"
     )
     (tmp_path / "x.cfg").write_bytes(text)
     expected = text.replace(b"1,2,  3,4 ;", b"10, 11,  12, 13 ;")
@@ -265,7 +267,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @needs_realdata
-def test_the_picture_of_anchors(tmp_path: Path) -> None:
+def test_the_image_of_anchors(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert (
         anchors.main([str(BCCD / "bccd.data"), "--size", "416", "--plot", str(tmp_path / "a.png"), "--seed", "0"]) == 0

@@ -50,7 +50,7 @@ def assert_uniform(values: np.ndarray, low: float, high: float) -> None:
     assert np.abs(placed - (np.arange(len(placed)) + 0.5) / len(placed)).max() < 1.95 / math.sqrt(len(placed))
 
 
-def test_jitter_moves_each_side_uniformly_by_up_to_its_part_of_the_picture() -> None:
+def test_jitter_moves_each_side_uniformly_by_up_to_its_part_of_the_image() -> None:
     drawn = draws(NET, needs(jitter=0.3))
     spread = rng(1).uniform(-0.5, 0.5, DRAWS)  # integers made continuous again
     for name, most in (("pleft", 300), ("pright", 300), ("ptop", 150), ("pbot", 150)):
@@ -78,14 +78,14 @@ def test_resize_moves_left_and_top_by_one_part_of_a_zoom_and_right_and_bottom_by
     assert abs(np.corrcoef(drawn["pleft"], drawn["pright"])[0, 1]) < 0.03
 
 
-def test_an_impossible_crop_is_the_whole_picture() -> None:
+def test_an_impossible_crop_is_the_whole_image() -> None:
     drawn = draws(NET, needs(jitter=0.9), n=2000)
     assert drawn["swidth"].min() > 0
     assert drawn["sheight"].min() > 0
     assert ((drawn["pleft"] == 0) & (drawn["pbot"] == 0)).sum() > 200
 
 
-def test_half_of_the_pictures_are_mirrored_unless_flip_is_0() -> None:
+def test_half_of_the_images_are_mirrored_unless_flip_is_0() -> None:
     assert draws(NET, needs())["flip"].mean() == pytest.approx(0.5, abs=0.015)
     assert not draws(replace(NET, flip=0), needs(), n=200)["flip"].any()
 
@@ -130,7 +130,7 @@ def test_letter_box_adds_margins_until_the_proportions_are_the_networks(
 
 
 @pytest.mark.parametrize("tile", range(4))
-def test_half_of_a_mosaics_pictures_are_moved_towards_the_cut(tile: int) -> None:
+def test_half_of_a_mosaics_images_are_moved_towards_the_cut(tile: int) -> None:
     plain, moved = draws(NET, needs(), n=5000), draws(NET, needs(), n=5000, tile=tile)
     towards_left = (tile % 2 == 0) != moved["flip"]
     in_corner = (np.where(towards_left, moved["pleft"], moved["pright"]) == 0) & (
@@ -192,11 +192,11 @@ def test_center_takes_the_largest_square_in_the_middle() -> None:
     net = NetOptions(
         width=32, height=32, channels=3, center=1, flip=0, aspect=2.0, angle=30.0, min_crop=20, max_crop=90
     )
-    picture = np.zeros((40, 100, 3), np.uint8)
-    picture[:, 30:70] = 200
+    image = np.zeros((40, 100, 3), np.uint8)
+    image[:, 30:70] = 200
     context = DrawContext((100, 40), (32, 32), np.empty((0, 4), np.float32))
     steps = (TurnCrop(net), ResizeToNetwork())
     result = apply_steps(
-        steps, draw_steps(steps, context, Dice.of(rng())), picture, np.eye(2, dtype=np.float32)[0], rng()
+        steps, draw_steps(steps, context, Dice.of(rng())), image, np.eye(2, dtype=np.float32)[0], rng()
     )
     assert result[:, 1:-1] == pytest.approx(200 / 255, abs=0.01)

@@ -1,4 +1,4 @@
-"""Batches for training: what they hold, that they can be repeated whatever the number of workers, and what cannot be used is named."""
+"""Batches for training: what they hold, that any number of workers makes the same ones, and what cannot be used."""
 
 import multiprocessing
 import os
@@ -36,7 +36,7 @@ from darknet_py.layers.needs import BoxNeeds, CellGrid, ClassNeeds, ClassTree
 SMALL = replace(NET, width=64, height=48, hue=0.1, saturation=1.5, exposure=1.5)
 
 
-# Truths ------------------------------------------------------------------------------------------------------------------------
+# Truths -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_classifiers_label_is_any_that_occurs_in_the_path() -> None:
@@ -75,12 +75,12 @@ def test_truths_by_cell_for_yolov1() -> None:
     assert not cells[:, 0].any()
 
 
-# Batches -----------------------------------------------------------------------------------------------------------------------
+# Batches ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Six pictures of different sizes with one to four objects each."""
+    """Six images of different sizes with one to four objects each."""
     folder = tmp_path_factory.mktemp("set")
     generator = rng(9)
     images = []
@@ -112,7 +112,7 @@ def assert_same(left: list[ImageBatch], right: list[ImageBatch]) -> None:
 
 
 @pytest.mark.parametrize("options", [{"mosaic": 1}, {"mixup": 1}, {"letter_box": 1}, {"blur": 1, "gaussian_noise": 20}])
-def test_a_batch_is_pictures_and_truths(dataset: Dataset, options: dict[str, int]) -> None:
+def test_a_batch_is_images_and_truths(dataset: Dataset, options: dict[str, int]) -> None:
     for batch in first(image_batches(dataset, replace(SMALL, **options), needs(), mini_batch=5, seed=1, workers=0), 6):
         assert batch.images.shape == (5, 3, 48, 64)
         assert batch.images.dtype == batch.truths.dtype == torch.float32
@@ -166,7 +166,7 @@ def test_size_and_mini_batch_may_follow_the_number(dataset: Dataset) -> None:
         assert shapes == [(2, 3, 32, 32), (3, 3, 32, 64), (4, 3, 32, 64), (5, 3, 32, 96)]
 
 
-def test_pictures_are_drawn_evenly_with_replacement(dataset: Dataset) -> None:
+def test_images_are_drawn_evenly_with_replacement(dataset: Dataset) -> None:
     net = replace(SMALL, width=8, height=8)
     batch = next(image_batches(dataset, net, needs(), mini_batch=1500, seed=1, workers=0))
     share = np.array([batch.paths.count(path) for path in dataset.images]) / 1500
@@ -175,7 +175,7 @@ def test_pictures_are_drawn_evenly_with_replacement(dataset: Dataset) -> None:
 
 def test_half_of_the_samples_are_mosaics(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(mosaics, "mosaic", lambda pictures, *_: made.append(1) or pictures[0])
+    monkeypatch.setattr(mosaics, "mosaic", lambda images, *_: made.append(1) or images[0])
     next(
         image_batches(dataset, replace(SMALL, width=8, height=8, mosaic=1), needs(), mini_batch=500, seed=1, workers=0)
     )
@@ -183,9 +183,9 @@ def test_half_of_the_samples_are_mosaics(dataset: Dataset, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(1, np.uint8), (3, np.uint16), (4, np.uint8)])
-def test_grey_transparent_and_16_bit_pictures(tmp_path: Path, channels: int, kind: Any) -> None:
-    picture = rng(1).integers(0, np.iinfo(kind).max, (40, 50, 4 if channels == 4 else 3), kind)
-    cv2.imwrite(str(tmp_path / "1.png"), picture)
+def test_grey_transparent_and_16_bit_images(tmp_path: Path, channels: int, kind: Any) -> None:
+    image = rng(1).integers(0, np.iinfo(kind).max, (40, 50, 4 if channels == 4 else 3), kind)
+    cv2.imwrite(str(tmp_path / "1.png"), image)
     (tmp_path / "1.txt").write_text("0 .5 .5 .5 .5")
     one = Dataset([str(tmp_path / "1.png")], ["cat"], "set")
     for options in ({}, {"mosaic": 1}, {"mixup": 1}, {"blur": 5}):
@@ -196,10 +196,10 @@ def test_grey_transparent_and_16_bit_pictures(tmp_path: Path, channels: int, kin
 
 
 def damaged(dataset: Dataset, tmp_path: Path) -> Dataset:
-    """One good picture among a missing one, one that is none, and one with malformed labels."""
+    """One good image among a missing one, one that is none, and one with malformed labels."""
     (tmp_path / "none.jpg").write_bytes(b"no picture")
-    picture = cv2.imread(dataset.images[0])
-    cv2.imwrite(str(tmp_path / "labels.png"), picture)
+    image = cv2.imread(dataset.images[0])
+    cv2.imwrite(str(tmp_path / "labels.png"), image)
     (tmp_path / "labels.txt").write_text("0 .5 .5")
     return replace(
         dataset,
@@ -212,7 +212,7 @@ def damaged(dataset: Dataset, tmp_path: Path) -> Dataset:
     )
 
 
-def test_a_picture_that_cannot_be_used_is_named_and_another_takes_its_place(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_used_is_named_and_another_takes_its_place(dataset: Dataset, tmp_path: Path) -> None:
     bad = damaged(dataset, tmp_path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -226,7 +226,7 @@ def test_a_picture_that_cannot_be_used_is_named_and_another_takes_its_place(data
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.filterwarnings("ignore")
-def test_where_no_picture_can_be_used_training_stops_with_a_sentence(
+def test_where_no_image_can_be_used_training_stops_with_a_sentence(
     dataset: Dataset, tmp_path: Path, workers: int
 ) -> None:
     bad = replace(damaged(dataset, tmp_path), images=[str(tmp_path / "missing.jpg")])
@@ -272,7 +272,8 @@ def test_workers_end_with_their_batches(dataset: Dataset) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals as on Unix")
 def test_workers_stay_when_all_processes_are_asked_to_end(dataset: Dataset) -> None:
-    """`timeout` and schedulers send SIGTERM to the whole group; the parent finishes its iteration, and needs batches for it."""
+    """`timeout` and schedulers send SIGTERM to the whole group; the parent finishes its iteration, and needs batches
+    for it."""
     before = {one.pid for one in multiprocessing.active_children()}
     batches = image_batches(dataset, SMALL, needs(), mini_batch=2, seed=1, workers=2)
     next(batches), next(batches)  # one of each worker, so both have started
@@ -352,7 +353,7 @@ def test_all_that_a_worker_needs_can_be_sent_to_it(dataset: Dataset) -> None:
             assert_same([left], [right])
 
 
-# From outside the package ------------------------------------------------------------------------------------------------------
+# From outside the package -------------------------------------------------------------------------------------------
 
 
 class HalfTurn(ImageStep):
@@ -429,7 +430,7 @@ def test_a_classifier_needs_as_many_labels_as_classes(dataset: Dataset) -> None:
 
 
 @needs_realdata
-def test_a_preview_shows_all_pictures_with_their_boxes() -> None:
+def test_a_preview_shows_all_images_with_their_boxes() -> None:
     bccd = open_dataset(REALDATA / "bccd/bccd.data")
     net = replace(NET, width=256, height=192, mosaic=1, saturation=1.5, exposure=1.5, hue=0.1)
     batch = next(image_batches(bccd, net, needs(90), mini_batch=5, seed=3, workers=0))
@@ -439,6 +440,6 @@ def test_a_preview_shows_all_pictures_with_their_boxes() -> None:
     plain = (batch.images[0].permute(1, 2, 0).numpy() * 255).round()
     changed = (shown[:192, :256] != plain).any(2)
     assert 0.01 < changed.mean() < 0.6  # lines and names
-    assert (shown[192:, 512:] == 127).all()  # no sixth picture
+    assert (shown[192:, 512:] == 127).all()  # no sixth image
     vector = ImageBatch(batch.images, torch.eye(5)[:, :3], batch.paths)
     assert preview(vector, bccd.names, columns=5).shape == (192, 5 * 256, 3)

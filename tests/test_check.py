@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kit import REALDATA, needs_realdata
 from project import CFGS
-from small_data import data_file, picture
+from small_data import data_file, write_noise
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.check import main, parser
@@ -50,9 +50,9 @@ size=1
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set without a mistake: three pictures, one of them without an object, in both splits different ones."""
+    """A data set without a mistake: three images, one of them without an object, in both splits different ones."""
     for k, text in enumerate(["0 .5 .5 .2 .2\n1 .3 .3 .125 .25\n", "", "1 .5 .5 .5 .5\n"]):
-        picture(tmp_path / f"obj/{k}.png", k).with_suffix(".txt").write_text(text)
+        write_noise(tmp_path / f"obj/{k}.png", k).with_suffix(".txt").write_text(text)
     (tmp_path / "train.txt").write_text("obj/0.png\nobj/1.png\n")
     (tmp_path / "valid.txt").write_text("obj/2.png\n")
     (tmp_path / "my.cfg").write_text(CFG)
@@ -111,12 +111,12 @@ def test_wrong_labels_are_named(
     assert lines[-1] == f"1 findings: 1 {kind}"
 
 
-def test_a_box_may_reach_two_pixels_beyond_the_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_box_may_reach_two_pixels_beyond_the_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "obj/0.txt").write_text("0 .49 .5 1 .5\n")  # 1 of 96 pixels
     assert run(folder, capsys)[0] == 0
 
 
-def test_wrong_pictures_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_images_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = cv2.imread(str(folder / "obj/0.png"))
     whole = cv2.imencode(".jpg", good)[1].tobytes()
     contents = {
@@ -137,8 +137,8 @@ def test_wrong_pictures_are_named(folder: Path, capsys: pytest.CaptureFixture[st
     }
     assert status == 1
     assert set(found) == {
-        ("0.png", "duplicate"), ("missing.png", "missing"), ("empty.jpg", "empty"), ("text.jpg", "unreadable"), ("cut.jpg", "cut off"),
-        ("2.png", "duplicate"), ("unlabelled.jpg", "label missing"),
+        ("0.png", "duplicate"), ("missing.png", "missing"), ("empty.jpg", "empty"), ("text.jpg", "unreadable"),
+        ("cut.jpg", "cut off"), ("2.png", "duplicate"), ("unlabelled.jpg", "label missing"),
     }  # fmt: skip
     assert found["0.png", "duplicate"] == "it is listed 2 times in train"
     assert found["2.png", "duplicate"] == f"the same image as {folder / 'obj/again.png'} (one in train, one in valid)"
@@ -160,11 +160,11 @@ def test_names_that_are_not_as_many_as_the_networks_classes(folder: Path, capsys
     assert lines[0] == f"{folder / 'obj.names'}: 3 names, but the network has 2 classes"
 
 
-def test_a_classifiers_pictures_must_have_one_label_in_their_path(
+def test_a_classifiers_images_must_have_one_label_in_their_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for k, name in enumerate(["cat/1.png", "dog/2.png", "cow/3.png", "dog/cat.png"]):
-        picture(tmp_path / "train" / name, k)
+        write_noise(tmp_path / "train" / name, k)
     (tmp_path / "my.cfg").write_text(CLASSIFIER)
     data_file(tmp_path, train="train")
     status, lines = run(tmp_path, capsys)
@@ -198,7 +198,7 @@ def test_boxes_under_8_pixels_are_a_warning_not_a_finding(folder: Path, capsys: 
     )
 
 
-def test_with_letter_box_a_picture_is_smaller_in_the_network(folder: Path) -> None:
+def test_with_letter_box_a_image_is_smaller_in_the_network(folder: Path) -> None:
     wide = Dataset([str(folder / "obj/2.png")], ["cat", "dog"], "set")
     counts = [
         check_dataset(wide, NetworkFacts((96, 96), 2, letter_box=letter_box, anchors=np.ones((1, 2), np.float32)))[

@@ -1,4 +1,4 @@
-"""Mini-batches whose pictures have to do with each other: views of one picture (contrastive), sequences (track), weights of mixup."""
+"""Mini-batches whose images belong together: views of one image (contrastive), sequences (track), weights of mixup."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NET = NetOptions(width=48, height=32, channels=3, batch=6, hue=0.2, saturation=2
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Twenty pictures, each in a grey of its own, with one object."""
+    """Twenty images, each in a grey of its own, with one object."""
     folder = tmp_path_factory.mktemp("pictures")
     paths = []
     for number in range(20):
         path = folder / f"{'cat' if number % 2 else 'dog'}-{number:02}.png"
-        picture = np.full((40, 60, 3), 10 + 10 * number, np.uint8)
-        picture[10:30, 20:40, 1] //= 2
-        cv2.imwrite(str(path), picture)
+        image = np.full((40, 60, 3), 10 + 10 * number, np.uint8)
+        image[10:30, 20:40, 1] //= 2
+        cv2.imwrite(str(path), image)
         path.with_suffix(".txt").write_text(f"{number % 2} .5 .5 .33 .5\n")
         paths.append(str(path))
     return Dataset(paths, ["dog", "cat"], "set", labels=["dog", "cat"])
@@ -44,7 +44,7 @@ def numbers(batch: ImageBatch) -> list[int]:
     return [int(Path(path).stem[-2:]) for path in batch.paths]
 
 
-def test_contrastive_pairs_are_views_of_one_picture(dataset: Dataset) -> None:
+def test_contrastive_pairs_are_views_of_one_image(dataset: Dataset) -> None:
     for batch in detections(dataset, contrastive=1, contrastive_jit_flip=1, contrastive_color=1):
         shown = numbers(batch)
         assert shown[::2] == shown[1::2]
@@ -73,7 +73,7 @@ def test_views_have_place_and_colour_in_common_unless_the_cfg_asks_for_others(da
     assert differences(contrastive_jit_flip=1, **still) == (True, False)
 
 
-def test_contrastive_classifiers_see_each_picture_twice(dataset: Dataset) -> None:
+def test_contrastive_classifiers_see_each_image_twice(dataset: Dataset) -> None:
     net = replace(NET, contrastive=1, angle=20.0)
     batch = next(image_batches(dataset, net, ClassNeeds(2), mini_batch=6, seed=1, workers=0))
     shown = numbers(batch)
@@ -86,7 +86,8 @@ def test_contrastive_classifiers_see_each_picture_twice(dataset: Dataset) -> Non
 
 
 def test_track_walks_through_the_list_in_lines(dataset: Dataset) -> None:
-    """data.c:get_sequential_paths: picture i of a sequence belongs to line i mod lines, and each step goes on by the same number."""
+    """data.c:get_sequential_paths: image i of a sequence belongs to line i mod lines, and each step goes on by the same
+    number."""
     steps: set[int] = set()
     for batch in detections(dataset, count=8, track=1, time_steps=3, augment_speed=2):
         shown = np.array(numbers(batch)).reshape(3, 2)
@@ -110,7 +111,7 @@ def test_a_sequence_goes_on_through_several_mini_batches(dataset: Dataset) -> No
     assert ((third[0] - second[-1]) % 20).tolist() != [1, 1]
 
 
-def test_truths_of_a_blend_weigh_as_much_as_their_picture(dataset: Dataset) -> None:
+def test_truths_of_a_blend_weigh_as_much_as_their_image(dataset: Dataset) -> None:
     for beta in (0.0, 1.5):
         net = replace(NET, mixup=1)
         stream = image_batches(dataset, net, HEAD, mini_batch=20, seed=3, workers=0, mixup_beta=beta)

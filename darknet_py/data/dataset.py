@@ -32,11 +32,11 @@ class Dataset:
 
     Attributes:
         images: paths of the images. names: of the classes. source: the list, folder or file that names the images.
-        kind: how the truths are kept: "txt" (Darknet), "xml" (Pascal VOC), "coco", or "none" (no image has a label
-        file). labels: what a classifier looks for in the paths: the .data file's `labels`, or the names. written: the
-        images' paths as the list writes them, which is what a classifier's labels are looked for in. difficult: images
-        in the same order, the label files of which hold the difficult objects (the .data file's `difficult`). loaded:
-        the truths, where one file holds them all (COCO). names_file: the file that names the classes.
+        kind: how the truths are kept: "txt" (Darknet), "xml" (Pascal VOC), "coco", or "none" (no image has a label file).
+        labels: what a classifier looks for in the paths: the .data file's `labels`, or the names.
+        written: the paths as the list writes them, in which a classifier's labels are looked for.
+        difficult: images in the same order, whose label files hold the difficult objects (the .data file's `difficult`).
+        loaded: the truths, where one file holds them all (COCO). names_file: the file that names the classes.
     """
 
     images: list[str]

@@ -1,9 +1,7 @@
-"""The stream of mini-batches for training, made by worker processes ahead of the network (Darknet:
-data.c:load_threads).
+"""The stream of mini-batches for training, made by worker processes ahead of the network (data.c:load_threads).
 
     for batch in image_batches(dataset, network.net, network.needs(), mini_batch=8, seed=1):
-        batch.images, batch.truths          # (8, 3, h, w) float32 in 0..1; (8, max_truths, 6) x, y, w, h, class,
-        track_id
+        batch.images, batch.truths      # (8, 3, h, w) in 0..1; (8, max_truths, 6) x, y, w, h, class, track_id
 
 The same seed gives the same batches, whatever the number of workers, and starting at mini-batch k gives what skipping k
 would.
@@ -55,12 +53,12 @@ def image_batches(
     """Mini-batches without end, of images drawn with replacement and augmented as the cfg says.
 
     Args:
-        dataset: with truths. net: the network's [net]. needs: what its last head, or its loss, is trained with
-        (`Network.needs`).
+        dataset: with truths. net: the network's [net].
+        needs: what its last head, or its loss, is trained with (`Network.needs`).
         mini_batch: images at once, batch / subdivisions; or a function of the mini-batch's number.
         seed, start, step: of all that is random; the number of the first mini-batch, and from one to the next.
         workers: processes; 0: none, all is done when it is asked for; None: as many as there are cores, at most
-        MAX_WORKERS.
+            MAX_WORKERS.
         size: (width, height) of the network's input, if not the cfg's; or a function of the mini-batch's number. It is
             asked ahead of time, and must say the same for the same number.
         sequence: with track=1: the number of a mini-batch → that of the one which began its sequence; None: itself.

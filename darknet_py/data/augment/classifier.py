@@ -1,5 +1,7 @@
-"""A classifier's images: turned, cropped to a square, mirrored, and resized to the network's input (Darknet:
-image.c:random_augment_image, rotate_crop_image)."""
+"""A classifier's images are turned, cropped to a square, mirrored, and resized to the network's input.
+
+Darknet: image.c:random_augment_image, rotate_crop_image.
+"""
 
 from __future__ import annotations
 
@@ -81,8 +83,7 @@ class TurnCrop(ImageStep):
 
 @dataclass(frozen=True)
 class ResizeToNetwork(ImageStep):
-    """Darknet's resize to the network's input, corner to corner; float32 in 0..1. Drawn: (width, height) of the
-    input."""
+    """Darknet's resize to the network's input, corner to corner; float32 in 0..1. Drawn: its (width, height)."""
 
     def draw(self, context: DrawContext, dice: Dice) -> Size:
         return context.net_size

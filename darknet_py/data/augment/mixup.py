@@ -15,7 +15,7 @@ from darknet_py.pictures.images import Floats
 
 @dataclass(frozen=True)
 class Mixup:
-    """The recipe of which half of the samples are two images of another one blended, with the boxes of both.
+    """A recipe: half of the samples are one of another recipe, the other half two of them blended, with both's boxes.
 
     Every row of truths has a seventh number, the weight of its image in the blend. beta: the first image's weight is
     drawn from Beta(beta, beta); 0: half of each, as Darknet.

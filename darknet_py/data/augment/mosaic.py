@@ -24,7 +24,7 @@ Margins: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom, pixe
 
 @dataclass(frozen=True)
 class Mosaic:
-    """The recipe of which half of the samples are four images: the tiles above (0, 1) and below (2, 3) meet at a point.
+    """A recipe: half of the samples are one image, the other half four, tiles above (0, 1) and below (2, 3) a point.
 
     A tile shows the corner of its image that lies at this point. bound: boxes are cut at their tile (mosaic_bound=1),
     not only at the mosaic's borders. The images' steps begin with a crop (`JitterCrop`).
@@ -93,8 +93,12 @@ def mosaic_margins(drawn: DrawnCrop, cut: Point) -> Margins:
 
 
 def mosaic(images: Sequence[Picture], cut: Point, margins: Sequence[Margins]) -> Picture:
-    """Four images of the network's size in one: of tile 0 the right bottom is seen, of tile 3 the left top, without
-    `margins` there."""
+    """Four images of the network's size in one.
+
+    Args:
+        images: (height, width, channels) each; of tile 0 the right bottom is seen, of tile 3 the left top.
+        cut: where the tiles meet. margins: of each image, left out towards the cut.
+    """
     result = np.empty_like(images[0])
     (height, width), (x, y) = result.shape[:2], cut
     for tile, (image, (left, top, right, bottom)) in enumerate(zip(images, margins, strict=True)):

@@ -1,5 +1,4 @@
-"""How a training sample is made of images: steps that change one image, and recipes that say which steps, of how many
-images.
+"""How a training sample is made: steps change one image, recipes say which steps, and how many images become one.
 
     class Invert(ImageStep):                                    # a step
         def draw(self, context, dice):
@@ -47,8 +46,8 @@ class DrawContext(NamedTuple):
 
 
 class ImageStep:
-    """One kind of augmentation of one image. Its parameters are its fields; steps are sent to worker processes, so they
-    are picklable."""
+    """One kind of augmentation of one image. Its parameters are its fields; they are sent to worker processes, so they
+    must be picklable."""
 
     def draw(self, context: DrawContext, dice: Dice) -> Any:
         """All that is random about it."""
@@ -111,7 +110,7 @@ Adapt: TypeAlias = Callable[[tuple[Any, ...], np.random.Generator], tuple[Any, .
 
 @dataclass(frozen=True)
 class OneImage:
-    """The recipe of one image that goes through some steps."""
+    """A recipe: one image goes through some steps."""
 
     steps: tuple[ImageStep, ...]
     needs: BoxNeeds | ClassNeeds
@@ -131,8 +130,9 @@ class OneImage:
         return Sample(image, truths, loaded.path, draws)
 
     def _truths(self, loaded: LoadedImage, draws: tuple[Any, ...], net_size: Size) -> Rows:
-        if not (isinstance(loaded.truths, ImageTruths) and isinstance(self.needs, BoxNeeds)):
-            return np.asarray(loaded.truths)
+        if not isinstance(loaded.truths, ImageTruths):
+            return loaded.truths  # a class vector
+        assert isinstance(self.needs, BoxNeeds)
         moved = loaded.truths._replace(xywh=move_boxes(self.steps, draws, loaded.truths.xywh))
         limits = (self.needs.classes, self.needs.max_truths)
         return training_truths(moved, net_size, *limits, loaded.dice.rest, path=loaded.label_file)
@@ -140,7 +140,7 @@ class OneImage:
 
 @dataclass(frozen=True)
 class Then:
-    """The recipe of another one's samples that go through further steps, such as a mosaic that is turned as a whole."""
+    """A recipe: the samples of another one go through further steps, such as a mosaic that is turned as a whole."""
 
     of: Recipe
     steps: tuple[ImageStep, ...]
@@ -159,8 +159,10 @@ class Then:
 
 @dataclass(frozen=True)
 class HalfMixed:
-    """The recipe of which half of the samples are one image, and half are several images of it in one. Darknet decides
-    this once for all images of a loading thread, here it is drawn for each sample."""
+    """A recipe: half of the samples are one sample of another recipe, the other half are several of its samples in one.
+
+    Darknet decides this once for all images of a loading thread; here it is drawn for each sample.
+    """
 
     of: Recipe
     images: int  # of a mixed sample
