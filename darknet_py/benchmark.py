@@ -21,7 +21,7 @@ import torch
 from darknet_py.cfg import parse_cfg
 from darknet_py.command import add_size, run_command
 from darknet_py.data.dataset import open_dataset
-from darknet_py.data.loader import default_workers, detection_batches
+from darknet_py.data.loader import default_workers, image_batches
 from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError
 from darknet_py.inference.deploy import deployed
@@ -174,8 +174,8 @@ def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
         raise DarknetError(f"{cfg}: --data measures the training of detectors, but this network has no detection head")
     dataset, net = open_dataset(data, "train"), network.net
     count = max(net.batch // net.subdivisions, 1)
-    head = network.head_layers()[-1].options
-    first = next(detection_batches(dataset, net, head, mini_batch=count, seed=0, workers=0))
+    needs = network.head_layers()[-1].needs()
+    first = next(image_batches(dataset, net, needs, mini_batch=count, seed=0, workers=0))
     images, truths = first.images.to(device), first.truths.to(device)
     actions: dict[str, Callable[[], object]] = {}
 
@@ -197,7 +197,7 @@ def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
         add(f"step, {name}, channels last", name, channels_last=True)
     times = interleaved(actions, seconds)
     for workers in sorted({0, 1, 2, default_workers()}):
-        stream = detection_batches(dataset, net, head, mini_batch=count, seed=0, workers=workers)
+        stream = image_batches(dataset, net, needs, mini_batch=count, seed=0, workers=workers)
         taken, start = 0, 0.0
         for _ in stream:
             taken += 1

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgError, CfgWarning
+from darknet_py.files import folders_around, locate
 
 LARGEST_FILE = 16 << 20  # bytes; the largest official cfg has 60 kB, so a larger file is not a cfg
 LONGEST_SHOWN = 80  # characters of a value or name in a message
@@ -92,10 +93,8 @@ class Cfg:
         warnings.warn(self.message(section, option, text, line), CfgWarning, stacklevel=2)
 
     def find_file(self, name: str) -> Path | None:
-        """A file that an option names. Darknet opens it from the current folder; the cfg's own folder and those around it are
-        tried too, as cfgs say `tree=data/9k.tree` and lie in `cfg/`."""
-        around = [Path(), *Path(self.path).resolve().parents[:4]]
-        return next((path for base in around if os.path.isfile(path := base / name)), None)
+        """A file that an option names, in the current folder as in Darknet, or around the cfg; None if it is not there."""
+        return locate(name, folders_around(self.path), os.path.isfile)
 
 
 def shortened(text: str) -> str:

@@ -26,7 +26,7 @@ from darknet_py.boxes import iou
 from darknet_py.boxes import nms as suppress
 from darknet_py.command import add_size, fraction, run_command
 from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
-from darknet_py.data.labels import Truths
+from darknet_py.data.truths import ImageTruths
 from darknet_py.detect import UNREADABLE, make_detector
 from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError, ImageError
@@ -104,7 +104,7 @@ def evaluate(
 
 
 def measure(
-    findings: Findings, truths: Sequence[Truths], dataset: Dataset, names: Sequence[str], metric: str,
+    findings: Findings, truths: Sequence[ImageTruths], dataset: Dataset, names: Sequence[str], metric: str,
     iou_thresh: float, thresh: float, points: int, annotations: str | os.PathLike[str] | None = None,
 ) -> MapResult:  # fmt: skip
     """Findings against truths, by a metric's rules. A COCO data set brings its own file along.
@@ -124,7 +124,7 @@ def measure(
     return replace(result, unreadable=len(findings.unreadable))
 
 
-def read_truths(dataset: Dataset, limit: int | None = None, *, required: bool = True) -> list[Truths]:
+def read_truths(dataset: Dataset, limit: int | None = None, *, required: bool = True) -> list[ImageTruths]:
     """The truths of all pictures, or of the first `limit` ones.
 
     Raises:
@@ -137,7 +137,7 @@ def read_truths(dataset: Dataset, limit: int | None = None, *, required: bool = 
     return [dataset.truths(index) for index in range(len(dataset))[:limit]]
 
 
-def check_classes(truths: Sequence[Truths], dataset: Dataset, classes: int) -> None:
+def check_classes(truths: Sequence[ImageTruths], dataset: Dataset, classes: int) -> None:
     """Raises DarknetError where a truth is of no class of the network; the C program reads and writes beside its tables then."""
     for index, one in enumerate(truths):
         wrong = (one.classes < 0) | (one.classes >= classes)

@@ -1,12 +1,34 @@
-"""Writes files so that no reader ever sees half of one: beside their target first, then renamed into place."""
+"""Files: where one that a cfg or a list names is, and how one is written so that no reader ever meets half of it."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
+
+Exists: TypeAlias = Callable[[Path], bool]
+
+
+def folders_around(path: str | os.PathLike[str]) -> list[Path]:
+    """Where a file that the file `path` names may be: in the current folder, from which Darknet opens it, or in the
+    folder of `path` or one of those around it, as cfgs say `tree=data/9k.tree` and lie in `cfg/`."""
+    return [Path(), *Path(path).resolve().parents[:4]]
+
+
+def base_folder(names: Iterable[str], folders: Iterable[Path], exists: Exists = os.path.exists) -> Path | None:
+    """The folder from which relative names start: of the first name that is found at all, the first folder that has
+    it."""
+    folders = list(folders)
+    return next((folder for name in names for folder in folders if exists(folder / name)), None)
+
+
+def locate(name: str, folders: Iterable[Path], exists: Exists = os.path.exists) -> Path | None:
+    """A file by its name, in the first of the folders that has it; None if none has."""
+    folder = base_folder([name], folders, exists)
+    return None if folder is None else folder / name
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_text
 from darknet_py.errors import DarknetError
+from darknet_py.files import folders_around, locate
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
@@ -53,6 +54,6 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def find_beside(name: str, data: str | os.PathLike[str]) -> Path:
-    """A file that a .data file names: from the current folder as in Darknet, or from the .data file's folder or those around it."""
-    around = [Path(), *Path(data).resolve().parents[:4]]
-    return next((path for base in around if (path := base / name).exists()), Path(name))
+    """A file that a .data file names, in the current folder or around the .data file; the name itself if it is not
+    there."""
+    return locate(name, folders_around(data)) or Path(name)

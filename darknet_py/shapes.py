@@ -1,6 +1,7 @@
-"""Draws pictures of shapes with exact labels: the data set of the bundled model, cfg/shapes.cfg, made anew wherever it is needed.
+"""The command that draws the data set of the bundled model.
 
-python -m darknet_py.shapes data/shapes          # pictures, labels, shapes.data; train with it: python -m darknet_py.train
+python -m darknet_py.shapes data/shapes          # images, labels, shapes.data; train with it: python -m
+darknet_py.train
 """
 
 from __future__ import annotations
@@ -9,188 +10,29 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from darknet_py.command import run_command
-from darknet_py.files import write_file
-from darknet_py.pictures.images import Picture
-from darknet_py.pictures.outputs import write_picture
-
-NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
-WIDTH, HEIGHT = 256, 192
-MOST_SHAPES = 6
-SIZES = (0.12, 0.32)  # radius of a shape, in parts of the picture's height
-MOST_COVERED = 0.1  # part of a shape that a later one may cover
-Mask: TypeAlias = NDArray[np.bool_]
-Boxes: TypeAlias = NDArray[np.float64]
-
-
-def draw_scene(rng: np.random.Generator, width: int = WIDTH, height: int = HEIGHT) -> tuple[Picture, Boxes]:
-    """A picture, (height, width, 3) uint8 RGB, and a row class, x, y, w, h for each of its shapes: centre and size in parts of the
-    picture, exact to the pixel. A shape is wholly inside; where others cover it, the box is still that of the whole shape."""
-    picture = _paint(rng, height, width).astype(np.float32)
-    _scribble(picture, rng)
-    masks: list[Mask] = []
-    labels: list[int] = []
-    for _ in range(int(rng.integers(1, MOST_SHAPES + 1))):
-        label = int(rng.integers(len(NAMES)))
-        mask = _shape(label, rng, height, width)
-        covered = [np.count_nonzero(mask & other) / np.count_nonzero(other) for other in masks]
-        if max(covered, default=0) > MOST_COVERED:
-            continue
-        masks.append(mask)
-        labels.append(label)
-        picture[mask] = _paint(rng, height, width)[mask]
-    if rng.random() < 0.3:
-        cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.5, 1.2)), dst=picture)
-    picture += rng.normal(0, rng.uniform(0, 12), picture.shape).astype(np.float32)
-    rows = [(label, *_box(mask)) for label, mask in zip(labels, masks, strict=True)]
-    return picture.clip(0, 255).round().astype(np.uint8), np.array(rows, np.float64)
-
-
-def _box(mask: Mask) -> tuple[float, float, float, float]:
-    height, width = mask.shape
-    columns, lines = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    left, right, top, bottom = columns[0], columns[-1] + 1, lines[0], lines[-1] + 1
-    return (left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height
-
-
-def _shape(label: int, rng: np.random.Generator, height: int, width: int) -> Mask:
-    radius = float(rng.uniform(*SIZES)) * height
-    centre = np.array([rng.uniform(radius + 1, width - radius - 1), rng.uniform(radius + 1, height - radius - 1)])
-    turn = float(rng.uniform(0, 2 * np.pi))
-    canvas = np.zeros((height, width), np.uint8)
-    name = NAMES[label]
-    if name in ("circle", "ring"):
-        middle = tuple(centre.round().astype(int).tolist())
-        cv2.circle(canvas, middle, round(radius), 1, -1)
-        if name == "ring":
-            cv2.circle(canvas, middle, round(radius * float(rng.uniform(0.45, 0.65))), 0, -1)
-        return canvas.astype(bool)
-    cv2.fillPoly(canvas, [(centre + radius * _outline(name, turn)).round().astype(np.int32)], 1)
-    return canvas.astype(bool)
-
-
-def _outline(name: str, turn: float) -> Boxes:
-    """The corners (n, 2) of a shape of radius 1."""
-    if name == "cross":
-        arm = 0.3
-        quarter = np.array([[arm, arm], [arm, 1], [-arm, 1]]) / np.hypot(1, arm)
-        turns = turn + np.arange(4) * np.pi / 2
-        return np.concatenate(
-            [quarter @ np.array([[np.cos(one), np.sin(one)], [-np.sin(one), np.cos(one)]]) for one in turns]
-        )
-    corners, inner = {"square": (4, 1.0), "triangle": (3, 1.0), "star": (10, 0.42)}[name]
-    angles = turn + np.arange(corners) * 2 * np.pi / corners
-    radii = np.where(np.arange(corners) % 2, inner, 1.0)
-    return np.stack((radii * np.cos(angles), radii * np.sin(angles)), 1)
-
-
-def _paint(rng: np.random.Generator, height: int, width: int) -> Picture:
-    """A sheet of plain colour, a gradient, stripes, squares or clouds of two colours."""
-    first, second = rng.uniform(0, 255, (2, 3))
-    y, x = np.mgrid[:height, :width]
-    turn = rng.uniform(0, 2 * np.pi)
-    along = x * np.cos(turn) + y * np.sin(turn)
-    kind = int(rng.integers(5))
-    if kind == 0:
-        part = np.zeros((height, width))
-    elif kind == 1:
-        part = (along - along.min()) / np.ptp(along)
-    elif kind == 2:
-        part = np.sin(along * 2 * np.pi / rng.uniform(6, 30)) > 0
-    elif kind == 3:
-        across = y * np.cos(turn) - x * np.sin(turn)
-        side = rng.uniform(4, 20)
-        part = (along // side + across // side) % 2
-    else:
-        coarse = rng.uniform(0, 1, (int(rng.integers(3, 12)), int(rng.integers(3, 12))))
-        part = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float64)
-    if kind >= 2:  # textures are faint beside what tells a shape from its background
-        second = first + (second - first) * 0.4
-    return np.asarray(first + (second - first) * np.asarray(part, np.float64)[..., None]).clip(0, 255).astype(np.uint8)
-
-
-def _scribble(picture: NDArray[np.float32], rng: np.random.Generator) -> None:
-    """Lines and arcs that are no shape."""
-    height, width = picture.shape[:2]
-    for _ in range(int(rng.integers(0, 6))):
-        ink = rng.uniform(0, 255, 3).tolist()
-        ends = rng.uniform(0, 1, (2, 2)) * (width, height)
-        (x1, y1), (x2, y2) = ends.astype(int).tolist()
-        thick = int(rng.integers(1, 4))
-        if rng.random() < 0.5:
-            cv2.line(picture, (x1, y1), (x2, y2), ink, thick, cv2.LINE_AA)
-        else:
-            axes = (abs(x1 - x2) + 1, abs(y1 - y2) + 1)
-            cv2.ellipse(
-                picture,
-                (x1, y1),
-                axes,
-                0,
-                float(rng.uniform(0, 90)),
-                float(rng.uniform(120, 200)),
-                ink,
-                thick,
-                cv2.LINE_AA,
-            )
-
-
-def write_dataset(folder: Path, train: int = 2000, valid: int = 200, seed: int = 0) -> Path:
-    """Draws the pictures and their labels into a folder → its .data file. The same seed gives the same pictures."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    (folder / "labels").mkdir(exist_ok=True)
-    lists: dict[str, list[str]] = {"train": [], "valid": []}
-    for number in tqdm(range(train + valid), desc="drawing", unit="pictures", disable=None):
-        split = "train" if number < train else "valid"
-        picture, rows = draw_scene(np.random.default_rng([seed, number]))
-        name = f"{split}-{number:05d}"
-        write_picture(folder / "images" / f"{name}.png", picture)
-        labels = [f"{int(row[0])} " + " ".join(f"{value:.6f}" for value in row[1:]) for row in rows]
-        _write_lines(folder / "labels" / f"{name}.txt", labels)
-        lists[split].append(f"images/{name}.png")
-    for split, lines in lists.items():
-        _write_lines(folder / f"{split}.txt", lines)
-    _write_lines(folder / "shapes.names", NAMES)
-    data = folder / "shapes.data"
-    options = [
-        f"classes = {len(NAMES)}",
-        "train = train.txt",
-        "valid = valid.txt",
-        "names = shapes.names",
-        "backup = backup",
-    ]
-    _write_lines(data, options)
-    return data
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    write_file(path, "".join(f"{line}\n" for line in lines))
+from darknet_py.data.shapes import write_dataset
 
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m darknet_py.shapes",
-        description="Draws the data set of the bundled model.",
+        description="Draws the data set of the bundled model: images of shapes, with labels and a .data file.",
         epilog="example: python -m darknet_py.shapes data/shapes",
     )
-    result.add_argument("folder", type=Path, help="where pictures, labels and shapes.data go")
-    result.add_argument("--train", type=int, default=2000, help="pictures to train with (default: %(default)s)")
-    result.add_argument("--valid", type=int, default=200, help="pictures to evaluate with (default: %(default)s)")
+    result.add_argument("folder", type=Path, help="folder for images, labels and shapes.data")
+    result.add_argument("--train", type=int, default=2000, help="number of training images (default: %(default)s)")
+    result.add_argument("--valid", type=int, default=200, help="number of validation images (default: %(default)s)")
     result.add_argument(
-        "--seed", type=int, default=0, help="the same seed draws the same pictures (default: %(default)s)"
+        "--seed", type=int, default=0, help="random seed; the same one draws the same images (default: %(default)s)"
     )
     return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
-    print(write_dataset(given.folder, given.train, given.valid, given.seed))
+    args = parser().parse_args(arguments)
+    print(write_dataset(args.folder, args.train, args.valid, args.seed))
     return 0
 
 

@@ -19,9 +19,10 @@ from typing import Any
 from darknet_py.bundled import bundled
 from darknet_py.cfg import parse_cfg
 from darknet_py.command import run_command
-from darknet_py.data.augment.darknet import MIXUP, mixup_code
+from darknet_py.data.augment.lists import MIXUP, mixup_code
 from darknet_py.data.dataset import open_dataset
-from darknet_py.data.loader import preview
+from darknet_py.data.preview import preview
+from darknet_py.data.shapes import write_dataset
 from darknet_py.errors import DarknetError
 from darknet_py.inference.runner import PRECISIONS, pick_device
 from darknet_py.layers.rnn import Recurrent
@@ -29,7 +30,6 @@ from darknet_py.losses import LOSSES
 from darknet_py.measuring.plots import draw_chart
 from darknet_py.network import Network
 from darknet_py.pictures.outputs import fresh_folder, write_picture
-from darknet_py.shapes import write_dataset
 from darknet_py.training.loop import Plan, Progress, checkpoint_path, read_rows, train
 from darknet_py.training.material import Material, open_material
 from darknet_py.training.step import Trainer
@@ -216,7 +216,7 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     print(f"{plan.name}: {amount}, weights in {plan.folder}", flush=True)
 
     def batches_from(progress: Progress) -> Callable[[int], Iterator[Any]]:
-        return lambda mini_batch: material.batches(progress, mini_batch, world)
+        return lambda mini_batch: material.batches(progress.seed, progress.first, mini_batch, world)
 
     progress = train(trainer, batches_from, plan, seed=given.seed, resume=given.resume)
     if outputs:
@@ -351,7 +351,7 @@ class _Outputs:
 def show_batches(given: argparse.Namespace, network: Network, material: Material) -> int:
     folder = Path(given.out) if given.out else fresh_folder(Path("runs"), "batches")
     folder.mkdir(parents=True, exist_ok=True)
-    batches = material.batches(Progress(seed=given.seed), 0, World())
+    batches = material.batches(given.seed, 1, 0, World())
     names = material.dataset.names if material.dataset else []
     for number, batch in zip(range(given.show_batches), batches, strict=False):
         write_picture(folder / f"batch-{number + 1}.png", preview(batch, names))

@@ -1,4 +1,4 @@
-"""Data sets that tests make: pictures, and a .data file."""
+"""Data sets that tests make: images, and a .data file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 
-def picture(path: Path, seed: int = 0) -> Path:
+def write_noise(path: Path, seed: int = 0) -> Path:
     """A file of noise, 96x64; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8))

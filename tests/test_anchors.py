@@ -13,8 +13,16 @@ from kit import KIT, REALDATA, needs_kit, needs_realdata
 from project import CFGS
 
 from darknet_py import DarknetError, Network, anchors, parse_cfg
-from darknet_py.anchors import anchors_text, box_sizes, calc_anchors, kmeans, kmedians, size_iou, with_anchors
 from darknet_py.command import run_command
+from darknet_py.data.anchors import (
+    anchors_text,
+    box_sizes,
+    calc_anchors,
+    kmeans,
+    kmedians,
+    size_iou,
+    with_anchors,
+)
 from darknet_py.data.dataset import open_dataset
 from darknet_py.errors import CfgError
 
@@ -55,7 +63,8 @@ def sample(count: int, seed: int) -> list[int]:
 @needs_realdata
 @pytest.mark.parametrize("clusters", [6, 9])
 def test_the_programs_runs_on_real_boxes(clusters: int) -> None:
-    """From the boxes that the program picked: all of its 20 runs, iterations, centres to nine digits, and the printed line."""
+    """From the boxes that the program picked: all of its 20 runs, iterations, centres to nine digits, and the printed
+    line."""
     golden = json.loads((REALDATA / "expected" / "calc_anchors_bccd.json").read_text())
     relative, classes = box_sizes(open_dataset(BCCD / "bccd.data", "train"))
     assert np.bincount(classes).tolist() == golden["counters_per_class"]
@@ -67,7 +76,7 @@ def test_the_programs_runs_on_real_boxes(clusters: int) -> None:
         centres = ours.centres[np.argsort(ours.centres.prod(1), kind="stable")]
         assert ours.iterations == run["iterations"]
         np.testing.assert_allclose(centres, run["centers"], rtol=1e-7)
-        assert anchors_text(centres, whole=True).strip() == run["anchors_printed"].strip()
+        assert anchors_text(centres, is_whole=True).strip() == run["anchors_printed"].strip()
         assert ours.average_iou * 100 == pytest.approx(run["avg_iou_percent"], abs=5e-4), "the program adds in float32"
 
 
@@ -136,8 +145,8 @@ def test_boxes_without_area_do_no_harm() -> None:
 
 def test_darknet_prints_whole_pixels_or_four_decimals() -> None:
     centres = np.array([[10.4, 13.6], [116.2, 90]])
-    assert anchors_text(centres, whole=True) == " 10, 14, 116, 90"
-    assert anchors_text(centres, whole=False) == "10.4000,13.6000, 116.2000,90.0000"
+    assert anchors_text(centres, is_whole=True) == " 10, 14, 116, 90"
+    assert anchors_text(centres, is_whole=False) == "10.4000,13.6000, 116.2000,90.0000"
 
 
 NINE = np.array([[k * 10 + 10, k * 12 + 9] for k in range(9)], np.float32)
@@ -205,7 +214,8 @@ def test_region_anchors_are_in_cells() -> None:
 def test_comments_spaces_line_ends_and_marks_stay(tmp_path: Path) -> None:
     text = (
         b"\xef\xbb\xbf[net]\r\nwidth=64\r\nheight = 64 # small\r\nchannels=3\r\n\r\n[convolutional]\r\nstride=32\r\n"
-        b" filters =\t14  # two anchors\r\nactivation=linear\r\n[yolo]\r\nanch ors = 1,2,  3,4 ; in pixels\r\nnum=2\r\nclasses=2\r\n# \xe9nd"
+        b" filters =\t14  # two anchors\r\nactivation=linear\r\n[yolo]\r\nanch ors = 1,2,  3,4 ; in pixels\r\n"
+        b"num=2\r\nclasses=2\r\n# \xe9nd"
     )
     (tmp_path / "x.cfg").write_bytes(text)
     expected = text.replace(b"1,2,  3,4 ;", b"10, 11,  12, 13 ;")
@@ -217,8 +227,10 @@ def test_comments_spaces_line_ends_and_marks_stay(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="2 anchors for 3 heads; write --clusters 3 or more"):
         with_anchors(CFGS / "yolov3.cfg", NINE[:2])
-    with pytest.raises(DarknetError, match=r"other networks have no anchors"):
+    with pytest.raises(DarknetError, match=r"none of its layers has anchors"):
         with_anchors(CFGS / "darknet19.cfg", NINE)
+    with pytest.raises(DarknetError, match=r"none of its layers has anchors"):
+        with_anchors(CFGS / "yolov1.cfg", NINE)
     text = (CFGS / "yolov3-tiny.cfg").read_text()
     (tmp_path / "x.cfg").write_text(text.replace("num=6\n", "", 1))
     with pytest.raises(CfgError, match=r"\[yolo\]: there is no line num= to change; write num=4"):
@@ -255,7 +267,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @needs_realdata
-def test_the_picture_of_anchors(tmp_path: Path) -> None:
+def test_the_image_of_anchors(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert (
         anchors.main([str(BCCD / "bccd.data"), "--size", "416", "--plot", str(tmp_path / "a.png"), "--seed", "0"]) == 0
@@ -268,7 +280,7 @@ def test_mistakes_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     data = str(BCCD / "bccd.data")
     for arguments, text in (
         ([data], "write --cfg FILE or --size WxH"),
-        ([data, "--size", "416", "--write", "x.cfg"], "a copy of which cfg"),
+        ([data, "--size", "416", "--write", "x.cfg"], "--write makes a copy of a cfg"),
         ([data, "--size", "416", "--clusters", "9999"], "9999 clusters of 2804 boxes"),
         ([data, "--size", "416", "--clusters", "0"], "0 clusters of 2804 boxes"),
         (["nowhere.data", "--size", "416"], "nowhere.data: cannot read"),
@@ -276,6 +288,6 @@ def test_mistakes_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
         assert run_command(lambda arguments=arguments: anchors.main(arguments)) == 2
         assert text in capsys.readouterr().err
     source, new = CFGS / "yolov3.cfg", tmp_path / "new.cfg"
-    with pytest.warns(UserWarning, match="the anchors are for 608x608, .* has width=416 height=416"):
+    with pytest.warns(UserWarning, match="the anchors are for 608x608, but .* has width=416 height=416"):
         anchors.main([data, "--cfg", str(source), "--size", "608", "--write", str(new)])
     assert new.is_file()

@@ -9,21 +9,37 @@ from typing import Any
 
 import numpy as np
 import pytest
-from augmenting import NET, Head, rng
+from augmenting import NET, draw_all, draw_crop, needs, rng
 
-from darknet_py.data.augment import darknet as au
-from darknet_py.data.augment.darknet import augment_classifier, draw_augmentation, draw_classifier_augmentation
+from darknet_py.data.augment.classifier import DrawnTurn, ResizeToNetwork, TurnCrop
+from darknet_py.data.augment.cutmix import draw_patch
+from darknet_py.data.augment.dice import Dice
+from darknet_py.data.augment.mosaic import draw_cut, towards_cut
+from darknet_py.data.augment.steps import DrawContext, apply_steps, draw_steps
 from darknet_py.layers import NetOptions
+from darknet_py.layers.needs import BoxNeeds
 
 DRAWS = 20_000
 
 
 def draws(
-    net: NetOptions, head: Head, size: tuple[int, int] = (1000, 500), n: int = DRAWS, **more: Any
+    net: NetOptions, wanted: BoxNeeds, size: tuple[int, int] = (1000, 500), n: int = DRAWS, tile: int | None = None
 ) -> dict[str, np.ndarray]:
+    """What each of n images drew, by names; of a mosaic's tile with what it does to the crop."""
     generator = rng(7)
-    every = [draw_augmentation(net, head, size, generator, **more) for _ in range(n)]
-    return {name: np.array([getattr(one, name) for one in every]) for name in (*vars(every[0]), "swidth", "sheight")}
+    results: list[dict[str, Any]] = []
+    for _ in range(n):
+        drawn = draw_all(net, wanted, size, generator)
+        crop, colour, blur, noise = drawn if tile is None else towards_cut(drawn, generator, tile)
+        crop = crop.possible()
+        sides = {name: getattr(crop, name) for name in ("pleft", "pright", "ptop", "pbot", "flip", "swidth", "sheight")}
+        results.append({**sides, **colour._asdict(), "blur": blur, "noise": noise})
+    return {name: np.array([result[name] for result in results]) for name in results[0]}
+
+
+def draw_turn(net: NetOptions, size: tuple[int, int], generator: np.random.Generator, **more: Any) -> DrawnTurn:
+    context = DrawContext(size, more.get("net_size", (net.width, net.height)), np.empty((0, 4), np.float32))
+    return TurnCrop(net).draw(context, Dice.of(generator))
 
 
 def assert_uniform(values: np.ndarray, low: float, high: float) -> None:
@@ -34,8 +50,8 @@ def assert_uniform(values: np.ndarray, low: float, high: float) -> None:
     assert np.abs(placed - (np.arange(len(placed)) + 0.5) / len(placed)).max() < 1.95 / math.sqrt(len(placed))
 
 
-def test_jitter_moves_each_side_uniformly_by_up_to_its_part_of_the_picture() -> None:
-    drawn = draws(NET, Head(jitter=0.3))
+def test_jitter_moves_each_side_uniformly_by_up_to_its_part_of_the_image() -> None:
+    drawn = draws(NET, needs(jitter=0.3))
     spread = rng(1).uniform(-0.5, 0.5, DRAWS)  # integers made continuous again
     for name, most in (("pleft", 300), ("pright", 300), ("ptop", 150), ("pbot", 150)):
         assert abs(drawn[name]).max() <= most
@@ -50,7 +66,7 @@ def test_resize_moves_left_and_top_by_one_part_of_a_zoom_and_right_and_bottom_by
     resize: float, low: int, high: int
 ) -> None:
     """low = ow*(1-r)/2 and high = ow*(1-1/r)/2 for r >= 1; under 1 there is room to shrink only."""
-    drawn = draws(NET, Head(jitter=0, resize=resize))
+    drawn = draws(NET, needs(jitter=0, resize=resize))
     spread = rng(1).uniform(0, 1, DRAWS) * np.sign(drawn["pleft"])  # pixels are cut off towards 0
     # parts of 1/1000 pixel, and the doubled 0: a little wider than exact
     placed = np.sort((drawn["pleft"] + spread - low) / (high - low))
@@ -62,41 +78,43 @@ def test_resize_moves_left_and_top_by_one_part_of_a_zoom_and_right_and_bottom_by
     assert abs(np.corrcoef(drawn["pleft"], drawn["pright"])[0, 1]) < 0.03
 
 
-def test_an_impossible_crop_is_the_whole_picture() -> None:
-    drawn = draws(NET, Head(jitter=0.9), n=2000)
+def test_an_impossible_crop_is_the_whole_image() -> None:
+    drawn = draws(NET, needs(jitter=0.9), n=2000)
     assert drawn["swidth"].min() > 0
     assert drawn["sheight"].min() > 0
     assert ((drawn["pleft"] == 0) & (drawn["pbot"] == 0)).sum() > 200
 
 
-def test_half_of_the_pictures_are_mirrored_unless_flip_is_0() -> None:
-    assert draws(NET, Head())["flip"].mean() == pytest.approx(0.5, abs=0.015)
-    assert not draws(replace(NET, flip=0), Head(), n=200)["flip"].any()
+def test_half_of_the_images_are_mirrored_unless_flip_is_0() -> None:
+    assert draws(NET, needs())["flip"].mean() == pytest.approx(0.5, abs=0.015)
+    assert not draws(replace(NET, flip=0), needs(), n=200)["flip"].any()
 
 
 def test_hue_is_uniform_and_saturation_and_exposure_are_inverted_in_half_of_the_cases() -> None:
-    drawn = draws(replace(NET, hue=0.1, saturation=1.5, exposure=3.0), Head())
-    assert_uniform(drawn["dhue"], -0.1, 0.1)
-    for name, most in (("dsat", 1.5), ("dexp", 3.0)):
+    drawn = draws(replace(NET, hue=0.1, saturation=1.5, exposure=3.0), needs())
+    assert_uniform(drawn["hue"], -0.1, 0.1)
+    for name, most in (("saturation", 1.5), ("exposure", 3.0)):
         more = drawn[name] >= 1
         assert more.mean() == pytest.approx(0.5, abs=0.015)
         assert_uniform(drawn[name][more], 1, most)
         assert_uniform(1 / drawn[name][~more], 1, most)
-    neutral = draws(NET, Head(), n=50)
-    assert {tuple(one) for one in np.stack([neutral[name] for name in ("dhue", "dsat", "dexp")], 1)} == {(0, 1, 1)}
+    neutral = draws(NET, needs(), n=50)
+    assert {tuple(one) for one in np.stack([neutral[name] for name in ("hue", "saturation", "exposure")], 1)} == {
+        (0, 1, 1)
+    }
 
 
 def test_a_saturation_of_0_counts_as_1() -> None:
-    assert (draws(replace(NET, saturation=0, exposure=0), Head(), n=20)["dsat"] == 1).all()
+    assert (draws(replace(NET, saturation=0, exposure=0), needs(), n=20)["saturation"] == 1).all()
 
 
 def test_blur_is_none_the_background_or_all_and_noise_is_there_in_half_of_the_cases() -> None:
-    drawn = draws(replace(NET, blur=9, gaussian_noise=30), Head())
+    drawn = draws(replace(NET, blur=9, gaussian_noise=30), needs())
     for value in (0, 1, 9):
         assert (drawn["blur"] == value).mean() == pytest.approx(1 / 3, abs=0.014)
-    assert (drawn["gaussian_noise"] == 30).mean() == pytest.approx(0.5, abs=0.015)
-    assert set(drawn["gaussian_noise"]) == {0, 30}
-    assert (draws(replace(NET, blur=1), Head())["blur"] == 1).mean() == pytest.approx(2 / 3, abs=0.014)
+    assert (drawn["noise"] == 30).mean() == pytest.approx(0.5, abs=0.015)
+    assert set(drawn["noise"]) == {0, 30}
+    assert (draws(replace(NET, blur=1), needs())["blur"] == 1).mean() == pytest.approx(2 / 3, abs=0.014)
 
 
 @pytest.mark.parametrize("size", [(1000, 500), (500, 1000), (640, 480)])
@@ -104,7 +122,7 @@ def test_blur_is_none_the_background_or_all_and_noise_is_there_in_half_of_the_ca
 def test_letter_box_adds_margins_until_the_proportions_are_the_networks(
     size: tuple[int, int], net_size: tuple[int, int]
 ) -> None:
-    one = draw_augmentation(replace(NET, letter_box=1), Head(jitter=0), size, rng(), net_size=net_size)
+    one = draw_crop(replace(NET, letter_box=1), needs(jitter=0), size, rng(), net_size)
     assert one.swidth / one.sheight == pytest.approx(net_size[0] / net_size[1], rel=0.01)
     assert max(one.pleft, one.pright, one.ptop, one.pbot) <= 0
     assert min(one.pleft, one.ptop) == min(one.pright, one.pbot)  # the same on both sides
@@ -112,8 +130,8 @@ def test_letter_box_adds_margins_until_the_proportions_are_the_networks(
 
 
 @pytest.mark.parametrize("tile", range(4))
-def test_half_of_a_mosaics_pictures_are_moved_towards_the_cut(tile: int) -> None:
-    plain, moved = draws(NET, Head(), n=5000), draws(NET, Head(), n=5000, tile=tile)
+def test_half_of_a_mosaics_images_are_moved_towards_the_cut(tile: int) -> None:
+    plain, moved = draws(NET, needs(), n=5000), draws(NET, needs(), n=5000, tile=tile)
     towards_left = (tile % 2 == 0) != moved["flip"]
     in_corner = (np.where(towards_left, moved["pleft"], moved["pright"]) == 0) & (
         (moved["ptop"] if tile < 2 else moved["pbot"]) == 0
@@ -124,7 +142,7 @@ def test_half_of_a_mosaics_pictures_are_moved_towards_the_cut(tile: int) -> None
 
 def test_a_mosaics_tiles_meet_at_20_to_80_percent() -> None:
     generator = rng(3)
-    cuts = np.array([au.draw_cut((416, 352), generator) for _ in range(DRAWS)])
+    cuts = np.array([draw_cut((416, 352), generator) for _ in range(DRAWS)])
     assert cuts.min(0).tolist() == [83, 70]  # int(416*.2), int(352*.2)
     assert cuts.max(0).tolist() == [332, 281]
     assert_uniform(cuts[:, 0] + rng(1).uniform(-0.5, 0.5, DRAWS), 82.5, 332.5)
@@ -132,7 +150,7 @@ def test_a_mosaics_tiles_meet_at_20_to_80_percent() -> None:
 
 def test_a_cutmix_patch_has_30_to_80_percent_of_each_side_and_lies_anywhere() -> None:
     generator = rng(3)
-    left, top, width, height = np.array([au.draw_patch((224, 100), generator) for _ in range(DRAWS)]).T
+    left, top, width, height = np.array([draw_patch((224, 100), generator) for _ in range(DRAWS)]).T
     assert (width.min(), width.max(), height.min(), height.max()) == (67, 179, 30, 80)
     assert (left + width).max() == 223  # rand_int(0, w - cut_w - 1)
     assert left.min() == top.min() == 0
@@ -145,7 +163,7 @@ def test_a_classifiers_crop() -> None:
         NET, width=224, height=224, angle=7.0, aspect=0.75, min_crop=128, max_crop=448, hue=0.1, saturation=0.75
     )
     generator = rng(5)
-    drawn = [draw_classifier_augmentation(net, (500, 300), generator) for _ in range(DRAWS)]
+    drawn = [draw_turn(net, (500, 300), generator) for _ in range(DRAWS)]
     assert_uniform(np.degrees([one.rad for one in drawn]), -7, 7)
     aspect = np.array([one.aspect for one in drawn])
     assert_uniform(aspect[aspect < 1], 0.75, 1)
@@ -163,9 +181,9 @@ def test_a_classifiers_crop() -> None:
     there = room[:, 0] > 0
     assert_uniform(moved[there, 0] / room[there, 0], -1, 1)
     assert {one.side for one in drawn} == {224}
-    assert draw_classifier_augmentation(net, (500, 300), generator, net_size=(320, 256)).side == 320
+    assert draw_turn(net, (500, 300), generator, net_size=(320, 256)).side == 320
     default = replace(net, min_crop=None, max_crop=None, aspect=1.0)
-    short = np.array([draw_classifier_augmentation(default, (500, 300), generator).scale * 300 for _ in range(500)])
+    short = np.array([draw_turn(default, (500, 300), generator).scale * 300 for _ in range(500)])
     assert 224 <= short.min() < short.max() <= 448.001
 
 
@@ -174,8 +192,11 @@ def test_center_takes_the_largest_square_in_the_middle() -> None:
     net = NetOptions(
         width=32, height=32, channels=3, center=1, flip=0, aspect=2.0, angle=30.0, min_crop=20, max_crop=90
     )
-    picture = np.zeros((40, 100, 3), np.uint8)
-    picture[:, 30:70] = 200
-    drawn = draw_classifier_augmentation(net, (100, 40), np.random.default_rng(0))
-    result = augment_classifier(picture, drawn, (32, 32))
+    image = np.zeros((40, 100, 3), np.uint8)
+    image[:, 30:70] = 200
+    context = DrawContext((100, 40), (32, 32), np.empty((0, 4), np.float32))
+    steps = (TurnCrop(net), ResizeToNetwork())
+    result = apply_steps(
+        steps, draw_steps(steps, context, Dice.of(rng())), image, np.eye(2, dtype=np.float32)[0], rng()
+    )
     assert result[:, 1:-1] == pytest.approx(200 / 255, abs=0.01)

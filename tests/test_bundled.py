@@ -8,9 +8,9 @@ from project import ROOT
 from darknet_py import detect, load
 from darknet_py.bundled import bundled, or_bundled
 from darknet_py.data.dataset import open_dataset
+from darknet_py.data.shapes import write_dataset
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.evaluate import evaluate
-from darknet_py.shapes import write_dataset
 
 SHAPES = ["circle", "cross", "square", "triangle"]
 

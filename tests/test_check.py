@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from kit import REALDATA, needs_realdata
 from project import CFGS
-from small_data import data_file, picture
+from small_data import data_file, write_noise
 
 from darknet_py.cfg import parse_cfg
-from darknet_py.check import Fit, anchor_fit, check_dataset, main, network_fit, parser
+from darknet_py.check import main, parser
 from darknet_py.command import MISTAKE, run_command
+from darknet_py.data.checking import NetworkFacts, anchor_fit, check_dataset, network_facts
 from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.network import Network
 
@@ -49,9 +50,9 @@ size=1
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set without a mistake: three pictures, one of them without an object, in both splits different ones."""
+    """A data set without a mistake: three images, one of them without an object, in both splits different ones."""
     for k, text in enumerate(["0 .5 .5 .2 .2\n1 .3 .3 .125 .25\n", "", "1 .5 .5 .5 .5\n"]):
-        picture(tmp_path / f"obj/{k}.png", k).with_suffix(".txt").write_text(text)
+        write_noise(tmp_path / f"obj/{k}.png", k).with_suffix(".txt").write_text(text)
     (tmp_path / "train.txt").write_text("obj/0.png\nobj/1.png\n")
     (tmp_path / "valid.txt").write_text("obj/2.png\n")
     (tmp_path / "my.cfg").write_text(CFG)
@@ -70,8 +71,8 @@ def test_a_good_data_set_has_no_findings(folder: Path, capsys: pytest.CaptureFix
     status, lines = run(folder, capsys)
     assert status == 0
     assert lines[-1] == "no findings"
-    assert f"train: 2 pictures of {folder / 'train.txt'}, 2 boxes, 1 pictures without an object" in lines
-    assert "  dog        1 boxes in      1 pictures ##############################" in lines
+    assert f"train: 2 images of {folder / 'train.txt'}, 2 boxes, 1 images without an object" in lines
+    assert "  dog        1 boxes in      1 images ##############################" in lines
     assert "warning: 1 classes have no boxes: cat" in lines  # in valid
     assert any(line.startswith("anchors: 2, average best IoU ") for line in lines)
 
@@ -79,22 +80,22 @@ def test_a_good_data_set_has_no_findings(folder: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        ("2 .5 .5 .5 .5", "class", "box 1 (2 0.5 0.5 0.5 0.5): there are the classes 0 to 1"),
-        ("-1 .5 .5 .5 .5", "class", "there are the classes 0 to 1"),
+        ("2 .5 .5 .5 .5", "class", "box 1 (2 0.5 0.5 0.5 0.5): the classes are 0 to 1"),
+        ("-1 .5 .5 .5 .5", "class", "the classes are 0 to 1"),
         ("0 .5 .5 .0 .5", "no area", "box 1 (0 0.5 0.5 0 0.5): it has no area"),
         ("0 .5 .5 .1 -.5", "no area", "it has no area"),
-        ("0 1.2 .5 .5 .5", "values", "its centre lies outside the picture"),
-        ("0 .5 0 .5 .5", "values", "its centre lies outside the picture"),
-        ("0 .5 .5 1.5 .5", "values", "it is larger than the picture"),
-        ("0 48 32 20 20", "values", "its centre lies outside the picture"),  # pixels
-        ("0 .9 .5 .5 .5", "outside", "it reaches beyond the picture"),
+        ("0 1.2 .5 .5 .5", "values", "its centre lies outside the image"),
+        ("0 .5 0 .5 .5", "values", "its centre lies outside the image"),
+        ("0 .5 .5 1.5 .5", "values", "it is larger than the image"),
+        ("0 48 32 20 20", "values", "its centre lies outside the image"),  # pixels
+        ("0 .9 .5 .5 .5", "outside", "it reaches beyond the image"),
         (
             "0 .5 .5 .5 .5\n1 .5 .5 .5 .5\n0 .5 .5 .5 .5",
             "repeated",
-            "box 3 (0 0.5 0.5 0.5 0.5): the same box stands there already",
+            "box 3 (0 0.5 0.5 0.5 0.5): the same box is already in the file",
         ),
         ("0 .5 .5 .01 .5", "too small", "under 1 pixel of the network's 96x64; Darknet leaves it out"),
-        ("0 .5 .5", "label malformed", "obj/0.txt:1: '0 .5 .5' is 3 values"),
+        ("0 .5 .5", "label malformed", "obj/0.txt:1: '0 .5 .5' has 3 values"),
     ],
 )
 def test_wrong_labels_are_named(
@@ -110,12 +111,12 @@ def test_wrong_labels_are_named(
     assert lines[-1] == f"1 findings: 1 {kind}"
 
 
-def test_a_box_may_reach_two_pixels_beyond_the_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_box_may_reach_two_pixels_beyond_the_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "obj/0.txt").write_text("0 .49 .5 1 .5\n")  # 1 of 96 pixels
     assert run(folder, capsys)[0] == 0
 
 
-def test_wrong_pictures_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_images_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = cv2.imread(str(folder / "obj/0.png"))
     whole = cv2.imencode(".jpg", good)[1].tobytes()
     contents = {
@@ -136,12 +137,12 @@ def test_wrong_pictures_are_named(folder: Path, capsys: pytest.CaptureFixture[st
     }
     assert status == 1
     assert set(found) == {
-        ("0.png", "duplicate"), ("missing.png", "missing"), ("empty.jpg", "empty"), ("text.jpg", "unreadable"), ("cut.jpg", "cut off"),
-        ("2.png", "duplicate"), ("unlabelled.jpg", "label missing"),
+        ("0.png", "duplicate"), ("missing.png", "missing"), ("empty.jpg", "empty"), ("text.jpg", "unreadable"),
+        ("cut.jpg", "cut off"), ("2.png", "duplicate"), ("unlabelled.jpg", "label missing"),
     }  # fmt: skip
     assert found["0.png", "duplicate"] == "it is listed 2 times in train"
-    assert found["2.png", "duplicate"] == f"the same picture as {folder / 'obj/again.png'} (one in train, one in valid)"
-    assert "write an empty one if it shows no object" in found["unlabelled.jpg", "label missing"]
+    assert found["2.png", "duplicate"] == f"the same image as {folder / 'obj/again.png'} (one in train, one in valid)"
+    assert "write an empty one if the image shows no object" in found["unlabelled.jpg", "label missing"]
     assert lines[-1].startswith("7 findings: ")
 
 
@@ -149,7 +150,7 @@ def test_one_split_and_no_cfg(folder: Path, capsys: pytest.CaptureFixture[str]) 
     (folder / "obj/2.txt").write_text("7 .5 .5 .5 .5")
     assert run(folder, capsys, "--split", "train")[0] == 0
     assert main([str(folder / "obj.data"), "--split", "valid"]) == 1
-    assert "there are the classes 0 to 1" in capsys.readouterr().out
+    assert "the classes are 0 to 1" in capsys.readouterr().out
 
 
 def test_names_that_are_not_as_many_as_the_networks_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,20 +160,20 @@ def test_names_that_are_not_as_many_as_the_networks_classes(folder: Path, capsys
     assert lines[0] == f"{folder / 'obj.names'}: 3 names, but the network has 2 classes"
 
 
-def test_a_classifiers_pictures_must_have_one_label_in_their_path(
+def test_a_classifiers_images_must_have_one_label_in_their_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for k, name in enumerate(["cat/1.png", "dog/2.png", "cow/3.png", "dog/cat.png"]):
-        picture(tmp_path / "train" / name, k)
+        write_noise(tmp_path / "train" / name, k)
     (tmp_path / "my.cfg").write_text(CLASSIFIER)
     data_file(tmp_path, train="train")
     status, lines = run(tmp_path, capsys)
     assert status == 1
     assert lines[:2] == [
-        f"{tmp_path / 'train/cow/3.png'}: no label is part of the path",
-        f"{tmp_path / 'train/dog/cat.png'}: several labels are part of the path: cat, dog",
+        f"{tmp_path / 'train/cow/3.png'}: no label occurs in the path",
+        f"{tmp_path / 'train/dog/cat.png'}: several labels occur in the path: cat, dog",
     ]
-    assert "  cat        2 labels in      2 pictures ##############################" in lines
+    assert "  cat        2 labels in      2 images ##############################" in lines
 
 
 def test_a_users_mistake_is_one_sentence_and_status_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,14 +194,14 @@ def test_boxes_under_8_pixels_are_a_warning_not_a_finding(folder: Path, capsys: 
     status, lines = run(folder, capsys, "--split", "train")
     assert status == 0
     assert any(
-        "warning: 1 boxes (50.0%) are narrower or lower than 8 pixels of the network's 96x64" in line for line in lines
+        "warning: 1 boxes (50.0%) are under 8 pixels wide or high in the network's 96x64" in line for line in lines
     )
 
 
-def test_with_letter_box_a_picture_is_smaller_in_the_network(folder: Path) -> None:
+def test_with_letter_box_a_image_is_smaller_in_the_network(folder: Path) -> None:
     wide = Dataset([str(folder / "obj/2.png")], ["cat", "dog"], "set")
     counts = [
-        check_dataset(wide, Fit((96, 96), 2, letter_box=letter_box, anchors=np.ones((1, 2), np.float32)))[
+        check_dataset(wide, NetworkFacts((96, 96), 2, letter_box=letter_box, anchors=np.ones((1, 2), np.float32)))[
             1
         ].sides.tolist()
         for letter_box in (False, True)
@@ -218,11 +219,17 @@ def test_the_fit_of_anchors_is_the_mean_of_the_best_iou() -> None:
 
 
 def test_anchors_of_region_heads_are_in_cells() -> None:
-    region = network_fit(Network(parse_cfg(CFGS / "yolov2-voc.cfg")))
+    region = network_facts(Network(parse_cfg(CFGS / "yolov2-voc.cfg")))
     assert region.anchors.max() == pytest.approx(11.2364 * 32, rel=1e-5)
     assert region.classes == 20
-    yolo = network_fit(Network(parse_cfg(CFGS / "yolov3-tiny.cfg")))
+    yolo = network_facts(Network(parse_cfg(CFGS / "yolov3-tiny.cfg")))
     assert yolo.anchors.max() == 344
+
+
+def test_a_head_without_anchors_has_none_to_fit() -> None:
+    facts = network_facts(Network(parse_cfg(CFGS / "yolov1.cfg")))
+    assert facts.anchors.shape == (0, 2)
+    assert facts.detects
 
 
 @needs_realdata
@@ -232,7 +239,7 @@ def test_the_real_data_sets(name: str, kinds: list[str], capsys: pytest.CaptureF
     lines = capsys.readouterr().out.splitlines()
     assert status == (1 if kinds else 0)
     assert lines[-1] == (f"{len(kinds)} findings: {len(kinds)} duplicate" if kinds else "no findings")
-    assert sum("the same picture as" in line for line in lines) == len(kinds)
+    assert sum("the same image as" in line for line in lines) == len(kinds)
 
 
 @needs_realdata

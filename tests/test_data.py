@@ -11,19 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import REALDATA, needs_realdata
 from project import CFGS
-from small_data import data_file, picture
+from small_data import data_file, write_noise
 
-from darknet_py.data.dataset import Dataset, open_dataset, training_truths
-from darknet_py.data.labels import (
-    DataWarning,
-    label_path,
-    make_truths,
-    read_coco,
-    read_labels,
-    read_voc,
-    replace_image_to_label,
-    voc_path,
-)
+from darknet_py.data.coco import read_coco
+from darknet_py.data.dataset import Dataset, open_dataset
+from darknet_py.data.labels import label_path, read_labels, replace_image_to_label
+from darknet_py.data.truths import DataWarning, make_truths, training_truths
+from darknet_py.data.voc import read_voc, voc_path
 from darknet_py.errors import DarknetError
 from darknet_py.names import read_names
 
@@ -65,7 +59,7 @@ def test_darknets_rule_for_the_label_file(image: str, label: str) -> None:
         ("images/1.Jpg", ["labels/1.txt"], "labels/1.txt"),
         ("images/1.jpg", [], "images/1.txt"),
         ("JPEGImages/1.jpg", [], "labels/1.txt"),
-        ("images/1.webp", ["images/1.webp"], "images/1.txt"),  # never the picture itself
+        ("images/1.webp", ["images/1.webp"], "images/1.txt"),  # never the image itself
     ],
 )
 def test_where_darknets_label_file_is_not_there_the_obvious_places_count(
@@ -102,7 +96,7 @@ def test_bom_crlf_tabs_empty_lines_and_spaces_do_not_matter(tmp_path: Path, text
 
 
 @pytest.mark.parametrize("text", ["", "\n", "  \r\n\t\n"])
-def test_an_empty_label_file_is_a_picture_without_objects(tmp_path: Path, text: str) -> None:
+def test_an_empty_label_file_is_a_image_without_objects(tmp_path: Path, text: str) -> None:
     (tmp_path / "1.txt").write_text(text)
     assert [len(part) for part in read_labels(tmp_path / "1.txt")] == [0, 0, 0]
 
@@ -110,11 +104,11 @@ def test_an_empty_label_file_is_a_picture_without_objects(tmp_path: Path, text: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0 .5 .5 .1 .1\n1 .5 .5 .1\n", "1.txt:2: '1 .5 .5 .1' is 4 values; write 'class x y w h'"),
-        ("\n0 .5 .5 .1 .1 .9", "1.txt:2: '0 .5 .5 .1 .1 .9' is 6 values"),
-        ("dog .5 .5 .1 .1", "1.txt:1: 'dog .5 .5 .1 .1': the class 'dog' is no integer"),
-        ("1.0 .5 .5 .1 .1", "the class '1.0' is no integer"),
-        ("99999999999999999999 .5 .5 .1 .1", "is no integer"),
+        ("0 .5 .5 .1 .1\n1 .5 .5 .1\n", "1.txt:2: '1 .5 .5 .1' has 4 values; write 'class x y w h'"),
+        ("\n0 .5 .5 .1 .1 .9", "1.txt:2: '0 .5 .5 .1 .1 .9' has 6 values"),
+        ("dog .5 .5 .1 .1", "1.txt:1: 'dog .5 .5 .1 .1': the class 'dog' is not an integer"),
+        ("1.0 .5 .5 .1 .1", "the class '1.0' is not an integer"),
+        ("99999999999999999999 .5 .5 .1 .1", "is not an integer"),
         ("0 0,5 .5 .1 .1", "'0,5' is not a number"),
         ("0 nan .5 .1 .1", "'nan' is not a number"),
         ("0 .5 .5 inf .1", "'inf' is not a number"),
@@ -193,7 +187,7 @@ def coco_file(path: Path, categories: list[tuple[int, str]]) -> Path:
     return path
 
 
-def test_coco_boxes_are_of_their_pictures_and_crowds_are_difficult(tmp_path: Path) -> None:
+def test_coco_boxes_are_of_their_images_and_crowds_are_difficult(tmp_path: Path) -> None:
     coco = read_coco(coco_file(tmp_path / "a.json", [(1, "cat"), (18, "dog")]))
     assert coco.images == ["5.png", "6.png", "7.png"]
     assert coco.names == ["cat", "dog"]
@@ -221,7 +215,7 @@ def test_what_is_no_coco_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_lists_with_bom_crlf_empty_lines_and_spaces_in_paths(tmp_path: Path) -> None:
     for name in ("my pictures/1.png", "my pictures/2.png"):
-        picture(tmp_path / name)
+        write_noise(tmp_path / name)
     (tmp_path / "my pictures/2.txt").write_text("1 .5 .5 .5 .5\r\n")
     (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfmy pictures/1.png\r\n\r\n my pictures/2.png \r\n")
     dataset = open_dataset(data_file(tmp_path, train="train.txt"))
@@ -235,7 +229,7 @@ def test_lists_with_bom_crlf_empty_lines_and_spaces_in_paths(tmp_path: Path) -> 
 def test_relative_paths_start_in_the_current_folder_or_the_lists_or_around_the_data_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture(tmp_path / "root/data/obj/1.png")
+    write_noise(tmp_path / "root/data/obj/1.png")
     (tmp_path / "root/data/train.txt").write_text("data/obj/none.png\ndata/obj/1.png\n")
     data = data_file(tmp_path / "root/data", train="data/train.txt")
     assert open_dataset(data).images[1] == str(tmp_path / "root/data/obj/1.png")  # the folder above the .data file's
@@ -243,27 +237,29 @@ def test_relative_paths_start_in_the_current_folder_or_the_lists_or_around_the_d
     assert open_dataset("data/obj.data").images == ["data/obj/none.png", "data/obj/1.png"]  # as written, as in Darknet
 
 
-def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path) -> None:
+def test_a_folder_of_images_is_a_data_set(tmp_path: Path) -> None:
     for name in ("b/2.png", "a/1.jpg", "a/3.txt"):
-        picture(tmp_path / "pictures" / name) if not name.endswith("txt") else (tmp_path / "pictures" / name).touch()
+        write_noise(tmp_path / "pictures" / name) if not name.endswith("txt") else (
+            tmp_path / "pictures" / name
+        ).touch()
     dataset = open_dataset(data_file(tmp_path, train="pictures"))
     assert dataset.written == [os.path.join("a", "1.jpg"), os.path.join("b", "2.png")]
     assert dataset.kind == "none"
 
 
-def test_a_coco_file_is_a_data_set_with_its_pictures_where_they_usually_are(tmp_path: Path) -> None:
+def test_a_coco_file_is_a_data_set_with_its_images_where_they_usually_are(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     coco_file(tmp_path / "annotations/instances_val2017.json", [(1, "cat"), (2, "dog")])
-    picture(tmp_path / "val2017/7.png")
+    write_noise(tmp_path / "val2017/7.png")
     dataset = open_dataset(data_file(tmp_path, valid="annotations/instances_val2017.json"), "valid")
     assert dataset.images[2] == str(tmp_path / "val2017/7.png")
     assert dataset.kind == "coco"
     assert dataset.truths(2).classes.tolist() == [1, 0]
 
 
-def test_voc_files_count_only_where_no_picture_has_a_label_file(tmp_path: Path) -> None:
+def test_voc_files_count_only_where_no_image_has_a_label_file(tmp_path: Path) -> None:
     for name in ("1", "2"):
-        picture(tmp_path / f"JPEGImages/{name}.jpg")
+        write_noise(tmp_path / f"JPEGImages/{name}.jpg")
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations/1.xml").write_text(VOC.format(w=100, x=1))
     data = data_file(tmp_path, train="JPEGImages")
@@ -279,7 +275,7 @@ def test_voc_files_count_only_where_no_picture_has_a_label_file(tmp_path: Path) 
 
 
 def test_labels_are_never_stale(tmp_path: Path) -> None:
-    picture(tmp_path / "a/1.png")
+    write_noise(tmp_path / "a/1.png")
     (tmp_path / "a/1.txt").write_text("0 .5 .5 .1 .1")
     dataset = open_dataset(data_file(tmp_path, train="a"))
     assert dataset.truths(0).classes.tolist() == [0]
@@ -289,9 +285,9 @@ def test_labels_are_never_stale(tmp_path: Path) -> None:
     assert dataset.truths(0).classes.tolist() == [1]
 
 
-def test_the_difficult_list_of_a_data_file_names_pictures_with_difficult_objects(tmp_path: Path) -> None:
+def test_the_difficult_list_of_a_data_file_names_images_with_difficult_objects(tmp_path: Path) -> None:
     for folder in ("easy", "hard"):
-        picture(tmp_path / folder / "1.png")
+        write_noise(tmp_path / folder / "1.png")
         (tmp_path / folder / "1.txt").write_text("0 .5 .5 .1 .1" if folder == "easy" else "1 .2 .2 .1 .1")
         (tmp_path / f"{folder}.txt").write_text(f"{folder}/1.png\n")
     data = data_file(tmp_path, train="easy.txt", valid="easy.txt", difficult="hard.txt")
@@ -304,11 +300,11 @@ def test_the_difficult_list_of_a_data_file_names_pictures_with_difficult_objects
     ("options", "split", "message"),
     [
         ({"train": "train.txt"}, "valid", "there is no 'valid='"),
-        ({"train": "none.txt"}, "train", "none.txt: cannot read this list of pictures"),
-        ({"train": "empty.txt"}, "train", "empty.txt: this list names no picture"),
-        ({"train": "empty"}, "train", "empty: no pictures in this folder"),
+        ({"train": "none.txt"}, "train", "none.txt: cannot read this list of images"),
+        ({"train": "empty.txt"}, "train", "empty.txt: this list names no image"),
+        ({"train": "empty"}, "train", "empty: no images in this folder"),
         ({"train": "train.txt", "names": "none.names"}, "train", "none.names: cannot read this names file"),
-        ({"train": "train.txt"}, "test", "split 'test' is not known"),
+        ({"train": "train.txt"}, "test", "there is no split 'test'"),
     ],
 )
 def test_a_wrong_data_file_is_named(tmp_path: Path, options: dict[str, str], split: str, message: str) -> None:
@@ -321,7 +317,7 @@ def test_a_wrong_data_file_is_named(tmp_path: Path, options: dict[str, str], spl
 
 
 def test_the_labels_of_a_classifier_are_another_list_than_its_names(tmp_path: Path) -> None:
-    picture(tmp_path / "train/n01/1.png")
+    write_noise(tmp_path / "train/n01/1.png")
     (tmp_path / "labels.list").write_text("n01\nn02\n")
     dataset = open_dataset(data_file(tmp_path, train="train", labels="labels.list"))
     assert (dataset.names, dataset.labels) == (["cat", "dog"], ["n01", "n02"])
@@ -333,7 +329,7 @@ def test_without_names_the_classes_are_numbers(tmp_path: Path) -> None:
     assert open_dataset(data_file(tmp_path, train="train.txt", names="")).names == ["0", "1"]
 
 
-# What a network is trained on -------------------------------------------------------------------------------------------------
+# What a network is trained on ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -401,7 +397,7 @@ def test_a_wrong_class_is_named_once_per_file() -> None:
     ]
 
 
-# Real data --------------------------------------------------------------------------------------------------------------------
+# Real data ----------------------------------------------------------------------------------------------------------
 
 
 def counts(dataset: Dataset) -> list[int]:
@@ -447,7 +443,7 @@ def test_voc_2007_opens_with_its_known_counts(tmp_path: Path) -> None:
         ("raccoon", 1.0),
     ],  # pixels: the last two were made without voc_label's -1
 )
-def test_voc_files_and_darknet_labels_of_the_same_picture_agree(name: str, tolerance: float) -> None:
+def test_voc_files_and_darknet_labels_of_the_same_image_agree(name: str, tolerance: float) -> None:
     root = REALDATA / name
     names = read_names(next(root.glob("*.names")))
     images = sorted((root / "images").rglob("*.jpg"))
@@ -464,7 +460,7 @@ def test_voc_files_and_darknet_labels_of_the_same_picture_agree(name: str, toler
 
 
 @needs_realdata
-def test_the_coco_file_and_darknet_labels_of_the_same_picture_agree() -> None:
+def test_the_coco_file_and_darknet_labels_of_the_same_image_agree() -> None:
     root = REALDATA / "coco"
     coco = read_coco(root / "annotations/instances_val2017_subset.json", read_names(root / "coco.names"))
     assert (len(coco.images), sum(len(one.classes) for one in coco.truths)) == (188, 1692)
@@ -478,7 +474,7 @@ def test_the_coco_file_and_darknet_labels_of_the_same_picture_agree() -> None:
 
 
 @needs_realdata
-def test_the_coco_file_opens_as_a_data_set_with_its_pictures(tmp_path: Path) -> None:
+def test_the_coco_file_opens_as_a_data_set_with_its_images(tmp_path: Path) -> None:
     root = REALDATA / "coco"
     darknet = CFGS / "coco.names"  # aeroplane, sofa …: by order
     for names in (root / "coco.names", darknet):

@@ -13,7 +13,9 @@ import pytest
 from kit import REALDATA, needs_realdata
 
 from darknet_py import DarknetError, plots
-from darknet_py.data.labels import Truths, label_path, make_truths, read_labels, read_voc
+from darknet_py.data.labels import label_path, read_labels
+from darknet_py.data.truths import ImageTruths, make_truths
+from darknet_py.data.voc import read_voc
 from darknet_py.measuring.metrics import (
     Found,
     MapResult,
@@ -37,7 +39,7 @@ def found(*rows: Sequence[float]) -> Found:
     return Found(table[:, 0].astype(np.int64), table[:, 1].astype(np.float32), table[:, 2:].astype(np.float32))
 
 
-def truth(*rows: Sequence[float], difficult: Sequence[bool] | None = None) -> Truths:
+def truth(*rows: Sequence[float], difficult: Sequence[bool] | None = None) -> ImageTruths:
     """Rows class, x, y, w, h."""
     table = np.array(rows, np.float64).reshape(-1, 5)
     return make_truths(table[:, 0], table[:, 1:], difficult)
@@ -153,7 +155,11 @@ def test_points_that_make_no_curve_are_refused(points: int) -> None:
 
 
 def voc_rules(
-    detections: Sequence[Found], truths: Sequence[Truths], label: int, sizes: Sequence[tuple[int, int]], points: int
+    detections: Sequence[Found],
+    truths: Sequence[ImageTruths],
+    label: int,
+    sizes: Sequence[tuple[int, int]],
+    points: int,
 ) -> float:
     """VOCevaldet, one detection after the other, on whole pixels counted from 1."""
     rows = [(float(p), k, b) for k, one in enumerate(detections) for c, p, b in zip(*one, strict=True) if c == label]

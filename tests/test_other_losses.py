@@ -287,7 +287,7 @@ def test_a_head_without_logits_is_refused() -> None:
 
 
 def test_the_command_takes_them(tmp_path: Path) -> None:
-    from darknet_py.shapes import write_dataset
+    from darknet_py.data.shapes import write_dataset
     from darknet_py.train import main
 
     data = write_dataset(tmp_path / "data", train=6, valid=2)

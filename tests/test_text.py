@@ -126,7 +126,7 @@ def test_wrong_texts_are_named(tmp_path: Path) -> None:
     for content, tokenized, message in (
         (b"a\xc3\xa9", False, "symbol 195 at place 1, but the network knows 0 to 127"),
         (b"a", False, "a text of 1 symbols"),
-        (b"1 2 x", True, "'x' is no number"),
+        (b"1 2 x", True, "'x' is not a number"),
     ):
         path.write_bytes(content)
         with pytest.raises(DarknetError, match=message):

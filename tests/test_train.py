@@ -14,11 +14,11 @@ import torch
 from project import python
 
 from darknet_py.cfg import parse_cfg
+from darknet_py.data.shapes import NAMES, draw_scene, write_dataset
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network, load
 from darknet_py.pictures.outputs import write_picture
-from darknet_py.shapes import NAMES, draw_scene, write_dataset
 from darknet_py.train import main, parser
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.ema import Ema

@@ -17,8 +17,8 @@ from project import ROOT
 
 from darknet_py import DarknetError, load
 from darknet_py.cfg import parse_text
+from darknet_py.data.shapes import write_dataset
 from darknet_py.network import Network
-from darknet_py.shapes import write_dataset
 from darknet_py.training.step import Trainer
 from darknet_py.training.world import joined
 

@@ -1,1 +1,1 @@
-"""Pictures with their truths: label files, data sets, augmentation, batches (Darknet: data.c)."""
+"""Images with their truths: label files, data sets, augmentation, mini-batches for training (Darknet: data.c)."""

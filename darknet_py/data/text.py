@@ -1,4 +1,5 @@
-"""Mini-batches for character networks: streams that read a text, each from a place of its own (Darknet: rnn.c:get_rnn_data).
+"""Mini-batches for character networks: streams that read a text, each from a place of its own (Darknet:
+rnn.c:get_rnn_data).
 
 text = read_symbols("shakespeare.txt", 256)
 for batch in text_batches(text, network.net, 256, seed=1):
@@ -27,8 +28,12 @@ JUMP = 1 / 64  # probability that a stream goes on elsewhere after a mini-batch 
 
 
 class TextBatch(NamedTuple):
-    """images: (steps*streams, symbols) float32, one-hot, all streams' first symbols first. truths: the same, of the symbols that follow.
-    fresh: (streams,) bool, streams that have jumped and know nothing of what was before."""
+    """A mini-batch of all streams.
+
+    images: (steps*streams, symbols) float32, one-hot, all streams' first symbols first. truths: the same, of the
+    symbols that follow. fresh: (streams,) bool, streams that have jumped and know nothing of what was before. paths: of
+    the text.
+    """
 
     images: Tensor
     truths: Tensor
@@ -37,7 +42,7 @@ class TextBatch(NamedTuple):
 
 
 def read_symbols(path: str | os.PathLike[str], symbols: int, *, tokenized: bool = False) -> NDArray[np.integer[Any]]:
-    """The bytes of a text, or the numbers of a tokenized one, each under `symbols`.
+    """(n,) the bytes of a text, or the numbers of a tokenized one, each under `symbols`.
 
     Raises:
         DarknetError: it cannot be read, is too short, or holds a symbol that the network does not know.
@@ -47,7 +52,9 @@ def read_symbols(path: str | os.PathLike[str], symbols: int, *, tokenized: bool 
         words = read_text(path, "tokenized text").split()
         wrong = next((word for word in words if not word.isdecimal() or len(word) > 9), None)
         if wrong is not None:
-            raise DarknetError(f"{path}: '{wrong[:20]}' is no number; a tokenized text is numbers with spaces between")
+            raise DarknetError(
+                f"{path}: '{wrong[:20]}' is not a number; a tokenized text is numbers with spaces between"
+            )
         text = np.array(words, np.int32)
     else:
         try:
@@ -73,7 +80,7 @@ def text_batches(
         jumped, elsewhere = rng.random(streams) < (JUMP if number else 1), rng.integers(len(text), size=streams)
         place = np.where(jumped, elsewhere, place) % len(text)
         if number >= start:
-            symbol = text[(place + np.arange(steps + 1)[:, None]) % len(text)]  # (steps + 1, streams)
-            every = F.one_hot(torch.from_numpy(symbol.astype(np.int64)), symbols).float()
-            yield TextBatch(every[:-1].flatten(0, 1), every[1:].flatten(0, 1), torch.from_numpy(jumped), [path])
+            numbers = text[(place + np.arange(steps + 1)[:, None]) % len(text)]  # (steps + 1, streams)
+            one_hot = F.one_hot(torch.from_numpy(numbers.astype(np.int64)), symbols).float()
+            yield TextBatch(one_hot[:-1].flatten(0, 1), one_hot[1:].flatten(0, 1), torch.from_numpy(jumped), [path])
         place += steps

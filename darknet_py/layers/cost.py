@@ -35,9 +35,12 @@ class Cost(Layer, kinds=("cost",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.shape = Shape.flat(place.input.count)
+        before = place.earlier[-1].needs() if place.earlier else None
+        self.class_needs = before if isinstance(before, ClassNeeds) else ClassNeeds(self.shape.count)
 
     def needs(self) -> ClassNeeds:
-        return ClassNeeds(self.shape.count)
+        """Those of a [softmax] before it, which may have a class tree."""
+        return self.class_needs
 
     def forward(self, x: Tensor) -> Tensor:
         return x

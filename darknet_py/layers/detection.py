@@ -64,7 +64,8 @@ class Detection(Head, kinds=("detection",)):
 
     def needs(self) -> BoxNeeds:
         """`random` of this head is not about the network's size."""
-        return replace(super().needs(), truth_format=CellGrid(self.options.side, self.classes), random=0.0)
+        truths = CellGrid(self.options.side, self.classes)
+        return replace(super().needs(), truth_format=truths, augmentation="darknet_cells", random=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) → (n, count)"""

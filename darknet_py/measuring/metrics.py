@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from darknet_py.boxes import iou
-from darknet_py.data.labels import Truths
+from darknet_py.data.truths import ImageTruths
 from darknet_py.errors import DarknetError
 from darknet_py.names import read_text
 
@@ -181,7 +181,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 class _Rows(NamedTuple):
-    """The rows of all pictures in one: which picture, and what `Found` or `Truths` say of it."""
+    """The rows of all pictures in one: which picture, and what `Found` or `ImageTruths` say of it."""
 
     image: Ints
     classes: Ints
@@ -196,14 +196,14 @@ class _Pairs(NamedTuple):
     iou: Floats
 
 
-def _rows(items: Sequence[Found] | Sequence[Truths]) -> _Rows:
+def _rows(items: Sequence[Found] | Sequence[ImageTruths]) -> _Rows:
     if not items:
         return _Rows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
     image = np.repeat(np.arange(len(items)), [len(one.classes) for one in items])
     return _Rows(image, np.concatenate([one.classes for one in items]), np.concatenate([one.xywh for one in items]))
 
 
-def _difficult(truths: Sequence[Truths]) -> Bools:
+def _difficult(truths: Sequence[ImageTruths]) -> Bools:
     return _concatenated([one.difficult for one in truths]).astype(np.bool_)
 
 
@@ -284,7 +284,7 @@ def check_points(points: int) -> None:
 
 def darknet_map(
     detections: Sequence[Found],
-    truths: Sequence[Truths],
+    truths: Sequence[ImageTruths],
     classes: Sequence[str],
     iou_thresh: float = 0.5,
     thresh: float = 0.25,
@@ -343,7 +343,7 @@ def _by_class(labels: Ints, probs: Floats, count: int) -> list[Ints]:
 
 def voc_map(
     detections: Sequence[Found],
-    truths: Sequence[Truths],
+    truths: Sequence[ImageTruths],
     classes: Sequence[str],
     sizes: Sequence[tuple[int, int]],
     iou_thresh: float = 0.5,
@@ -399,7 +399,7 @@ def _mean_of_present(results: Sequence[ClassResult]) -> float:
 
 def coco_metrics(
     detections: Sequence[Found],
-    truths: Sequence[Truths],
+    truths: Sequence[ImageTruths],
     classes: Sequence[str],
     sizes: Sequence[tuple[int, int]],
     thresh: float = 0.25,
@@ -453,7 +453,9 @@ def coco_metrics(
     return replace(base, metric="coco", classes=tuple(results), mAP=twelve["AP"] or 0.0, summary=twelve)
 
 
-def _coco_dataset(truths: Sequence[Truths], classes: Sequence[str], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def _coco_dataset(
+    truths: Sequence[ImageTruths], classes: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
     """Truths as the contents of a COCO annotation file; pictures and classes are numbered from 1."""
     there = _rows(truths)
     size = _sizes_of(there, sizes)
@@ -554,7 +556,11 @@ def clipped(xywh: NDArray[Any], size: NDArray[Any]) -> NDArray[Any]:
 
 
 def confusion_matrix(
-    detections: Sequence[Found], truths: Sequence[Truths], classes: int, iou_thresh: float = 0.5, thresh: float = 0.25
+    detections: Sequence[Found],
+    truths: Sequence[ImageTruths],
+    classes: int,
+    iou_thresh: float = 0.5,
+    thresh: float = 0.25,
 ) -> Ints:
     """What was taken for what: (classes+1, classes+1), truth by row, detection by column; the last of each is "nothing".
 

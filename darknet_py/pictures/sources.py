@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 
 from darknet_py.errors import DarknetError, ImageError
+from darknet_py.files import locate
 from darknet_py.names import read_lines
 from darknet_py.pictures.images import SUFFIXES, Picture
 
@@ -86,9 +87,7 @@ def _list(name: str) -> list[Source]:
     if not lines:
         raise DarknetError(f"{name}: this list names no picture")
     folder = Path(name).parent
-    return [
-        _file(line if Path(line).exists() or not (folder / line).exists() else str(folder / line)) for line in lines
-    ]
+    return [_file(line if os.path.exists(line) else str(locate(line, [folder]) or line)) for line in lines]
 
 
 def _file(path: str) -> Source:

@@ -1,4 +1,4 @@
-"""What a network is trained with: mini-batches of a data set's pictures, or of a text, as its cfg asks for them."""
+"""What a network is trained with: mini-batches of a data set's images, or of a text, as its cfg asks for them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from darknet_py.data.dataset import Dataset, open_dataset
-from darknet_py.data.loader import Batch, classifier_batches, detection_batches
-from darknet_py.data.text import read_symbols, text_batches
+from darknet_py.data.loader import image_batches
+from darknet_py.data.samples import ImageBatch
+from darknet_py.data.text import TextBatch, read_symbols, text_batches
 from darknet_py.errors import DarknetError
-from darknet_py.layers import Head
+from darknet_py.layers.needs import BoxNeeds
 from darknet_py.layers.rnn import Recurrent
-from darknet_py.layers.softmax import Softmax
 from darknet_py.names import read_data
 from darknet_py.network import Network
-from darknet_py.training.loop import Progress
 from darknet_py.training.schedule import sequence
 from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
 from darknet_py.training.world import World
@@ -24,12 +23,15 @@ from darknet_py.training.world import World
 
 @dataclass(frozen=True)
 class Material:
-    """`count` of a `unit`. batches: (the run's beginning, number of a mini-batch counted from there, the processes) → the mini-batches
-    from it on, each process's own. options: of the .data file. dataset: of pictures."""
+    """`count` images or symbols (`unit`).
+
+    batches: (seed, first iteration of the run, number of a mini-batch counted from there, the processes) → the
+    mini-batches from it on, each process's own. options: of the .data file. dataset: of images.
+    """
 
     count: int
     unit: str
-    batches: Callable[[Progress, int, World], Iterator[Any]]
+    batches: Callable[[int, int, int, World], Iterator[Any]]
     options: dict[str, str]
     dataset: Dataset | None = None
 
@@ -42,10 +44,11 @@ def open_material(
     tokenized: bool = False,
     mixup_beta: float = 0.0,
 ) -> Material:
-    """The pictures of a .data file, or, for a character network, a text.
+    """The images of a .data file, or, for a character network, a text.
 
     Args:
-        workers: processes that read and augment pictures. tokenized: the text is numbers. mixup_beta: see `detection_batches`.
+        workers: processes that read and augment images. tokenized: the text is numbers. mixup_beta: see
+            `image_batches`.
 
     Raises:
         DarknetError: it cannot be read, holds nothing, or does not fit the network.
@@ -53,24 +56,24 @@ def open_material(
     if not network.input_shape.c and any(isinstance(layer, Recurrent) for layer in network.layers):
         return _open_text(data, network, tokenized)
     if tokenized:
-        raise DarknetError(f"{network.cfg.path}: --tokenized is for character networks; this one reads pictures")
+        raise DarknetError(f"{network.cfg.path}: --tokenized is for character networks; this one reads images")
     dataset = open_dataset(data, "train")
     if not len(dataset):
-        raise DarknetError(f"{dataset.source}: no pictures to train with")
+        raise DarknetError(f"{dataset.source}: no images to train with")
     _check_classes(network, dataset)
 
-    def batches(progress: Progress, mini_batch: int, world: World) -> Iterator[Batch]:
-        return picture_batches(network, dataset, progress, mini_batch, world, workers, mixup_beta)
+    def batches(seed: int, first_iteration: int, mini_batch: int, world: World) -> Iterator[ImageBatch]:
+        return _image_batches(network, dataset, seed, first_iteration, mini_batch, world, workers, mixup_beta)
 
-    return Material(len(dataset), "pictures", batches, read_data(data), dataset)
+    return Material(len(dataset), "images", batches, read_data(data), dataset)
 
 
 def _open_text(data: str | os.PathLike[str], network: Network, tokenized: bool) -> Material:
     symbols = network.input_shape.count
     text = read_symbols(data, symbols, tokenized=tokenized)
 
-    def batches(progress: Progress, mini_batch: int, world: World) -> Iterator[Any]:
-        return text_batches(text, network.net, symbols, seed=progress.seed, start=mini_batch, path=os.fspath(data))
+    def batches(seed: int, first_iteration: int, mini_batch: int, world: World) -> Iterator[TextBatch]:
+        return text_batches(text, network.net, symbols, seed=seed, start=mini_batch, path=os.fspath(data))
 
     return Material(len(text), "symbols", batches, {})
 
@@ -84,36 +87,46 @@ def _check_classes(network: Network, dataset: Dataset) -> None:
         )
 
 
-def picture_batches(
+def _image_batches(
     network: Network,
     dataset: Dataset,
-    progress: Progress,
+    seed: int,
+    first_iteration: int,
     mini_batch: int,
     world: World,
     workers: int,
-    mixup_beta: float = 0.0,
-) -> Iterator[Batch]:
-    """Mini-batches of the sizes, numbers and sequences that the cfg asks for; a resumed run has its seed from its beginning."""
-    net, first, seed = network.net, progress.first, progress.seed
-    head: Head | None = network.head_layers()[-1] if network.heads else None
-    random = head.needs().random if head else 0.0
+    mixup_beta: float,
+) -> Iterator[ImageBatch]:
+    """Mini-batches of the sizes, numbers and sequences that the cfg asks for."""
+    net, needs = network.net, network.needs()
+    if needs is None:
+        raise DarknetError(
+            f"{network.cfg.path}: no layer has a loss, so there is nothing to train; add a head or [cost]"
+        )
+    random = needs.random if isinstance(needs, BoxNeeds) else 0.0
 
     def size_of(number: int) -> tuple[int, int]:
-        iteration = first + number // net.subdivisions
-        return (
-            network_size(net, random, iteration, first, seed) if head else classifier_size(net, iteration, first, seed)
-        )
+        iteration = first_iteration + number // net.subdivisions
+        if isinstance(needs, BoxNeeds):
+            return network_size(net, random, iteration, first_iteration, seed)
+        return classifier_size(net, iteration, first_iteration, seed)
 
     def count_of(number: int) -> int:
         return mini_batch_of(net, random, size_of(number)) * net.time_steps
 
     def sequence_of(number: int) -> int:
-        return number - number % net.subdivisions % sequence(net, first + number // net.subdivisions)
+        return number - number % net.subdivisions % sequence(net, first_iteration + number // net.subdivisions)
 
-    common: dict[str, Any] = {
-        "seed": seed, "start": mini_batch + world.rank, "step": world.size, "workers": workers, "mini_batch": count_of, "size": size_of,
-    }  # fmt: skip
-    if head:
-        return detection_batches(dataset, net, head.options, sequence=sequence_of, mixup_beta=mixup_beta, **common)
-    tree = next((layer.tree for layer in network.layers if isinstance(layer, Softmax)), None)
-    return classifier_batches(dataset, net, classes=network.classes, tree=tree, **common)
+    return image_batches(
+        dataset,
+        net,
+        needs,
+        mini_batch=count_of,
+        seed=seed,
+        start=mini_batch + world.rank,
+        step=world.size,
+        workers=workers,
+        size=size_of,
+        sequence=sequence_of if isinstance(needs, BoxNeeds) else None,
+        mixup_beta=mixup_beta,
+    )

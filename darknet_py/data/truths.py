@@ -1,0 +1,93 @@
+"""The ground truth of an image as arrays, and which of it training sees (Darknet: data.c:fill_truth_detection)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from darknet_py.errors import CfgWarning
+from darknet_py.layers.needs import Rows
+
+TRUTH_SIZE = 6  # x, y, w, h, class, track_id
+OUTSIDE = np.float32(
+    999999.0
+)  # all four numbers of a box that is nowhere in its image, as in Darknet (data.c:correct_boxes)
+
+
+class DataWarning(CfgWarning):
+    """Something in a data set that is left out, or read otherwise than its author may think."""
+
+
+class ImageTruths(NamedTuple):
+    """The objects of one image, in the order of its label file.
+
+    classes: (n,) int64. xywh: (n, 4) float32, centre and size as fractions of the image. difficult: (n,) bool, marked
+    as such in VOC, or a crowd in COCO: not trained on, and no mistake if missed.
+    """
+
+    classes: NDArray[np.int64]
+    xywh: NDArray[np.float32]
+    difficult: NDArray[np.bool_]
+
+
+def make_truths(classes: ArrayLike = (), xywh: ArrayLike = (), difficult: ArrayLike | None = None) -> ImageTruths:
+    """Truths of anything like arrays; without arguments: of an image that shows no object."""
+    numbers = np.asarray(classes, np.int64).reshape(-1)
+    hard = np.zeros(len(numbers), bool) if difficult is None else np.asarray(difficult, bool).reshape(-1)
+    return ImageTruths(numbers, np.asarray(xywh, np.float32).reshape(-1, 4), hard)
+
+
+def training_truths(
+    truths: ImageTruths,
+    net_size: tuple[int, int],
+    classes: int,
+    max_truths: int,
+    rng: np.random.Generator,
+    *,
+    path: str = "",
+) -> Rows:
+    """The truths that training sees of an augmented image (data.c:fill_truth_detection).
+
+    They are shuffled, the first `max_truths` of them stay, and of those go: classes that the network does not have,
+    boxes under one pixel of the network's input, centres outside (0, 1]. A width or height over 1 becomes 1. Difficult
+    objects are left out before, as voc_label.py writes none. Wrong labels are named in a warning, once per file.
+
+    Args:
+        truths: of the image, moved as its augmentation moved the pixels.
+        net_size: (width, height) of the network's input, pixels. classes, max_truths: the head's. path: of the label
+            file.
+
+    Returns:
+        (m, 6) float32 rows x, y, w, h, class, track_id, as a truth of Darknet's network. track_id: the object's number
+        in its file, plus 4000 times a hash of the file's path, under 4000.
+    """
+    order = rng.permutation(np.flatnonzero(~truths.difficult))[:max_truths]
+    numbers, xywh = truths.classes[order], truths.xywh[order]
+    known = (numbers >= 0) & (numbers < classes)
+    tiny = (xywh[:, 2:] < np.float32(1) / np.array(net_size, np.float32)).any(1)
+    inside = ((xywh[:, :2] > 0) & (xywh[:, :2] <= 1)).all(1)
+    if not known.all():
+        _warn(f"{path}: class {numbers[~known][0]}, but the network has the classes 0 to {classes - 1}; left out")
+    elif (~inside & ~tiny).any():
+        _warn(f"{path}: a box lies outside the image, or at its corner 0, 0; left out")
+    kept = known & ~tiny & inside
+    rows = np.empty((int(kept.sum()), TRUTH_SIZE), np.float32)
+    rows[:, :2], rows[:, 2:4] = xywh[kept, :2], np.minimum(xywh[kept, 2:], 1)
+    rows[:, 4], rows[:, 5] = numbers[kept], order[kept] + _track_base(path)
+    return rows
+
+
+def _track_base(path: str) -> int:
+    """data.c:read_boxes, utils.c:custom_hash"""
+    value = 5381
+    for byte in os.fsencode(path):
+        value = (value * 33 + (byte - 256 if byte > 127 else byte)) & 0xFFFFFFFFFFFFFFFF
+    return value % 4000 * 4000
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, DataWarning, stacklevel=3)

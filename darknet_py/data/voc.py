@@ -1,0 +1,72 @@
+"""Pascal VOC annotations (.xml), by the formula of Darknet's scripts/voc_label.py."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from darknet_py.data.labels import in_sibling
+from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
+from darknet_py.errors import DarknetError
+
+
+def voc_path(image: str) -> str | None:
+    """The Pascal VOC file of an image: in `Annotations`, the sibling of its image folder, or beside it; None if there
+    is none."""
+    candidates = [*in_sibling(image, "Annotations", ".xml"), os.path.splitext(image)[0] + ".xml"]
+    return next((path for path in candidates if os.path.exists(path)), None)
+
+
+def read_voc(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[ImageTruths, tuple[int, int]]:
+    """A Pascal VOC file, by the formula of Darknet's voc_label.py: the centre is ((left+right)/2 - 1) / width.
+
+    Args:
+        path: the .xml. names: of the classes; objects of other names are left out, with a warning.
+
+    Returns:
+        The truths, difficult ones included (voc_label.py leaves them out), and (width, height) of the image, pixels.
+
+    Raises:
+        DarknetError: it cannot be read, is not an annotation, or gives the image no size.
+    """
+    try:
+        root = ElementTree.fromstring(Path(path).read_bytes())
+    except OSError as error:
+        raise DarknetError(f"{path}: cannot read this annotation: {error.strerror or error}") from None
+    except ElementTree.ParseError as error:
+        raise DarknetError(f"{path}:{error.position[0]}: this is not a Pascal VOC annotation: {error}") from None
+    width, height = (_number(path, root, f"size/{side}") for side in ("width", "height"))
+    if min(width, height) < 1:
+        raise DarknetError(f"{path}: <size> is {width:g}x{height:g}; write the image's width and height")
+    known = {name: index for index, name in enumerate(names)}
+    classes, corners, difficult = [], [], []
+    for item in root.iter("object"):
+        name = (item.findtext("name") or "").strip()
+        if name not in known:
+            text = f"class '{name}' of the annotations is not among the names; its objects are left out"
+            warnings.warn(text, DataWarning, stacklevel=2)
+            continue
+        classes.append(known[name])
+        corners.append([_number(path, item, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")])
+        difficult.append((item.findtext("difficult") or "0").strip() == "1")
+    left_top, right_bottom = np.array(corners, np.float64).reshape(-1, 2, 2).swapaxes(0, 1)
+    size = np.array([width, height])
+    # scripts/voc_label.py: VOC counts pixels from 1, and takes 1 from the centre, not from each corner
+    xywh = np.concatenate((((left_top + right_bottom) / 2 - 1) / size, (right_bottom - left_top) / size), 1)
+    return make_truths(classes, xywh, difficult), (int(width), int(height))
+
+
+def _number(path: str | os.PathLike[str], element: ElementTree.Element, tag: str) -> float:
+    text = (element.findtext(tag) or "").strip()
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DarknetError(f"{path}: <{tag.replace('/', '><')}> is '{text}', which is not a number")
+    return value
