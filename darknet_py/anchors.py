@@ -316,9 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_file(given.write, with_anchors(given.cfg, found.centres))
         print(f"written to {given.write}")
     if given.plot:
-        from darknet_py.measuring.plots import anchors_plot
+        from darknet_py.measuring.plots import draw_anchors
 
-        anchors_plot(Path(given.plot), sizes, found.centres, found.assignments, found.average_iou)
+        draw_anchors(Path(given.plot), sizes, found.centres, found.assignments, found.average_iou)
     return 0
 
 

@@ -30,7 +30,8 @@ from darknet_py.errors import DarknetError, ImageError
 from darknet_py.files import write_file
 from darknet_py.names import read_data
 from darknet_py.network import Network
-from darknet_py.pictures.images import letterbox_size, read_image
+from darknet_py.pictures.read import read_image
+from darknet_py.pictures.resize import letterbox_size
 
 FINDINGS = 1  # exit status where something is wrong
 TINY = 1.0  # pixels of the network: Darknet does not train on smaller boxes

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.inference.runner import PRECISIONS
 
-MISTAKE = 2  # exit status of wrong input
-INTERRUPTED = 130
+# Exit statuses; 0: all is well.
+UNREADABLE = 1  # some images or videos could not be read; the rest is done
+MISTAKE = 2  # wrong input: files, options, values
+INTERRUPTED = 130  # Ctrl-C
 
 
 def run_command(main: Callable[[], int]) -> int:
@@ -59,7 +62,7 @@ def size_of(text: str) -> tuple[int, int]:
     return size
 
 
-def add_size(parser: argparse.ArgumentParser) -> None:
+def add_size(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--size",
         type=size_of,
@@ -77,3 +80,28 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} lies outside 0..1")
     return value
+
+
+def add_model(parser: argparse._ActionsContainer) -> None:
+    """`--cfg`, `--weights`, `--names` and `--data`: a model as separate files."""
+    parser.add_argument("--cfg", required=True, help="the network's .cfg")
+    parser.add_argument("--weights", required=True, help="its .weights or .safetensors")
+    parser.add_argument("--names", help="class names, one per line")
+    parser.add_argument("--data", help="a .data file that says where the names are")
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """`--device`."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda if available)")
+
+
+def add_inference(parser: argparse._ActionsContainer) -> None:
+    """`--device`, `--batch` and `--precision`: how a detector runs."""
+    add_device(parser)
+    parser.add_argument("--batch", type=int, default=8, help="images per forward pass (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="fp32",
+        help="number format of the network (default: %(default)s, as in Darknet)",
+    )

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from darknet_py.command import run_command
 from darknet_py.files import write_file
-from darknet_py.pictures.images import Picture
-from darknet_py.pictures.outputs import write_picture
+from darknet_py.pictures.read import Image as Picture
+from darknet_py.pictures.write import write_image
 
 NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
 WIDTH, HEIGHT = 256, 192
@@ -150,7 +150,7 @@ def write_dataset(folder: Path, train: int = 2000, valid: int = 200, seed: int =
         split = "train" if number < train else "valid"
         picture, rows = draw_scene(np.random.default_rng([seed, number]))
         name = f"{split}-{number:05d}"
-        write_picture(folder / "images" / f"{name}.png", picture)
+        write_image(folder / "images" / f"{name}.png", picture)
         labels = [f"{int(row[0])} " + " ".join(f"{value:.6f}" for value in row[1:]) for row in rows]
         _write_lines(folder / "labels" / f"{name}.txt", labels)
         lists[split].append(f"images/{name}.png")

@@ -8,7 +8,7 @@ from darknet_py import detect, load
 from darknet_py.bundled import bundled
 from darknet_py.data.dataset import open_dataset
 from darknet_py.errors import DarknetError
-from darknet_py.evaluate import evaluate
+from darknet_py.measuring.evaluation import evaluate
 from darknet_py.shapes import write_dataset
 
 

@@ -55,31 +55,31 @@ def test_wrong_options_are_named(option: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("letterbox", [False, True])
-def test_a_list_gives_what_each_picture_gives(letterbox: bool) -> None:
+def test_a_list_gives_what_each_image_gives(letterbox: bool) -> None:
     detector = Detector(network(), ["cat", "dog"], letterbox=letterbox, batch=2)
     rng = np.random.default_rng(0)
-    pictures = [
+    images = [
         rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((40, 30), (20, 90), (32, 64))
     ]
-    together = detector(pictures, 0.3)
-    for picture, found in zip(pictures, together, strict=True):
-        alone = detector(picture, 0.3)[0]
+    together = detector(images, 0.3)
+    for image, found in zip(images, together, strict=True):
+        alone = detector(image, 0.3)[0]
         assert len(found) == len(alone) > 0
         np.testing.assert_allclose(found.xywh, alone.xywh, atol=1e-5)
-        assert found.size == (picture.shape[1], picture.shape[0])
+        assert found.size == (image.shape[1], image.shape[0])
 
 
 def test_classes_that_are_not_to_be_shown() -> None:
-    picture = np.zeros((32, 64, 3), np.uint8)
-    every = Detector(network(), ["cat", "dog"])(picture, 0.1)[0]
-    some = Detector(network(), ["cat", "dont_show"])(picture, 0.1)[0]
-    assert {one.name for one in every} == {"cat", "dog"}
-    assert {one.name for one in some} == {"cat"}
+    image = np.zeros((32, 64, 3), np.uint8)
+    all_classes = Detector(network(), ["cat", "dog"])(image, 0.1)[0]
+    shown = Detector(network(), ["cat", "dont_show"])(image, 0.1)[0]
+    assert {one.name for one in all_classes} == {"cat", "dog"}
+    assert {one.name for one in shown} == {"cat"}
 
 
 def test_agnostic_suppression_leaves_one_class_per_place() -> None:
-    picture = np.zeros((32, 64, 3), np.uint8)
-    assert len(Detector(network(), agnostic=True)(picture, 0.1)[0]) < len(Detector(network())(picture, 0.1)[0])
+    image = np.zeros((32, 64, 3), np.uint8)
+    assert len(Detector(network(), agnostic=True)(image, 0.1)[0]) < len(Detector(network())(image, 0.1)[0])
 
 
 def test_nothing_found_is_an_empty_answer() -> None:
@@ -97,7 +97,7 @@ def test_a_detection_knows_its_pixels() -> None:
     assert found[:1] == [found[0]]
 
 
-def test_tensors_and_grey_arrays_are_pictures_too() -> None:
+def test_tensors_and_grey_arrays_are_images_too() -> None:
     detector = Detector(network())
     array = np.random.default_rng(1).integers(0, 256, (32, 64, 3), dtype=np.uint8)
     a = detector(array, 0.3)[0]
@@ -124,11 +124,11 @@ def test_loading_without_weights_gives_fresh_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(12, 9), (64, 48), (768, 576), (4000, 3000), (40, 900)])
-def test_labels_stay_inside_the_picture_whatever_its_size(size: tuple[int, int]) -> None:
-    picture = np.full((size[1], size[0], 3), 128, np.uint8)
+def test_labels_stay_inside_the_image_whatever_its_size(size: tuple[int, int]) -> None:
+    image = np.full((size[1], size[0], 3), 128, np.uint8)
     edge = [(-5.0, -5.0, size[0] / 2, size[1] / 2), (size[0] * 0.6, size[1] * 0.9, size[0] + 9.0, size[1] + 9.0)]
-    drawn = draw(picture, [Detection(k, "a rather long name", 0.5, box, (0, 0, 0, 0)) for k, box in enumerate(edge)])
+    drawn = draw(image, [Detection(k, "a rather long name", 0.5, box, (0, 0, 0, 0)) for k, box in enumerate(edge)])
     assert max(drawn.shape[:2]) >= 320
     assert drawn.shape[0] * size[0] == drawn.shape[1] * size[1]
     assert (drawn != 128).any()
-    assert (picture == 128).all()
+    assert (image == 128).all()

@@ -1,4 +1,4 @@
-"""Real models on real pictures: the boxes, classes and probabilities of `detector test`, from its own pixels and from JPEGs."""
+"""Real models on real images: the boxes, classes and probabilities of `detector test`, from its own pixels and from JPEGs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from kit import KIT, cases, needs_kit, read_json
 
 from darknet_py import Detections, Detector, load
-from darknet_py.pictures.images import read_image
+from darknet_py.pictures.read import read_image
 
 # From the C program's own pixels: float32 forward passes of small networks; probabilities and relative coordinates.
 TOLERANCE = 2e-5

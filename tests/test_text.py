@@ -12,7 +12,7 @@ import torch
 from darknet_py import DarknetError, load
 from darknet_py.__main__ import main as words
 from darknet_py.data.text import JUMP, TextBatch, read_symbols, text_batches
-from darknet_py.generate import generate
+from darknet_py.generator import generate
 from darknet_py.layers import NetOptions
 from darknet_py.train import main
 

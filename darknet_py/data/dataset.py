@@ -27,7 +27,7 @@ from darknet_py.data.labels import (
 )
 from darknet_py.errors import DarknetError
 from darknet_py.names import find_beside, read_data, read_lines, read_names
-from darknet_py.pictures.images import SUFFIXES
+from darknet_py.pictures.read import SUFFIXES
 
 SPLITS = ("train", "valid")
 TRUTH_SIZE = 6  # x, y, w, h, class, track_id

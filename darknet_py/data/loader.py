@@ -36,7 +36,9 @@ from darknet_py.data.labels import DataWarning
 from darknet_py.errors import DarknetError
 from darknet_py.layers import NetOptions
 from darknet_py.pictures.colours import class_colour
-from darknet_py.pictures.images import Floats, Picture, read_image
+from darknet_py.pictures.read import Image as Picture
+from darknet_py.pictures.read import read_image
+from darknet_py.pictures.resize import Floats
 
 MOST_WORKERS = 16
 MOST_FAILURES = 50  # pictures in a row that cannot be used, before training stops

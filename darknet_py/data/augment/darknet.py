@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from darknet_py.data.labels import Truths
 from darknet_py.layers import NetOptions
-from darknet_py.pictures.images import Floats, Picture, resize
+from darknet_py.pictures.read import Image as Picture
+from darknet_py.pictures.resize import Floats, resize
 
 Size = tuple[int, int]  # (width, height), pixels
 MIXUP, CUTMIX, MOSAIC, CUTMIX_OR_MOSAIC = 1, 2, 3, 4  # Darknet's net.mixup
