@@ -34,9 +34,9 @@ class Classifier:
     """Classifies images: the short side is resized to the network's width, and the middle is classified.
 
     Args:
-        model: a network without a detection head, which is left untouched: a runner is derived from it (`prepare`). Or a runner.
-        names: path of a names file, or the names; None: the classes' numbers. Names beyond the network's classes are not used,
-            as in Darknet.
+        model: a network without a detection head, which is left untouched, as a runner is derived from it; or a runner.
+        names: path of a names file, or the names; None: the classes' numbers. Names beyond the network's classes are
+            not used, as in Darknet.
 
     Raises:
         DarknetError: the network is a detector or reads no images, or there are too few names.

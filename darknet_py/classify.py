@@ -1,6 +1,6 @@
 """The command that classifies images with a classifier network.
 
-python -m darknet_py.classify --cfg cfg/darknet19.cfg --weights darknet19.weights --names imagenet.shortnames.list dog.jpg
+python -m darknet_py.classify --cfg darknet19.cfg --weights darknet19.weights --names imagenet.shortnames.list dog.jpg
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command that finds objects in images, folders, videos, cameras and streams.
 
-python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights yolov3.weights --names cfg/coco.names dog.jpg images/ road.mp4
+python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights yolov3.weights --names cfg/coco.names dog.jpg road.mp4
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WINDOW = "darknet_py"
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m darknet_py.detect",
-        description="Finds objects in images, folders, videos, cameras and streams; without arguments, in a sample image.",
+        description="Finds objects in images, videos, cameras and streams; without arguments, in a sample image.",
         epilog="example: python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights weights/yolov3.weights "
         "--names cfg/coco.names dog.jpg",
     )
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     detection.add_argument(
         "--letterbox",
         action=argparse.BooleanOptionalAction,
-        help="keep the images' aspect ratio, or stretch them (default: as the cfg's letter_box says; Darknet stretches)",
+        help="keep the images' aspect ratio, or stretch them (default: the cfg's letter_box; Darknet stretches)",
     )
     add_inference(detection)
     detection.add_argument(
@@ -109,7 +109,8 @@ def start(args: argparse.Namespace, save_as: str | None = None) -> int:
     sources = expand(args.sources)
     detector = load_detector(
         args.cfg, args.weights, args.names, data=args.data, device=args.device, size=args.size, strict=args.strict,
-        letterbox=args.letterbox, nms_kind=args.nms_kind, agnostic=args.agnostic, precision=args.precision, batch=args.batch,
+        letterbox=args.letterbox, nms_kind=args.nms_kind, agnostic=args.agnostic,
+        precision=args.precision, batch=args.batch,
     )  # fmt: skip
     json_lines = any(isinstance(source, VideoSource) for source in sources)
     return Run(detector, args, json_lines=json_lines, save_as=save_as).over(sources)

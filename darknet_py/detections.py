@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 class Detection(NamedTuple):
     """One object.
 
-    box: left, top, right, bottom in pixels. relative: centre x, y, width, height as fractions of the image. Boxes are as the
-    network gives them and may extend beyond the image.
+    box: left, top, right, bottom in pixels. relative: centre x, y, width, height as fractions of the image. Boxes are
+    as the network gives them and may extend beyond the image.
     """
 
     class_id: int
@@ -26,10 +26,10 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True)
 class Detections(Sequence[Detection]):
-    """The objects found in one image: the most confident first from a `Detector`, in the C program's raw order from evaluation.
+    """The objects found in one image: by a `Detector` the most confident first, by evaluation in Darknet's raw order.
 
-    class_ids: (m,) int64. confidences: (m,) float32, 0..1. xywh: (m, 4) float32, centre and size as fractions of the image.
-    size: (width, height) of the image, pixels. names: of all classes.
+    class_ids: (m,) int64. confidences: (m,) float32, 0..1. xywh: (m, 4) float32, centre and size as fractions of the
+    image. size: (width, height) of the image, pixels. names: of all classes.
     """
 
     class_ids: NDArray[np.int64]

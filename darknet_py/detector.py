@@ -34,14 +34,14 @@ class Detector:
     """Finds objects with a network.
 
     Args:
-        model: a network with a detection head, which is left untouched: a runner is derived from it (`prepare`). Or a runner.
+        model: a network with a detection head, which is left untouched, as a runner is derived from it; or a runner.
         names: path of a .names file, or the names; None: the classes' numbers.
-        letterbox: keep the images' aspect ratio; None: as the cfg's `letter_box` says (Darknet's default is to stretch).
+        letterbox: keep the images' aspect ratio; None: as the cfg's `letter_box` says (Darknet's default: stretch).
         nms_kind, beta_nms: how the overlap of boxes is measured; None: as the cfg's last head says.
         agnostic: boxes of different classes suppress each other too.
         precision, batch: see `prepare`; a runner has its own.
-        class_map: for heads with a class tree (YOLO9000), the tree's classes to report, in the order of `names`; other heads
-            ignore it.
+        class_map: for heads with a class tree (YOLO9000), the tree's classes to report, in the order of `names`; other
+            heads ignore it.
 
     Raises:
         DarknetError: the network has no detection head, or the number of names is not that of its classes.
@@ -96,7 +96,7 @@ class Detector:
         """Detects in one image or many.
 
         Args:
-            images: a path, an array (height, width, channels) in RGB, a tensor (channels, height, width), or a list of those.
+            images: a path, an array (height, width, channels) in RGB, a tensor (channels, height, width), or a list.
             thresh: minimum confidence, 0..1. nms: the overlap, 0..1, above which the less confident of two boxes is
                 suppressed; 0: no suppression.
 
@@ -139,7 +139,7 @@ class Detector:
 
     @property
     def letterboxed(self) -> Size | None:
-        """The network's input size, if boxes must be moved from a letterboxed input to the image; None: they need not."""
+        """The network's input size, if boxes must be moved from a letterboxed input to the image."""
         return self.network.size if self.letterbox and all(head.corrected for head in self.heads) else None
 
     def postprocess(self, raw: Sequence[Tensor], sizes: Sequence[Size], thresh: float, nms: float) -> list[Detections]:

@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     result = _model_parser(
         "darknet_py.evaluate", "Measures a network on a data set: mAP as Darknet, PASCAL VOC or COCO define it."
     )
-    result.epilog = "example: python -m darknet_py.evaluate data/obj.data cfg/yolov3.cfg backup/yolov3_last.weights --json result.json"
+    result.epilog = (
+        "example: python -m darknet_py.evaluate data/obj.data cfg/yolov3.cfg yolov3_last.weights --json result.json"
+    )
     metric = result.add_argument_group("metric")
     metric.add_argument(
         "--metric",
@@ -75,8 +77,8 @@ def parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--valid-results",
         metavar="FILE",
-        help="what `detector valid` writes: COCO results if the name ends in .json, otherwise VOC's file for each class, "
-        "with names that begin with FILE; not with --metric darknet, which finds other boxes",
+        help="what `detector valid` writes: COCO results if the name ends in .json, otherwise VOC's files, a class each, "
+        "whose names begin with FILE; not with --metric darknet, which finds other boxes",
     )
     return result
 

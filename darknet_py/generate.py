@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m darknet_py.generate",
         description="Writes text with a character network.",
-        epilog='example: python -m darknet_py.generate --cfg rnn.cfg --weights rnn.weights --seed "To be, " --length 500',
+        epilog='example: python -m darknet_py.generate --cfg rnn.cfg --weights rnn.weights --seed "To be, "',
     )
     result.add_argument("--cfg", required=True, help="the network's .cfg")
     result.add_argument("--weights", required=True, help="its .weights or .safetensors")

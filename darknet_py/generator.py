@@ -19,7 +19,7 @@ MIN_PROBABILITY = 0.0001  # smaller ones count as 0
 def generate(
     network: Network, seed: Sequence[int], length: int, temperature: float = 0.7, random_seed: int | None = None
 ) -> Iterator[int]:
-    """`length` symbols that follow `seed`, each drawn by the probabilities that the network gives after the ones before.
+    """`length` symbols after `seed`, each drawn with the probabilities that the network gives it after those before.
 
     Args:
         network: left untouched, with its options and what it remembers: a copy of it writes.
@@ -28,8 +28,8 @@ def generate(
         random_seed: the same number gives the same text.
 
     Raises:
-        DarknetError: the network does not have as many outputs as inputs, a symbol of the seed is not one of its own, or the
-            temperature is not above 0.
+        DarknetError: the network does not have as many outputs as inputs, a symbol of the seed is not one of its own,
+            or the temperature is not above 0.
     """
     inputs = network.input_shape.count
     if network.classes != inputs or network.input_shape.c:

@@ -39,7 +39,7 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def class_names(names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
-    """The names that a user gives: the path of a names file, or the names themselves; None: the numbers of the classes."""
+    """Class names as a user gives them: the path of a names file, or the names; None: the numbers of the classes."""
     if names is None:
         return [str(index) for index in range(classes)]
     return read_names(names) if isinstance(names, (str, os.PathLike)) else list(names)

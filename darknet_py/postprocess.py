@@ -1,4 +1,4 @@
-"""From the heads' boxes to the objects in each image: back from the letterbox, suppression of overlaps, one Detections per image.
+"""From the heads' boxes to the objects in each image: out of the letterbox, and no overlaps.
 
 `Detector`, evaluation and recall all end here (Darknet: network.c:get_network_boxes, box.c:do_nms_sort).
 """
@@ -23,9 +23,10 @@ Size: TypeAlias = tuple[int, int]
 class Suppression(NamedTuple):
     """How overlapping boxes are suppressed.
 
-    thresh: the overlap, 0..1, above which the less confident of two boxes goes; 0: none goes. kind, beta: see `boxes.nms`.
-    agnostic: boxes of different classes suppress each other too. pixels: the overlap is measured in pixels of the image, not in
-    fractions of it; Darknet's DIoU depends on the aspect ratio, so `detector valid` and `detector test` differ.
+    thresh: the overlap, 0..1, above which the less confident of two boxes is suppressed; 0: no suppression.
+    kind, beta: see `boxes.nms`. agnostic: boxes of different classes suppress each other too.
+    pixels: overlap is measured in pixels of the image, not in fractions of it. It matters as Darknet's DIoU depends on
+    the aspect ratio: `detector valid` has pixels, `detector test` and `map` have fractions.
     """
 
     thresh: float
@@ -38,8 +39,8 @@ class Suppression(NamedTuple):
 class Objects(NamedTuple):
     """Boxes of a batch that have one class each, in any order.
 
-    image: (m,) int64, which image of the batch. class_id: (m,) int64. confidence: (m,) 0..1. xywh: (m, 4) centre and size, as
-    fractions of the image.
+    image: (m,) int64, which image of the batch. class_id: (m,) int64. confidence: (m,) 0..1. xywh: (m, 4) centre and
+    size, as fractions of the image.
     """
 
     image: Tensor
@@ -49,14 +50,19 @@ class Objects(NamedTuple):
 
 
 def postprocess(
-    candidates: Candidates, sizes: Sequence[Size], names: Sequence[str], suppression: Suppression, letterboxed: Size | None
-) -> list[Detections]:  # fmt: skip
+    candidates: Candidates,
+    sizes: Sequence[Size],
+    names: Sequence[str],
+    suppression: Suppression,
+    letterboxed: Size | None,
+) -> list[Detections]:
     """A batch's candidates → what is in each image, in the order of the candidates, each one's classes ascending.
 
     Args:
         candidates: of all heads; a probability of 0 means that a box is not of this class.
         sizes: (width, height) of each image, pixels. names: of the classes.
-        letterboxed: (width, height) of the network's input, if the images were letterboxed into it; None: they were stretched.
+        letterboxed: (width, height) of the network's input, if the images were letterboxed into it; None: they were
+            stretched.
     """
     box, class_id = (candidates.probs > 0).nonzero(as_tuple=True)
     image, xywh = candidates.image[box], candidates.xywh[box]
@@ -67,10 +73,11 @@ def postprocess(
 
 
 def from_letterbox(xywh: Tensor, image: Tensor, sizes: Sequence[Size], network: Size) -> Tensor:
-    """Boxes relative to the network's input → relative to their images (yolo_layer.c:correct_yolo_boxes). Nothing is clipped.
+    """Boxes relative to the network's input → relative to their images, not clipped (yolo_layer.c:correct_yolo_boxes).
 
     Args:
-        xywh: (m, 4). image: (m,) int64, each box's image. sizes: (width, height) of the images, network: of the input, pixels.
+        xywh: (m, 4). image: (m,) int64, each box's image. sizes: (width, height) of the images, network: of the input,
+            pixels.
     """
     inner, bars = (torch.from_numpy(part).to(xywh.device)[image] for part in letterbox_fractions(sizes, network))
     return torch.cat(((xywh[:, :2] - bars) / inner, xywh[:, 2:] / inner), 1)

@@ -1,4 +1,4 @@
-"""The model that comes along finds what its pictures show."""
+"""The model that comes along finds what its images show."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_detect_without_arguments_names_the_shapes_of_the_sample(
     assert len(list((tmp_path / "runs" / "detect-1").iterdir())) == 1
 
 
-def test_its_map_on_pictures_that_it_has_never_seen(tmp_path: Path) -> None:
+def test_its_map_on_images_that_it_has_never_seen(tmp_path: Path) -> None:
     dataset = open_dataset(write_dataset(tmp_path, train=1, valid=60, seed=1234), "valid")
     assert evaluate(load(bundled("cfg"), bundled("weights")), dataset).mAP > 0.85
 

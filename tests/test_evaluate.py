@@ -37,8 +37,8 @@ from darknet_py.names import read_names
 
 # mAP as the program prints it has six decimals.
 PRINTED = 1.5e-6
-# OpenCV's pixels of a JPEG file are up to three levels off those of the program's own decoder: boxes at a threshold come and go,
-# and in a class with few truths one of them moves AP by much.
+# OpenCV's pixels of a JPEG file are up to three levels off those of the program's own decoder: boxes at a threshold
+# come and go, and in a class with few truths one of them moves AP by much.
 DECODER = 0.005
 # Probabilities of float32 that two programs compute alike differ by as much.
 EDGE = 2e-6
@@ -52,10 +52,10 @@ NAMES = {
 }
 
 
-def real_dataset(folder: Path, name: str, pictures: Path) -> Dataset:
-    """One of the real data sets, with the images that its list names under `pictures`."""
+def real_dataset(folder: Path, name: str, root: Path) -> Dataset:
+    """One of the real data sets, with the images of its list under `root`."""
     path = folder / f"{name}.data"
-    path.write_text(f"valid = {pictures / LISTS[name]}\nnames = {NAMES[name]}\n")
+    path.write_text(f"valid = {root / LISTS[name]}\nnames = {NAMES[name]}\n")
     return open_dataset(path, "valid")
 
 
@@ -73,17 +73,17 @@ def decode(name: str, target: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def decoded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a real data set decoded as the program decodes it, which is done once: a minute on two cores for all 438 images."""
+    """The folder of a real data set decoded as the program decodes it, once: a minute on two cores for 438 images."""
     return cache(lambda name: decode(name, tmp_path_factory.mktemp(name)))
 
 
-def kit_dataset(folder: Path, pictures: str = "images_stb_png") -> Dataset:
+def kit_dataset(folder: Path, images_of: str = "images_stb_png") -> Dataset:
     """The kit's seven images with the labels of kit/map, side by side as in a user's folder."""
     (folder / "images").mkdir()
     shutil.copytree(KIT / "map" / "labels", folder / "labels")
     images = []
     for name in read_json("map", "map_results")["images_order"]:
-        source = next((KIT / "real" / pictures).glob(f"{Path(name).stem}.*"))
+        source = next((KIT / "real" / images_of).glob(f"{Path(name).stem}.*"))
         (folder / "images" / source.name).symlink_to(source)
         images.append(str(folder / "images" / source.name))
     return Dataset(images, read_names(KIT / "real" / "yolo-fastest-1.1" / "coco.names"), str(folder))
@@ -172,7 +172,7 @@ def assert_as_the_program_says(result: MapResult, run: dict[str, Any], edge: int
 @needs_realdata
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "model", "letter_box"), real_runs())
-def test_real_models_on_real_pictures(
+def test_real_models_on_real_images(
     tmp_path: Path, decoded: Callable[[str], Path], name: str, model: str, letter_box: int
 ) -> None:
     """What `detector map` says, from the pixels that it saw."""
@@ -348,7 +348,8 @@ def test_voc_results_are_written_as_the_program_writes_them(tmp_path: Path) -> N
     name = "COCO_val2014_000000000139"
     assert paths[0].read_text() == f"{name} 0.250000 76.000000 26.000000 126.000000 76.000000\n"
     assert paths[1].read_text() == (
-        f"{name} 0.500000 1.000000 81.000000 31.000000 100.000000\n{name} 0.125000 76.000000 26.000000 126.000000 76.000000\n"
+        f"{name} 0.500000 1.000000 81.000000 31.000000 100.000000\n"
+        f"{name} 0.125000 76.000000 26.000000 126.000000 76.000000\n"
     )
 
 

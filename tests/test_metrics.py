@@ -1,4 +1,4 @@
-"""mAP, counts and curves: equal to `detector map` on its own detections, to VOC's rules spelt out, and to COCO's own program."""
+"""mAP, counts and curves: equal to `detector map` on its own detections, to VOC's rules, and to COCO's own program."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ NEAR = (0.51, 0.5, 0.2, 0.2)
 
 
 def test_counts_go_by_raw_order_and_ap_by_confidence() -> None:
-    """The first row takes the truth although it lies under `thresh`; so the sure one is no TP, but it is first in AP."""
+    """The first row takes the truth although it is below `thresh`; the confident one is no TP, but first in AP."""
     result = darknet_map([found((0, 0.1, *NEAR), (0, 0.9, *BOX))], [truth((0, *BOX))], ["a"])
     assert (result.TP, result.FP, result.FN) == (0, 1, 1)
     assert result.mAP == 1.0
@@ -290,7 +290,8 @@ def test_the_confusion_matrix_matches_as_the_greedy_loop_does() -> None:
             {k: int(c) for k, c in enumerate(detections.class_ids)},
             {k: int(c) for k, c in enumerate(truths.classes)},
         )
-        for overlap, i, j in sorted(((_iou(a, b), i, j) for i, a in enumerate(detections.xywh) for j, b in enumerate(truths.xywh)), reverse=True):  # fmt: skip
+        overlaps = ((_iou(a, b), i, j) for i, a in enumerate(detections.xywh) for j, b in enumerate(truths.xywh))
+        for overlap, i, j in sorted(overlaps, reverse=True):
             if overlap > 0.3 and i in left[0] and j in left[1]:
                 expected[left[1].pop(j), left[0].pop(i)] += 1
         for label in left[1].values():

@@ -21,7 +21,10 @@ from darknet_py.measuring.matching import clipped, detection_table, image_sizes,
 from darknet_py.measuring.results import MapResult
 from darknet_py.names import read_text
 
-NUMBERS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")  # fmt: skip
+NUMBERS = (
+    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
+    *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
+)
 
 
 def coco_map(
@@ -39,11 +42,12 @@ def coco_map(
 
     Args:
         detections, truths, classes, thresh: see `darknet_map`.
-        annotations: a COCO instances file; its truths count in place of `truths` (with the areas of outlines, and crowds).
+        annotations: a COCO instances file; its truths count in place of `truths` (with areas of outlines, and crowds).
         images: paths of the images, whose names `annotations` knows.
 
     Raises:
-        DarknetError: pycocotools is not installed; or the annotations cannot be read, or lack an image or all of the classes.
+        DarknetError: pycocotools is not installed; or the annotations cannot be read, or lack an image or all of the
+            classes.
     """
     try:
         COCO = importlib.import_module("pycocotools.coco").COCO  # noqa: N806
@@ -128,7 +132,7 @@ def _image_ids(path: str | os.PathLike[str], content: dict[str, Any], images: Se
 def _category_ids(
     path: str | os.PathLike[str], content: dict[str, Any], classes: Sequence[str]
 ) -> Sequence[int | None]:
-    """COCO's number of each class: by name, or by order where there are as many with other names; None: not in the file."""
+    """COCO's number of each class: by name, or by order if there are as many of other names; None: not in the file."""
     known = {str(category["name"]): int(category["id"]) for category in content["categories"]}
     if len(known) == len(classes) and not set(known) <= set(classes):
         return sorted(known.values())

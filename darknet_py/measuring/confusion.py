@@ -18,10 +18,10 @@ def confusion_matrix(
     iou_thresh: float = 0.5,
     thresh: float = 0.25,
 ) -> Ints:
-    """(classes+1, classes+1) counts, truths by row and detections by column; the last row and column are the background.
+    """(classes+1, classes+1) int64 counts, truths by row, detections by column; the last of both is the background.
 
-    Detections above `thresh` and truths of any class are matched one to one, the pair with the best IoU first. Difficult truths
-    are not counted, nor the detections matched with them.
+    Detections above `thresh` and truths of any class are matched one to one, the pair with the best IoU first.
+    Difficult truths are not counted, nor the detections matched with them.
     """
     found, confidences = detection_table(detections)
     confident = confidences > np.float32(thresh)
@@ -40,7 +40,7 @@ def confusion_matrix(
 
 
 def _one_to_one(pairs: Pairs, allowed: Bools) -> tuple[Ints, Ints]:
-    """The greedy matching by IoU, as (detections, truths). Each round matches the pairs that are the best of both sides."""
+    """Greedy matching by IoU → (detections, truths). Each round matches the pairs that are the best of both sides."""
     order = np.argsort(-pairs.iou[allowed], kind="stable")
     detection, truth = pairs.detection[allowed][order], pairs.truth[allowed][order]
     detections, truths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

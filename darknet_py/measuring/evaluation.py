@@ -48,7 +48,7 @@ RECALL_THRESH, RECALL_IOU, RECALL_NMS = 0.001, 0.5, 0.4  # detector.c: validate_
 
 
 class DatasetDetections(NamedTuple):
-    """The detections in each image of a data set, in the C program's raw order, and the images that could not be read."""
+    """The detections in each image of a data set, in Darknet's raw order, and the images that could not be read."""
 
     detections: list[Detections]
     unreadable: list[str]
@@ -73,8 +73,8 @@ def evaluate(
         model: a network, or a detector, of which the metric's rule replaces `agnostic`.
         dataset: images and truths. limit: only the first so many of them.
         metric: "darknet" (as `detector map`), "voc" or "coco".
-        iou_thresh: IoU with a truth that a detection needs (COCO has its own ten). thresh: confidence for TP, FP, FN and what
-            follows from them. points: recall points of AP; 0: the area under the curve.
+        iou_thresh: IoU with a truth that a detection needs (COCO has its own ten). thresh: confidence for TP, FP, FN
+            and what follows from them. points: recall points of AP; 0: the area under the curve.
         batch, letterbox: see `Detector`; a detector has its own.
         annotations: for "coco", a COCO instances file whose truths count.
 
@@ -161,10 +161,10 @@ def detect_images(detector: Detector, images: Sequence[str], rule: Rule) -> Data
 
 
 def raw_order(candidates: Candidates) -> Candidates:
-    """The candidates in the order that Darknet's suppression leaves them in, on which the counts of `detector map` depend.
+    """The candidates in the order that Darknet's suppression leaves them in, on which the TP of `detector map` depend.
 
-    Darknet sorts the boxes by class 0, then stably by class 1, and so on (box.c:do_nms_sort): the result is in order of the last
-    class's probability, equal ones of that of the class before, and so on.
+    Darknet sorts the boxes by class 0, then stably by class 1, and so on (box.c:do_nms_sort): the result is in order of
+    the last class's probability, equal ones of that of the class before, and so on.
     """
     alive = (candidates.probs > 0).any(1)
     image, xywh, objectness, probs = (column[alive] for column in candidates)
@@ -201,7 +201,10 @@ def _run(
 
 
 class Recall(NamedTuple):
-    """`detector recall` after so many images: `correct` of `total` truths are found; `proposals`: boxes; `iou`: sum of best IoUs."""
+    """`detector recall` after so many images.
+
+    correct: truths that are found, of `total`. proposals: boxes. iou: sum of the truths' best IoUs.
+    """
 
     images: int
     correct: int
@@ -220,8 +223,8 @@ class Recall(NamedTuple):
 def recall(detector: Detector, dataset: Dataset, limit: int | None = None) -> Iterator[Recall]:
     """How many truths have a box of any class, image after image (detector.c:validate_detector_recall).
 
-    Boxes with an objectness above .001 count, suppressed by objectness at an IoU of .4; a truth is found by an IoU above .5.
-    Images are stretched, whatever the cfg says, as there.
+    Boxes with an objectness above .001 count, suppressed by objectness at an IoU of .4; a truth is found by an IoU
+    above .5. Images are stretched, whatever the cfg says, as there.
     """
     truths = dataset_truths(dataset, limit)
     so_far = Recall(0, 0, 0, 0, 0.0)

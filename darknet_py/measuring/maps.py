@@ -35,8 +35,8 @@ def average_precision(hits: Bools, truths: int, points: int = 0) -> tuple[float,
 
     Args:
         hits: (m,) whether each detection is a true positive, the most confident first. truths: objects of the class.
-        points: 0: the area under the curve, precision made monotone (VOC 2010, ImageNet); otherwise so many recall points, each
-            with the best precision at its recall or above (VOC 2007: 11, COCO: 101).
+        points: 0: the area under the curve, precision made monotone (VOC 2010, ImageNet); otherwise so many recall
+            points, each with the best precision at its recall or above (VOC 2007: 11, COCO: 101).
 
     Returns:
         AP in 0..1 (0 without truths), precision (m,), recall (m,).
@@ -75,11 +75,12 @@ def darknet_map(
 ) -> MapResult:
     """mAP and counts exactly as `detector map` works them out (detector.c:validate_detector_map).
 
-    A detection is matched with the truth of its class with the best IoU above `iou_thresh`; another truth is not tried. AP takes
-    the detections in order of confidence, equal ones in raw order; mAP is the mean over all classes, those without truths count 0.
-    TP and FP are counted on their own: a detection above `thresh` is a TP if no EARLIER one of its image, in raw order and of any
-    confidence, is matched with the same truth. Difficult truths do not count; a detection that overlaps only such ones is left out
-    of AP, but is an FP above `thresh`, as in Darknet with `difficult=` in the .data file.
+    A detection is matched with the truth of its class with the best IoU above `iou_thresh`; another truth is not tried.
+    AP takes the detections in order of confidence, equal ones in raw order; mAP is the mean over all classes, those
+    without truths count 0. TP and FP are counted on their own: a detection above `thresh` is a TP if no EARLIER one of
+    its image, in raw order and of any confidence, is matched with the same truth. Difficult truths do not count; a
+    detection that overlaps only such ones is left out of AP, but is an FP above `thresh`, as in Darknet with
+    `difficult=` in the .data file.
 
     Args:
         detections, truths: one of each for each image, the detections in Darknet's raw order.
@@ -131,11 +132,12 @@ def voc_map(
     thresh: float = 0.25,
     points: int = 0,
 ) -> MapResult:
-    """mAP by the rules of PASCAL VOC (its development kit's VOCevaldet): 11 points are VOC 2007's, the area that of 2010 and later.
+    """mAP by the rules of PASCAL VOC (VOCevaldet of its development kit): `points` is 11 in VOC 2007, 0 from 2010 on.
 
-    A detection is matched with the truth of its class with the best IoU, if that is `iou_thresh` or more; the most confident
-    detection of a truth is a true positive, others are false ones, and those of difficult truths are ignored. Boxes count whole
-    pixels: both edges belong to them. mAP is the mean over the classes that have truths. The counts beside AP are Darknet's.
+    A detection is matched with the truth of its class with the best IoU, if that is `iou_thresh` or more; the most
+    confident detection of a truth is a true positive, others are false ones, and those of difficult truths are ignored.
+    Boxes count whole pixels: both edges belong to them. mAP is the mean over the classes that have truths. The counts
+    beside AP are Darknet's.
 
     Args:
         detections … points: see `darknet_map`.
@@ -166,7 +168,7 @@ def voc_map(
 
 
 def _whole_pixels(table: Table, sizes: Sequence[tuple[int, int]]) -> Table:
-    """Boxes in pixels, from the first to the last of their image, and one wider and higher, as both edges belong to them."""
+    """Boxes in pixels, clipped to their image, and one pixel wider and higher, as both edges belong to them."""
     size = image_sizes(table, sizes)
     box = clipped(table.xywh * np.tile(size, 2), size - 1)
     sides = box[:, 2:] - box[:, :2]

@@ -1,4 +1,4 @@
-"""Detections matched with the ground truth of their image by IoU: what mAP, COCO's numbers and the confusion matrix start from."""
+"""Detections matched with the ground truth of their image by IoU, for mAP and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Size: TypeAlias = tuple[int, int]  # (width, height), pixels
 
 
 class Table(NamedTuple):
-    """The boxes of all images in one table: (m,) their image, (m,) their class, (m, 4) centre and size as fractions of the image."""
+    """The boxes of all images: (m,) their image, (m,) their class, (m, 4) centre and size as fractions of the image."""
 
     image: Ints
     classes: Ints
@@ -28,7 +28,7 @@ class Table(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Detections and truths of the same image: (p,) their rows, and their IoU. In order of `detection`, then of `truth`."""
+    """Detections and truths of the same image: (p,) their rows, and their IoU, by `detection`, then by `truth`."""
 
     detection: Ints
     truth: Ints
@@ -77,9 +77,9 @@ def pair_up(detections: Table, truths: Table, *, same_class: bool = True) -> Pai
 
 
 def best_matches(pairs: Pairs, count: int, allowed: Bools) -> tuple[Ints, Floats]:
-    """For each of `count` detections, of its `allowed` pairs the truth with the best IoU (the first of equals), and that IoU.
+    """For each of `count` detections the truth with the best IoU (the first of equals), and that IoU.
 
-    The truth is -1 where no pair is allowed.
+    allowed: (p,) which pairs count. The truth is -1 where no pair does.
     """
     detection, truth, overlap = pairs.detection[allowed], pairs.truth[allowed], pairs.iou[allowed]
     order = np.lexsort((-overlap, detection))

@@ -43,9 +43,9 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def draw_precision_recall(folder: Path, result: MapResult) -> list[Path]:
-    """Writes `precision_recall.png` (a curve for each class) and `ap.png` (a bar for each class, the best first) into a folder.
+    """Writes `precision_recall.png` (a curve for each class) and `ap.png` (a bar for each class, the best first).
 
-    Up to 20 classes each curve has a colour and a name; above, the curves are grey, and their mean and middle half stand out.
+    Up to 20 classes each curve has a colour and a name; above, the curves are grey, with their mean and middle half.
     """
     paths = [folder / "precision_recall.png", folder / "ap.png"]
     _save(_curves(result), paths[0])
@@ -112,7 +112,7 @@ def _title(result: MapResult) -> str:
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> Path:
-    """Writes a chart of the confusion matrix: rows are truths, columns what they were detected as, colours fractions of a row.
+    """Writes a chart of the confusion matrix: truths by row, detections by column, colours are fractions of a row.
 
     Args:
         matrix: (classes+1, classes+1), see `confusion_matrix`. names: of the classes.
@@ -177,7 +177,7 @@ def _colour(number: int) -> Any:
 
 
 def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, name: str) -> Path:
-    """Writes the chart of a training run, as Darknet draws it: the loss of each iteration, its average, and mAP if measured.
+    """Writes the chart of a training run, as Darknet draws it: each iteration's loss, its average, and mAP if measured.
 
     Args:
         rows: of metrics.csv: iteration, loss, average, map ("" where not measured). max_batches: the chart's width.

@@ -1,7 +1,7 @@
 """The files that `detector valid` writes, for evaluation by other programs: one format for each `eval` of a .data file.
 
-Darknet: detector.c. Each writer takes where to write, the detections of each image, the images' paths and the classes' names,
-and returns the files.
+Darknet: detector.c. Each writer takes where to write, the detections of each image, the images' paths and the classes'
+names, and returns the files.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def write_coco_results(
         boxes[:, 2:] -= boxes[:, :2]
         image_id = coco_image_id(image, number)
         lines += [
-            f'{{"image_id":{image_id}, "category_id":{ids[class_id]}, "bbox":[{x:f}, {y:f}, {w:f}, {h:f}], "score":{score:f}}}'
+            f'{{"image_id":{image_id}, "category_id":{ids[class_id]}, "bbox":[{x:f}, {y:f}, {w:f}, {h:f}], '
+            f'"score":{score:f}}}'
             for class_id, score, (x, y, w, h) in zip(
                 found.class_ids.tolist(), found.confidences.tolist(), boxes.tolist(), strict=True
             )
@@ -63,10 +64,7 @@ def write_voc_results(
 def write_imagenet_results(
     path: str | os.PathLike[str], detections: Sequence[Detections], images: Sequence[str], names: Sequence[str]
 ) -> list[Path]:
-    """`eval=imagenet`: the image's number and the class, both from 1, confidence, corners.
-
-    detector.c:print_imagenet_detections
-    """
+    """`eval=imagenet`: image and class, both from 1, confidence, corners (detector.c:print_imagenet_detections)."""
     lines = [
         f"{number} {class_id + 1} {score:f} {corners}\n"
         for number, found in enumerate(detections, 1)
@@ -78,7 +76,7 @@ def write_imagenet_results(
 def write_bdd_results(
     path: str | os.PathLike[str], detections: Sequence[Detections], images: Sequence[str], names: Sequence[str]
 ) -> list[Path]:
-    """`eval=bdd`: JSON with the image's path, the class by BDD100K's name, corners, score (detector.c:print_bdd_detections)."""
+    """`eval=bdd`: JSON with path, BDD100K's name of the class, corners, score (detector.c:print_bdd_detections)."""
     classes = _class_names(BDD_CLASSES, names)
     lines = [
         f'\t{{\n\t\t"name":{json.dumps(image)},\n\t\t"category":"{classes[class_id]}",\n'
@@ -92,7 +90,7 @@ def write_bdd_results(
 def write_kitti_results(
     folder: str | os.PathLike[str], detections: Sequence[Detections], images: Sequence[str], names: Sequence[str]
 ) -> list[Path]:
-    """`eval=kitti`: for each image a file data/NAME.txt that KITTI's evaluation reads (detector.c:print_kitti_detections)."""
+    """`eval=kitti`: for each image a file data/NAME.txt, as KITTI reads it (detector.c:print_kitti_detections)."""
     classes = _class_names(KITTI_CLASSES, names)
     return [
         _write(

@@ -1,4 +1,4 @@
-"""What an evaluation gives: mAP, counts and curves, as numbers, as JSON, and as the lines that `detector map` prints."""
+"""The result of an evaluation: mAP, counts and curves; as JSON, and as the lines that `detector map` prints."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 Doubles: TypeAlias = NDArray[np.float64]
 
-JSON_KEYS = ("metric", "mAP", "iou_thresh", "thresh", "points", "average_iou", "TP", "FP", "FN", "precision", "recall", "F1")  # fmt: skip
+JSON_KEYS = (
+    *("metric", "mAP", "iou_thresh", "thresh", "points", "average_iou"),
+    *("TP", "FP", "FN", "precision", "recall", "F1"),
+)
 CLASS_JSON_KEYS = ("name", "AP", "TP", "FP", "truths", "detections", "average_iou")
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class: `AP` (0..1); `TP`, `FP` and `average_iou` above the confidence threshold; `truths` and `detections` in all.
+    """One class: `AP`, 0..1; `TP`, `FP`, `average_iou` above the confidence threshold; all `truths` and `detections`.
 
     precision, recall, confidences: (detections,) float64, the curve from the most confident detection on.
     """
@@ -38,8 +41,8 @@ class MapResult:
     """The result of an evaluation: fractions of 1 throughout, and 0 where a division is by 0 (Darknet prints nan).
 
     Attributes:
-        metric: "darknet", "voc" or "coco": whose rules gave `mAP` and the classes' `AP`. TP, FP, FN, average_iou and what follows
-            from them (precision, recall, F1) follow Darknet's rules in all three.
+        metric: "darknet", "voc" or "coco": whose rules gave `mAP` and the classes' `AP`. TP, FP, FN, average_iou and
+            what follows from them (precision, recall, F1) follow Darknet's rules in all three.
         iou_thresh: the IoU that a detection needs. thresh: the confidence that TP, FP, FN need.
         points: recall points of AP; 0: the area under the curve.
         average_iou: of the detections above `thresh`; false positives count as 0.

@@ -51,7 +51,7 @@ def as_labels(detections: Detections) -> str:
 
 
 def as_coco(detections: Detections, image_id: int) -> list[dict[str, Any]]:
-    """Rows of a COCO results file; boxes are clipped to the image as in `detector valid`. Of 80 classes the ids are COCO's."""
+    """Rows of a COCO results file; boxes are clipped to the image as in `detector valid`."""
     width, height = detections.size
     ids = coco_ids(len(detections.names))
     rows = []

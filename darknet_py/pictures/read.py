@@ -1,4 +1,4 @@
-"""Images as they come in: files, arrays, tensors and PIL images become one kind of array, which `resize` fits to the network.
+"""Images as they come in: files, arrays, tensors and PIL images become arrays, which `resize` fits to the network.
 
 An image is an array (height, width, channels), RGB: uint8, uint16, or float in 0..1.
 """
@@ -17,9 +17,10 @@ from darknet_py.errors import ImageError
 
 Image: TypeAlias = NDArray[Any]
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif")
-)  # fmt: skip
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
+))  # fmt: skip
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as OpenCV has them (ITU-R BT.601)
 FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}  # by the channels that are wanted
 CONVERSIONS = {  # by (channels that OpenCV gives, channels that are wanted)
@@ -64,7 +65,7 @@ def _rgb(image: Image, channels: int) -> Image:
 
 
 def as_image(source: Any, channels: int) -> Image:
-    """An array, tensor or PIL image as an image of so many channels: (h, w), (h, w, c), and tensors (c, h, w) are understood.
+    """An array (h, w) or (h, w, c), a tensor (c, h, w) or a PIL image as an image of so many channels.
 
     Raises:
         ImageError: the shape or the type of the values is not that of an image.

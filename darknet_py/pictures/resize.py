@@ -20,10 +20,10 @@ LETTERBOX_GREY = 0.5  # the bars beside or above a letterboxed image
 
 @lru_cache(maxsize=64)
 def _taps(source: int, target: int, is_row: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """For each output line: its two input lines, and the second one's weight (image.c:resize_image, in float32 as there).
+    """For each output line: its two input lines, and the second one's weight, in float32 as in image.c:resize_image.
 
-    The last column is exactly the last one of the input. The last row has no second tap: where rounding puts it a little before
-    the last row of the input, it comes out almost black, in Darknet and here.
+    The last column is exactly the last one of the input. The last row has no second tap: where rounding puts it a
+    little before the last row of the input, it comes out almost black, in Darknet and here.
     """
     scale = np.float32(source - 1) / np.float32(max(target - 1, 1))
     position = np.arange(target, dtype=np.float32) * scale
@@ -46,7 +46,7 @@ def resize(image: Image, width: int, height: int) -> Floats:
         rows, position = np.unique(np.stack((top, below)), return_inverse=True)
         image = image[rows]
         top, below = position.reshape(2, -1)
-    # Lines are blended as rows, which are contiguous in memory: first the columns of the transposed image, then the rows.
+    # Lines are blended as rows, contiguous in memory: first the columns of the transposed image, then the rows.
     columns = _transpose(image)
     narrow = columns[left].reshape(width, -1) * (1 - across)[:, None]
     narrow += columns[right].reshape(width, -1) * across[:, None]

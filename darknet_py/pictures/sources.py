@@ -123,7 +123,7 @@ class Video:
 
 
 class LiveVideo:
-    """The newest frame of a camera or stream: a thread keeps reading, older frames are dropped; a lost stream is reconnected.
+    """The newest frame of a camera or stream, as a thread keeps reading; reconnects to a lost stream.
 
     Attributes:
         fps: frames per second that the source claims. dropped: how many frames were read and never taken.
