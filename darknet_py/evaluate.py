@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--valid-results",
         metavar="FILE",
-        help="what `detector valid` writes: COCO results if the name ends in .json, otherwise VOC's files, a class each, "
+        help="what `detector valid` writes: COCO results if the name ends in .json, otherwise VOC's, a file per class, "
         "whose names begin with FILE; not with --metric darknet, which finds other boxes",
     )
     return result

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +15,7 @@ from torch import Tensor
 from darknet_py.boxes import nms
 from darknet_py.detections import Detections
 from darknet_py.layers import Candidates
-from darknet_py.pictures.resize import letterbox_fractions
-
-Size: TypeAlias = tuple[int, int]
+from darknet_py.pictures.resize import Size, letterbox_fractions
 
 
 class Suppression(NamedTuple):

@@ -218,7 +218,7 @@ def inverse(blocks: np.ndarray) -> np.ndarray:
 
 
 def enlarge(plane: np.ndarray, down: int, across: int) -> np.ndarray:
-    """The plane in full size: each pixel is 3/4 of the nearer one and 1/4 of the farther, on each axis; rounded once."""
+    """The plane in full size: each pixel is 3/4 of the nearer one and 1/4 of the farther, per axis; rounded once."""
     if max(down, across) > 2:
         raise ValueError("colours in less than half the size")
     for axis, factor in enumerate((down, across)):

@@ -11,6 +11,7 @@ import torch
 from darknet_py import DarknetError, Detector, ImageError, Network, load
 from darknet_py.cfg import parse_text
 from darknet_py.detections import Detection, Detections
+from darknet_py.detector import load_detector
 from darknet_py.pictures.draw import draw
 
 TEXT = """[net]
@@ -132,3 +133,38 @@ def test_labels_stay_inside_the_image_whatever_its_size(size: tuple[int, int]) -
     assert drawn.shape[0] * size[0] == drawn.shape[1] * size[1]
     assert (drawn != 128).any()
     assert (image == 128).all()
+
+
+TREE = """[net]
+width=32
+height=32
+channels=3
+[convolutional]
+filters=9
+activation=linear
+[region]
+num=1
+classes=4
+anchors=1,1
+tree=x.tree
+"""
+
+
+def test_a_class_map_picks_classes_of_a_tree_and_other_heads_ignore_it(tmp_path: Path) -> None:
+    (tmp_path / "x.tree").write_text("animal -1\nthing -1\ncat 0\ndog 0\n")
+    (tmp_path / "x.cfg").write_text(TREE)
+    (tmp_path / "x.map").write_text("2\n3\n")
+    (tmp_path / "x.names").write_text("cat\ndog\n")
+    (tmp_path / "x.data").write_text("names=x.names\nmap=x.map\n")
+    model = load(tmp_path / "x.cfg")
+    model.save_weights(tmp_path / "x.weights")
+    detector = load_detector(tmp_path / "x.cfg", tmp_path / "x.weights", data=tmp_path / "x.data", device="cpu")
+    assert detector.names == ["cat", "dog"]
+    assert {one.name for one in detector(np.zeros((32, 32, 3), np.uint8), 0.01)[0]} == {"cat", "dog"}
+    assert len(Detector(model).names) == 4
+    assert Detector(network(), class_map=[5]).class_map is None
+    with pytest.raises(DarknetError, match="no class 4"):
+        Detector(model, class_map=[0, 4])
+    (tmp_path / "x.map").write_text("2\ncat\n")
+    with pytest.raises(DarknetError, match=r"x\.map: 'cat' is not a class"):
+        load_detector(tmp_path / "x.cfg", tmp_path / "x.weights", data=tmp_path / "x.data")

@@ -20,6 +20,7 @@ from darknet_py.measuring.maps import darknet_map
 from darknet_py.measuring.matching import clipped, detection_table, image_sizes, truth_table
 from darknet_py.measuring.results import MapResult
 from darknet_py.names import read_text
+from darknet_py.pictures.resize import Size
 
 NUMBERS = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
@@ -82,7 +83,7 @@ def coco_map(
     return replace(base, metric="coco", classes=tuple(results), mAP=summary["AP"] or 0.0, summary=summary)
 
 
-def _dataset(truths: Sequence[Truths], classes: Sequence[str], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def _dataset(truths: Sequence[Truths], classes: Sequence[str], sizes: Sequence[Size]) -> dict[str, Any]:
     """Truths as the contents of a COCO annotation file; images and classes are numbered from 1."""
     table, difficult = truth_table(truths)
     size = image_sizes(table, sizes)

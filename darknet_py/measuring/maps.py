@@ -26,6 +26,7 @@ from darknet_py.measuring.matching import (
     truth_table,
 )
 from darknet_py.measuring.results import ClassResult, MapResult, ratio
+from darknet_py.pictures.resize import Size
 
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ def darknet_map(
     `difficult=` in the .data file.
 
     Args:
-        detections, truths: one of each for each image, the detections in Darknet's raw order.
+        detections, truths: an entry for each image, the detections in Darknet's raw order.
         classes: the names; all class numbers are below their count.
         iou_thresh: IoU must exceed it. thresh: confidence that TP, FP, FN and the average IoU need, above it.
         points: see `average_precision`.
@@ -167,7 +168,7 @@ def voc_map(
     return replace(base, metric="voc", classes=tuple(results), mAP=ratio(sum(present), len(present)))
 
 
-def _whole_pixels(table: Table, sizes: Sequence[tuple[int, int]]) -> Table:
+def _whole_pixels(table: Table, sizes: Sequence[Size]) -> Table:
     """Boxes in pixels, clipped to their image, and one pixel wider and higher, as both edges belong to them."""
     size = image_sizes(table, sizes)
     box = clipped(table.xywh * np.tile(size, 2), size - 1)

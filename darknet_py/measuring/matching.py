@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from darknet_py.boxes import iou
 from darknet_py.data.labels import Truths
 from darknet_py.detections import Detections
+from darknet_py.pictures.resize import Size
 
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float32]
 Bools: TypeAlias = NDArray[np.bool_]
-Size: TypeAlias = tuple[int, int]  # (width, height), pixels
 
 
 class Table(NamedTuple):

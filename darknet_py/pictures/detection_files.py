@@ -28,15 +28,15 @@ def as_json(detections: Detections, frame_id: int, filename: str | None) -> dict
     """One image as Darknet writes it (network.c:detection_to_json), and each box in pixels too."""
     objects = [
         {
-            "class_id": one.class_id,
-            "name": one.name,
+            "class_id": detection.class_id,
+            "name": detection.name,
             "relative_coordinates": dict(
-                zip(("center_x", "center_y", "width", "height"), _rounded(one.relative, 6), strict=True)
+                zip(("center_x", "center_y", "width", "height"), _rounded(detection.relative, 6), strict=True)
             ),
-            "confidence": round(one.confidence, 6),
-            "box": dict(zip(("left", "top", "right", "bottom"), _rounded(one.box, 2), strict=True)),
+            "confidence": round(detection.confidence, 6),
+            "box": dict(zip(("left", "top", "right", "bottom"), _rounded(detection.box, 2), strict=True)),
         }
-        for one in detections
+        for detection in detections
     ]
     return {"frame_id": frame_id, **({"filename": filename} if filename is not None else {}), "objects": objects}
 
@@ -47,7 +47,9 @@ def _rounded(values: tuple[float, ...], digits: int) -> list[float]:
 
 def as_labels(detections: Detections) -> str:
     """Darknet's label lines: class, centre x, y, width, height as fractions of the image."""
-    return "".join(f"{one.class_id} {' '.join(f'{value:.6f}' for value in one.relative)}\n" for one in detections)
+    return "".join(
+        f"{detection.class_id} {' '.join(f'{value:.6f}' for value in detection.relative)}\n" for detection in detections
+    )
 
 
 def as_coco(detections: Detections, image_id: int) -> list[dict[str, Any]]:
@@ -55,13 +57,12 @@ def as_coco(detections: Detections, image_id: int) -> list[dict[str, Any]]:
     width, height = detections.size
     ids = coco_ids(len(detections.names))
     rows = []
-    for one in detections:
-        left, top = max(one.box[0], 0.0), max(one.box[1], 0.0)
-        right, bottom = min(one.box[2], float(width)), min(one.box[3], float(height))
+    for detection in detections:
+        left, top = max(detection.box[0], 0.0), max(detection.box[1], 0.0)
+        right, bottom = min(detection.box[2], float(width)), min(detection.box[3], float(height))
         box = _rounded((left, top, right - left, bottom - top), 3)
-        rows.append(
-            {"image_id": image_id, "category_id": ids[one.class_id], "bbox": box, "score": round(one.confidence, 6)}
-        )
+        score = round(detection.confidence, 6)
+        rows.append({"image_id": image_id, "category_id": ids[detection.class_id], "bbox": box, "score": score})
     return rows
 
 
@@ -168,12 +169,12 @@ class DetectionFiles:
             self._write_crops(detections, stem, image)
 
     def _write_crops(self, detections: Detections, stem: str, image: Image) -> None:
-        for number, one in enumerate(detections, 1):
-            left, top, right, bottom = (max(0, round(value)) for value in one.box)
+        for number, detection in enumerate(detections, 1):
+            left, top, right, bottom = (max(0, round(value)) for value in detection.box)
             crop = as_bytes(image[top:bottom, left:right])
             if 0 in crop.shape:
                 continue
-            folder = self.folder / "crops" / re.sub(r"[^\w.-]", "_", one.name)
+            folder = self.folder / "crops" / re.sub(r"[^\w.-]", "_", detection.name)
             folder.mkdir(parents=True, exist_ok=True)
             write_image(folder / f"{stem}_{number}.jpg", np.ascontiguousarray(crop))
 
