@@ -119,9 +119,9 @@ def _check_size(args: argparse.Namespace) -> None:
 
 
 def _plot(path: Path, sizes: Floats, found: Clustering) -> None:
-    from darknet_py.measuring.plots import anchors_plot  # matplotlib may not be installed
+    from darknet_py.measuring.plots import draw_anchors  # matplotlib may not be installed
 
-    anchors_plot(path, sizes, found.centres, found.assignments, found.average_iou)
+    draw_anchors(path, sizes, found.centres, found.assignments, found.average_iou)
 
 
 if __name__ == "__main__":

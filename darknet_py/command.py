@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.inference.runner import PRECISIONS
 
 # Exit statuses; 0: all is well.
 UNREADABLE = 1  # some images or videos could not be read; the rest is done
@@ -72,11 +73,36 @@ def fraction(text: str) -> float:
     return value
 
 
-def add_size(parser: argparse.ArgumentParser) -> None:
+def add_size(parser: argparse._ActionsContainer) -> None:
     """`--size WxH`."""
     parser.add_argument(
         "--size",
         type=size_of,
         metavar="WxH",
         help="input size of the network, instead of the cfg's width and height",
+    )
+
+
+def add_model(parser: argparse._ActionsContainer) -> None:
+    """`--cfg`, `--weights`, `--names` and `--data`: a model as separate files."""
+    parser.add_argument("--cfg", required=True, help="the network's .cfg")
+    parser.add_argument("--weights", required=True, help="its .weights or .safetensors")
+    parser.add_argument("--names", help="class names, one per line")
+    parser.add_argument("--data", help="a .data file that says where the names are")
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """`--device`."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: cuda if available)")
+
+
+def add_inference(parser: argparse._ActionsContainer) -> None:
+    """`--device`, `--batch` and `--precision`: how a detector runs."""
+    add_device(parser)
+    parser.add_argument("--batch", type=int, default=8, help="images per forward pass (default: %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="fp32",
+        help="number format of the network (default: %(default)s, as in Darknet)",
     )

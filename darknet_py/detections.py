@@ -1,4 +1,4 @@
-"""What a detector finds in one image: numbers in arrays, and one object at a time for those who want to look."""
+"""What is found in one image: arrays of numbers, or one object at a time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 
 class Detection(NamedTuple):
-    """One object: `box` is left, top, right, bottom in pixels; `relative` is centre x, y, width, height as parts of the picture.
+    """One object.
 
-    Boxes are as the network gives them and may reach beyond the picture.
+    box: left, top, right, bottom in pixels. relative: centre x, y, width, height as fractions of the image. Boxes are
+    as the network gives them and may extend beyond the image.
     """
 
     class_id: int
@@ -25,10 +26,10 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True)
 class Detections(Sequence[Detection]):
-    """What was found in one picture, the surest first.
+    """The objects found in one image: by a `Detector` the most confident first, by evaluation in Darknet's raw order.
 
-    class_ids: (m,) int64. confidences: (m,) float32, 0..1. xywh: (m, 4) float32, centre and size as parts of the picture.
-    size: (width, height) of the picture, pixels. names: of all classes.
+    class_ids: (m,) int64. confidences: (m,) float32, 0..1. xywh: (m, 4) float32, centre and size as fractions of the
+    image. size: (width, height) of the image, pixels. names: of all classes.
     """
 
     class_ids: NDArray[np.int64]
@@ -39,7 +40,7 @@ class Detections(Sequence[Detection]):
 
     @property
     def xyxy(self) -> NDArray[np.float32]:
-        """(m, 4) left, top, right, bottom, pixels."""
+        """(m, 4) float32: left, top, right, bottom in pixels."""
         centre, half = self.xywh[:, :2], self.xywh[:, 2:] / 2
         size = np.array([*self.size, *self.size], np.float32)
         return np.concatenate((centre - half, centre + half), 1, dtype=np.float32) * size

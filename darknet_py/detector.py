@@ -1,4 +1,4 @@
-"""Around a network: pictures in, detections out; device, precision and batches are its business (Darknet: detector.c:test_detector).
+"""Around a network: images in, detections out (Darknet: detector.c:test_detector).
 
 detector = Detector(load("cfg/yolov3.cfg", "yolov3.weights"), names="cfg/coco.names")
 for detection in detector("dog.jpg", thresh=0.25)[0]:
@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import nms as suppress
 from darknet_py.detections import Detections
 from darknet_py.errors import DarknetError
-from darknet_py.inference.runner import Runner, prepare
+from darknet_py.inference.runner import Runner, pick_device, prepare
 from darknet_py.layers import Candidates
 from darknet_py.layers.head import NMS_KINDS
-from darknet_py.names import read_names
-from darknet_py.network import Network
-from darknet_py.pictures.images import Picture, as_picture, letterbox, read_image, resize, to_picture
+from darknet_py.names import class_names, find_beside, names_file, read_data, read_lines
+from darknet_py.network import Network, load
+from darknet_py.pictures.read import Image, as_image, read_image
+from darknet_py.pictures.resize import Size, letterbox, resize
+from darknet_py.postprocess import Suppression, postprocess
 
 HIDDEN = "dont_show"  # classes whose name begins so are never reported
 
@@ -32,16 +34,17 @@ class Detector:
     """Finds objects with a network.
 
     Args:
-        model: a network with a detection head, which is not touched: what runs is derived from it (`prepare`). Or a runner.
+        model: a network with a detection head, which is left untouched, as a runner is derived from it; or a runner.
         names: path of a .names file, or the names; None: the classes' numbers.
-        letterbox: keep the pictures' proportions; None: as the cfg's `letter_box` says (Darknet's default is to stretch).
-        nms_kind, beta_nms: how overlapping boxes are suppressed; None: as the cfg's last head says.
-        agnostic: an object has one class only: boxes of different classes suppress each other.
+        letterbox: keep the images' aspect ratio; None: as the cfg's `letter_box` says (Darknet's default: stretch).
+        nms_kind, beta_nms: how the overlap of boxes is measured; None: as the cfg's last head says.
+        agnostic: boxes of different classes suppress each other too.
         precision, batch: see `prepare`; a runner has its own.
-        class_map: for heads with a class tree (YOLO9000): the tree's classes to report, in the order of `names`.
+        class_map: for heads with a class tree (YOLO9000), the tree's classes to report, in the order of `names`; other
+            heads ignore it.
 
     Raises:
-        DarknetError: the network has no detection head, or the names are not as many as its classes.
+        DarknetError: the network has no detection head, or the number of names is not that of its classes.
     """
 
     def __init__(
@@ -57,114 +60,134 @@ class Detector:
         batch: int = 8,
         class_map: Sequence[int] | None = None,
     ) -> None:
-        runner = model if isinstance(model, Runner) else prepare(model, precision=precision, batch=batch)
-        network = runner.network
-        cfg = network.cfg.path
-        if not network.heads:
-            raise DarknetError(
-                f"{cfg}: this network has no detection head ([yolo], [Gaussian_yolo], [region], [detection]); is it a classifier?"
-            )
+        self.runner = model if isinstance(model, Runner) else prepare(model, precision=precision, batch=batch)
+        self.network, self.batch, self.dtype = self.runner.network, self.runner.batch, self.runner.dtype
+        self.heads = self.network.head_layers()
+        if not self.heads:
+            kinds = "[yolo], [Gaussian_yolo], [region], [detection]"
+            raise DarknetError(f"{self.network.cfg.path}: no detection head ({kinds}); is it a classifier?")
         if nms_kind not in (None, *NMS_KINDS):
-            raise DarknetError(f"nms_kind '{nms_kind}' is not known; write one of {', '.join(NMS_KINDS)}")
-        self.class_map = None if class_map is None else torch.tensor(class_map)
-        classes = network.classes if class_map is None else len(class_map)
-        self.names = _names(names, classes, cfg)
-        self.letterbox = bool(network.net.letter_box) if letterbox is None else letterbox
-        last = network.head_layers()[-1]
-        self.nms_kind = nms_kind or last.nms_kind
-        self.beta_nms = last.beta_nms if beta_nms is None else beta_nms
+            raise DarknetError(f"nms_kind '{nms_kind}': unknown; write one of {', '.join(NMS_KINDS)}")
+        self.class_map = None
+        if class_map is not None and any(head.has_tree for head in self.heads):
+            if max(class_map, default=0) >= self.network.classes:
+                raise DarknetError(
+                    f"class map: there is no class {max(class_map)}; the tree has {self.network.classes}"
+                )
+            self.class_map = torch.tensor(class_map)
+        self.names = self._checked(names, self.network.classes if self.class_map is None else len(self.class_map))
+        self.letterbox = bool(self.network.net.letter_box) if letterbox is None else letterbox
+        self.nms_kind = nms_kind or self.heads[-1].nms_kind
+        self.beta_nms = self.heads[-1].beta_nms if beta_nms is None else beta_nms
         self.agnostic = agnostic
-        self.runner, self.network = runner, network
-        self.batch, self.dtype = runner.batch, runner.dtype
         self._shown = np.array([not name.startswith(HIDDEN) for name in self.names])
 
+    def _checked(self, names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
+        result = class_names(names, classes)
+        if len(result) != classes:
+            source = names if isinstance(names, (str, os.PathLike)) else "the list of names"
+            cfg = self.network.cfg.path
+            raise DarknetError(
+                f"{source}: {len(result)} names, but {cfg} has {classes} classes; names of another model?"
+            )
+        return result
+
     def __call__(self, images: Any, thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:
-        """Detects in one picture or many.
+        """Detects in one image or many.
 
         Args:
-            images: a path, an array (height, width, channels) in RGB, a tensor (channels, height, width), or a list of those.
-            thresh: the least confidence, 0..1. nms: the overlap from which the less sure of two boxes goes; 0: none goes.
+            images: a path, an array (height, width, channels) in RGB, a tensor (channels, height, width), or a list.
+            thresh: minimum confidence, 0..1. nms: the overlap, 0..1, above which the less confident of two boxes is
+                suppressed; 0: no suppression.
 
         Returns:
-            A Detections for each picture.
+            A Detections for each image, the most confident object first.
 
         Raises:
-            ImageError: a picture cannot be read.
+            ImageError: an image cannot be read.
         """
-        many = list(images) if isinstance(images, (list, tuple)) else [images]
+        sources = list(images) if isinstance(images, (list, tuple)) else [images]
         results: list[Detections] = []
-        for start in range(0, len(many), self.batch):
-            pictures = [self.read(image) for image in many[start : start + self.batch]]
-            results += self.detect(pictures, thresh, nms)
+        for start in range(0, len(sources), self.batch):
+            batch = [self.read(source) for source in sources[start : start + self.batch]]
+            results += self.detect(batch, thresh, nms)
         return results
 
-    def read(self, image: Any) -> Picture:
-        """A path or array as a picture with the network's channels."""
+    def read(self, source: Any) -> Image:
+        """A path or array as an image with the network's channels."""
         channels = self.network.net.channels
-        if isinstance(image, (str, os.PathLike)):
-            return read_image(image, channels)
-        return as_picture(image, channels)
+        return read_image(source, channels) if isinstance(source, (str, os.PathLike)) else as_image(source, channels)
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Picture], thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:
-        """Detects in pictures that are read already, as one batch."""
-        heads = self.runner(self.prepare(pictures))
-        sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
-        return self.postprocess(heads, sizes, thresh, nms)
+    def detect(self, images: Sequence[Image], thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:
+        """Detects in images that are already read, as one batch."""
+        raw = self.runner(self.prepare(images))
+        return self.postprocess(raw, [(image.shape[1], image.shape[0]) for image in images], thresh, nms)
 
-    def prepare(self, pictures: Sequence[Picture]) -> Tensor:
-        """Pictures → (n, channels, height, width), stretched or letterboxed to the network's input, on its device."""
+    def prepare(self, images: Sequence[Image]) -> Tensor:
+        """Images → (n, channels, height, width), stretched or letterboxed to the network's input, on its device."""
         width, height = self.network.size
         fit = letterbox if self.letterbox else resize
-        batch = np.stack([fit(picture, width, height) for picture in pictures])
+        batch = np.stack([fit(image, width, height) for image in images])
         return torch.from_numpy(batch).to(self.runner.device, self.dtype).permute(0, 3, 1, 2)
 
-    def candidates(self, heads: Sequence[Tensor], thresh: float) -> Candidates:
-        """The boxes of all heads, before suppression; relative to the network's input."""
-        size = self.network.size
-        layers = self.network.head_layers()
-        every = [
-            layer.decode(raw, thresh, size, class_map=self.class_map) for layer, raw in zip(layers, heads, strict=True)
-        ]
-        return every[0] if len(every) == 1 else Candidates(*map(torch.cat, zip(*every, strict=True)))
+    def candidates(self, raw: Sequence[Tensor], thresh: float) -> Candidates:
+        """The heads' raw outputs → the boxes of all heads before suppression, relative to the network's input."""
+        size, class_map = self.network.size, self.class_map
+        each = [head.decode(one, thresh, size, class_map=class_map) for head, one in zip(self.heads, raw, strict=True)]
+        return each[0] if len(each) == 1 else Candidates(*map(torch.cat, zip(*each, strict=True)))
 
-    def postprocess(
-        self, heads: Sequence[Tensor], sizes: Sequence[tuple[int, int]], thresh: float, nms: float
-    ) -> list[Detections]:
-        """Heads' raw outputs → detections; `sizes`: (width, height) of each picture.
+    @property
+    def letterboxed(self) -> Size | None:
+        """The network's input size, if boxes must be moved from a letterboxed input to the image."""
+        return self.network.size if self.letterbox and all(head.corrected for head in self.heads) else None
 
-        Boxes are suppressed relative to the picture, as in `detector test`: Darknet's DIoU depends on the proportions.
-        """
-        candidates = self.candidates(heads, thresh)
-        row, label = (candidates.probs > 0).nonzero(as_tuple=True)
-        image, xywh, score = candidates.image[row], candidates.xywh[row], candidates.probs[row, label]
-        if self.letterbox and all(layer.corrected for layer in self.network.head_layers()):
-            corrected = [to_picture(xywh[image == k], size, self.network.size, True) for k, size in enumerate(sizes)]
-            order = torch.cat([(image == k).nonzero().squeeze(1) for k in range(len(sizes))])
-            xywh = torch.empty_like(xywh).index_copy_(0, order, torch.cat(corrected))
-        if nms:
-            group = image if self.agnostic else image * len(self.names) + label
-            kept = suppress(xywh, score, group, nms, self.nms_kind, self.beta_nms)
-            image, xywh, score, label = image[kept], xywh[kept], score[kept], label[kept]
-        return self._per_picture(image, xywh, score, label, sizes)
+    def postprocess(self, raw: Sequence[Tensor], sizes: Sequence[Size], thresh: float, nms: float) -> list[Detections]:
+        """The heads' raw outputs → detections, the most confident first; `sizes`: (width, height) of each image."""
+        suppression = Suppression(nms, self.nms_kind, self.beta_nms, self.agnostic)
+        found = postprocess(self.candidates(raw, thresh), sizes, self.names, suppression, self.letterboxed)
+        return [self._for_users(detections) for detections in found]
 
-    def _per_picture(
-        self, image: Tensor, xywh: Tensor, score: Tensor, label: Tensor, sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]:
-        order = score.argsort(descending=True, stable=True)
-        images, boxes, scores, labels = (t[order].cpu().numpy() for t in (image, xywh, score, label))
-        shown = self._shown[labels]
-        masks = [(images == k) & shown for k in range(len(sizes))]
-        return [
-            Detections(labels[m], scores[m], boxes[m], size, self.names) for m, size in zip(masks, sizes, strict=True)
-        ]
+    def _for_users(self, found: Detections) -> Detections:
+        order = np.argsort(-found.confidences, kind="stable")
+        order = order[self._shown[found.class_ids[order]]]
+        class_ids, confidences, xywh = (column[order] for column in (found.class_ids, found.confidences, found.xywh))
+        return replace(found, class_ids=class_ids, confidences=confidences, xywh=xywh)
 
 
-def _names(names: str | os.PathLike[str] | Sequence[str] | None, classes: int, cfg: str) -> list[str]:
-    if names is None:
-        return [str(index) for index in range(classes)]
-    given = read_names(names) if isinstance(names, (str, os.PathLike)) else list(names)
-    if len(given) != classes:
-        source = names if isinstance(names, (str, os.PathLike)) else "the list of names"
-        raise DarknetError(f"{source}: {len(given)} names, but {cfg} has {classes} classes; names of another model?")
-    return given
+def load_detector(
+    cfg: str | os.PathLike[str],
+    weights: str | os.PathLike[str],
+    names: str | os.PathLike[str] | None = None,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    size: Size | None = None,
+    strict: bool = False,
+    **options: Any,
+) -> Detector:
+    """Loads a model from its files.
+
+    Args:
+        names: the names file; None: the one that the .data file `data` says, whose `map` is the class map.
+        device: "cpu", "cuda", "cuda:1" …; "auto": a GPU where there is one.
+        size, strict: see `load`. options: see `Detector`.
+
+    Raises:
+        DarknetError: a file is missing or wrong, or the files do not fit together.
+    """
+    if data is not None:
+        content = read_data(data)
+        names = names or names_file(content, data)
+        if content.get("map"):
+            options["class_map"] = read_class_map(find_beside(content["map"], data))
+    return Detector(load(cfg, weights, device=pick_device(device), size=size, strict=strict), names, **options)
+
+
+def read_class_map(path: str | os.PathLike[str]) -> list[int]:
+    """The file that `map` of a .data file names: a class of the tree per line, for the names in their order."""
+    lines = read_lines(path, "class map")
+    wrong = next((line for line in lines if not line.isdigit()), None)
+    if wrong is not None:
+        raise DarknetError(f"{path}: '{wrong}' is not a class; write its number, one per line")
+    return [int(line) for line in lines]

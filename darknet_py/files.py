@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Exists: TypeAlias = Callable[[Path], bool]
 
@@ -61,3 +62,25 @@ def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a whole file at once; text as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """An indented JSON file."""
+    write_file(path, json_text(value, indent=1) + "\n")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON with the letters of any language as they are; the bytes of a file name that is not UTF-8 are escaped."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+def fresh_folder(parent: Path, prefix: str) -> Path:
+    """Creates `runs/detect-1`, or the next number that is free."""
+    number = 1
+    while True:
+        folder = parent / f"{prefix}-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1

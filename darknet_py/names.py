@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from darknet_py.bundled import or_bundled
@@ -40,6 +41,13 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
     return lines
 
 
+def class_names(names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
+    """Class names as a user gives them: the path of a names file, or the names; None: the numbers of the classes."""
+    if names is None:
+        return [str(index) for index in range(classes)]
+    return read_names(names) if isinstance(names, (str, os.PathLike)) else list(names)
+
+
 def read_data(path: str | os.PathLike[str]) -> dict[str, str]:
     """A .data file: `classes`, `train`, `valid`, `names`, `backup` … The first of a repeated key counts.
 
@@ -57,3 +65,9 @@ def find_beside(name: str, data: str | os.PathLike[str]) -> Path:
     """A file that a .data file names, in the current folder or around the .data file; the name itself if it is not
     there."""
     return locate(name, folders_around(data)) or Path(name)
+
+
+def names_file(options: Mapping[str, str], data: str | os.PathLike[str]) -> Path | None:
+    """The names file of a .data file with these `options`: its `names`, or else its `labels`; None: it has neither."""
+    name = options.get("names") or options.get("labels")
+    return find_beside(name, data) if name else None

@@ -24,12 +24,14 @@ from darknet_py.data.dataset import open_dataset
 from darknet_py.data.preview import preview
 from darknet_py.data.shapes import write_dataset
 from darknet_py.errors import DarknetError
+from darknet_py.files import fresh_folder
 from darknet_py.inference.runner import PRECISIONS, pick_device
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.losses import LOSSES
+from darknet_py.measuring.evaluation import evaluate
 from darknet_py.measuring.plots import draw_chart
 from darknet_py.network import Network
-from darknet_py.pictures.outputs import fresh_folder, write_picture
+from darknet_py.pictures.write import write_image
 from darknet_py.training.loop import Plan, Progress, checkpoint_path, read_rows, train
 from darknet_py.training.material import Material, open_material
 from darknet_py.training.step import Trainer
@@ -302,8 +304,6 @@ def make_plan(given: argparse.Namespace, network: Network, material: Material, p
         save_every=save_every,
     )
     if given.map and dataset is not None:
-        from darknet_py.evaluate import evaluate
-
         valid = open_dataset(given.data, "valid")
         every = max(MAP_EPOCHS * len(dataset) // max(net.batch, 1), MAP_LEAST)
         plan.evaluate = lambda model: float(evaluate(model, valid).mAP)
@@ -354,7 +354,7 @@ def show_batches(given: argparse.Namespace, network: Network, material: Material
     batches = material.batches(given.seed, 1, 0, World())
     names = material.dataset.names if material.dataset else []
     for number, batch in zip(range(given.show_batches), batches, strict=False):
-        write_picture(folder / f"batch-{number + 1}.png", preview(batch, names))
+        write_image(folder / f"batch-{number + 1}.png", preview(batch, names))
     print(f"augmented batches in {folder}")
     return 0
 

@@ -1,4 +1,4 @@
-"""JPEG files as the C program sees them: the pixels of stb_image, which it decodes with where it is built without OpenCV.
+"""JPEG files as the C program sees them: the pixels of stb_image, its decoder where it is built without OpenCV.
 
 OpenCV's decoder (libjpeg) gives pixels up to three grey levels away. Baseline files only, grey or YCbCr, in one scan.
 """
@@ -14,10 +14,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# Where the file's 64 coefficients lie in a turned block (column after column): along the diagonals, each the other way round.
+# Where the file's 64 coefficients lie in a transposed block: along the diagonals, in alternating directions.
 PLACES = np.array(sorted(range(64), key=lambda at: (at // 8 + at % 8, at % 8 if (at // 8 + at % 8) % 2 else at // 8)))
 
-# While symbols are read, one integer is the state: the next bit's place above, the next coefficient's in the lowest seven bits.
+# While symbols are read, one integer is the state: the next coefficient in the lowest seven bits, the next bit above.
 SHIFT, MASK, FULL = 7, -128, 64
 INVALID = 1 << 50  # beyond every file's end
 
@@ -190,7 +190,7 @@ COSINES = {
 
 
 def transform() -> np.ndarray:
-    """The matrix of stb's inverse cosine transform in one dimension, in units of 1/4096: integers, so that sums are exact."""
+    """The matrix of stb's inverse cosine transform in one dimension, in units of 1/4096, so that sums are exact."""
     c = {name: int(value * 4096 + 0.5) for name, value in COSINES.items()}
     s = np.eye(8, dtype=np.int64)
     even = [4096 * (s[0] + s[4]), 4096 * (s[0] - s[4])]
@@ -218,7 +218,7 @@ def inverse(blocks: np.ndarray) -> np.ndarray:
 
 
 def enlarge(plane: np.ndarray, down: int, across: int) -> np.ndarray:
-    """The plane in full size: each new pixel three quarters of the nearer and one of the farther, along each side; rounded once."""
+    """The plane in full size: each pixel is 3/4 of the nearer one and 1/4 of the farther, per axis; rounded once."""
     if max(down, across) > 2:
         raise ValueError("colours in less than half the size")
     for axis, factor in enumerate((down, across)):

@@ -10,7 +10,7 @@ from darknet_py.bundled import bundled, or_bundled
 from darknet_py.data.dataset import open_dataset
 from darknet_py.data.shapes import write_dataset
 from darknet_py.errors import CfgError, DarknetError
-from darknet_py.evaluate import evaluate
+from darknet_py.measuring.evaluation import evaluate
 
 SHAPES = ["circle", "cross", "square", "triangle"]
 

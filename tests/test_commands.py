@@ -95,8 +95,8 @@ def test_an_unreadable_image_is_reported_and_the_rest_goes_on(tmp_path: Path) ->
     (tmp_path / "torn.jpg").write_bytes((IMAGES / "dog.jpg").read_bytes()[:50])
     done = run("darknet_py.detect", *NET, "torn.jpg", "gone.jpg", IMAGES / "dog.jpg", "--json", "r.json", cwd=tmp_path)
     assert done.returncode == 1
-    assert "error: torn.jpg: cannot read this picture" in done.stderr
-    assert "error: gone.jpg: cannot read this picture: No such file" in done.stderr
+    assert "error: torn.jpg: cannot read this image" in done.stderr
+    assert "error: gone.jpg: cannot read this image: No such file" in done.stderr
     assert [one["objects"][0]["name"] for one in json.loads((tmp_path / "r.json").read_text())] == [
         "2"
     ]  # no names: numbers
@@ -256,7 +256,7 @@ def test_detector_demo_reads_a_video(tmp_path: Path) -> None:
 @needs_realdata
 def test_classifier_predict_gives_the_c_programs_probabilities(tmp_path: Path) -> None:
     from darknet_py import load
-    from darknet_py.classify import Classifier
+    from darknet_py.classifier import Classifier
 
     folder = REALDATA / "weights"
     names = folder / "names" / "imagenet.shortnames.list"

@@ -1,4 +1,4 @@
-"""Whole runs, model and pictures in, numbers out: those of `detector map`, `valid` and `recall`; and the command."""
+"""Whole runs, model and images in, numbers out: those of `detector map`, `valid` and `recall`; and the command."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ import torch
 from kit import KIT, REALDATA, SHARED, needs_kit, needs_realdata, read_json
 from stb_jpeg import convert, read_jpeg
 
-from darknet_py import DarknetError, Detector, Network, load
+from darknet_py import DarknetError, Detections, Detector, Network, load
 from darknet_py import evaluate as command
 from darknet_py.cfg import parse_text
 from darknet_py.command import run_command
 from darknet_py.data.dataset import Dataset, open_dataset
-from darknet_py.evaluate import RULES, evaluate, find, measure, read_truths, recall
-from darknet_py.measuring.metrics import Findings, Found, MapResult
-from darknet_py.measuring.valid import (
+from darknet_py.measuring.evaluation import RULES, dataset_truths, detect_images, evaluate, measure, recall
+from darknet_py.measuring.result_files import (
     write_bdd_results,
     write_coco_results,
     write_imagenet_results,
     write_kitti_results,
     write_voc_results,
 )
+from darknet_py.measuring.results import MapResult
 from darknet_py.names import read_names
 
 # mAP as the program prints it has six decimals.
 PRINTED = 1.5e-6
-# OpenCV's pixels of a JPEG file are up to three levels off those of the program's own decoder: boxes at a threshold come and go,
-# and in a class with few truths one of them moves AP by much.
+# OpenCV's pixels of a JPEG file are up to three levels off those of the program's own decoder: boxes at a threshold
+# come and go, and in a class with few truths one of them moves AP by much.
 DECODER = 0.005
 # Probabilities of float32 that two programs compute alike differ by as much.
 EDGE = 2e-6
@@ -52,15 +52,15 @@ NAMES = {
 }
 
 
-def real_dataset(folder: Path, name: str, pictures: Path) -> Dataset:
-    """One of the real data sets, with the pictures that its list names under `pictures`."""
+def real_dataset(folder: Path, name: str, root: Path) -> Dataset:
+    """One of the real data sets, with the images of its list under `root`."""
     path = folder / f"{name}.data"
-    path.write_text(f"valid = {pictures / LISTS[name]}\nnames = {NAMES[name]}\n")
+    path.write_text(f"valid = {root / LISTS[name]}\nnames = {NAMES[name]}\n")
     return open_dataset(path, "valid")
 
 
 def decode(name: str, target: Path) -> Path:
-    """A real data set's list with its pictures as PNG files of the program's pixels, beside its labels."""
+    """A real data set's list with its images as PNG files of the program's pixels, beside its labels."""
     source = REALDATA / name
     files = (source / LISTS[name]).read_text().split()
     written = [str(Path(file).with_suffix(".png")) for file in files]
@@ -73,17 +73,17 @@ def decode(name: str, target: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def decoded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a real data set decoded as the program decodes it, which is done once: a minute on two cores for all 438 pictures."""
+    """The folder of a real data set decoded as the program decodes it, once: a minute on two cores for 438 images."""
     return cache(lambda name: decode(name, tmp_path_factory.mktemp(name)))
 
 
-def kit_dataset(folder: Path, pictures: str = "images_stb_png") -> Dataset:
-    """The kit's seven pictures with the labels of kit/map, side by side as in a user's folder."""
+def kit_dataset(folder: Path, images_of: str = "images_stb_png") -> Dataset:
+    """The kit's seven images with the labels of kit/map, side by side as in a user's folder."""
     (folder / "images").mkdir()
     shutil.copytree(KIT / "map" / "labels", folder / "labels")
     images = []
     for name in read_json("map", "map_results")["images_order"]:
-        source = next((KIT / "real" / pictures).glob(f"{Path(name).stem}.*"))
+        source = next((KIT / "real" / images_of).glob(f"{Path(name).stem}.*"))
         (folder / "images" / source.name).symlink_to(source)
         images.append(str(folder / "images" / source.name))
     return Dataset(images, read_names(KIT / "real" / "yolo-fastest-1.1" / "coco.names"), str(folder))
@@ -106,12 +106,12 @@ def test_the_kits_runs_of_detector_map(tmp_path: Path, model: str, letter_box: i
     """From the program's own pixels: every printed digit."""
     dataset = kit_dataset(tmp_path)
     detector = Detector(kit_model(model), dataset.names, letterbox=bool(letter_box))
-    truths, findings = read_truths(dataset), find(detector, dataset.images, RULES["darknet"])
+    truths, found = dataset_truths(dataset), detect_images(detector, dataset.images, RULES["darknet"])
     for run in read_json("map", "map_results")["runs"]:
         if (run["model"], run["letter_box_in_cfg"]) != (model, letter_box):
             continue
         ours = measure(
-            findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["thresh"], run["points"]
+            found, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["thresh"], run["points"]
         )
         assert (run["TP"], run["FP"], run["FN"]) == (ours.TP, ours.FP, ours.FN)
         assert (ours.detections, ours.truths) == (run["detections_count"], run["unique_truth_count"])
@@ -150,9 +150,9 @@ def real_detector(run: dict[str, Any], dataset: Dataset) -> Detector:
     return Detector(network, dataset.names, letterbox=bool(run["letter_box_in_cfg"]))
 
 
-def at_the_edge(findings: Findings, thresh: float) -> int:
+def at_the_edge(detections: list[Detections], thresh: float) -> int:
     """How many detections are so near to the threshold that the last digits of float32 decide."""
-    return sum(int((np.abs(found.probs - thresh) < EDGE).sum()) for found in findings.found)
+    return sum(int((np.abs(found.confidences - thresh) < EDGE).sum()) for found in detections)
 
 
 def assert_as_the_program_says(result: MapResult, run: dict[str, Any], edge: int) -> None:
@@ -172,19 +172,20 @@ def assert_as_the_program_says(result: MapResult, run: dict[str, Any], edge: int
 @needs_realdata
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "model", "letter_box"), real_runs())
-def test_real_models_on_real_pictures(
+def test_real_models_on_real_images(
     tmp_path: Path, decoded: Callable[[str], Path], name: str, model: str, letter_box: int
 ) -> None:
     """What `detector map` says, from the pixels that it saw."""
     dataset = real_dataset(tmp_path, name, decoded(name))
     runs = [run for run in golden_runs(GOLDEN[name]) if (run["model"], run["letter_box_in_cfg"]) == (model, letter_box)]
-    truths, findings = read_truths(dataset), find(real_detector(runs[0], dataset), dataset.images, RULES["darknet"])
+    detector, truths = real_detector(runs[0], dataset), dataset_truths(dataset)
+    found = detect_images(detector, dataset.images, RULES["darknet"])
     for run in runs:
         ours = measure(
-            findings, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["conf_thresh"], run["points"]
+            found, truths, dataset, dataset.names, "darknet", run["iou_thresh"], run["conf_thresh"], run["points"]
         )
         assert abs(ours.detections - run["detections_count"]) <= 1  # that one is at .005
-        assert_as_the_program_says(ours, run, at_the_edge(findings, run["conf_thresh"]))
+        assert_as_the_program_says(ours, run, at_the_edge(found.detections, run["conf_thresh"]))
 
 
 @needs_realdata
@@ -204,10 +205,10 @@ def test_coco_results_are_those_of_detector_valid(tmp_path: Path, decoded: Calla
     golden = json.loads(gzip.decompress((REALDATA / "expected" / "coco_results" / f"{model}.json.gz").read_bytes()))
     run = next(run for run in golden_runs("map_coco") if run["model"] == model)
     dataset = real_dataset(tmp_path, "coco", decoded("coco"))
-    findings = find(real_detector(run, dataset), dataset.images, RULES["coco"])
-    write_coco_results(tmp_path / "r.json", findings, dataset.images, [""] * 80)
+    detections = detect_images(real_detector(run, dataset), dataset.images, RULES["coco"]).detections
+    write_coco_results(tmp_path / "r.json", detections, dataset.images, [""] * 80)
     ours = [row for row in json.loads((tmp_path / "r.json").read_text()) if row["score"] >= 0.005]
-    assert len(ours) == pytest.approx(len(golden), abs=at_the_edge(findings, 0.005))
+    assert len(ours) == pytest.approx(len(golden), abs=at_the_edge(detections, 0.005))
     rows: dict[tuple[int, int], list[list[float]]] = {}
     for row in ours:
         rows.setdefault((row["image_id"], row["category_id"]), []).append([*row["bbox"], row["score"]])
@@ -268,7 +269,7 @@ def small_network() -> Network:
 
 
 def small_dataset(folder: Path, count: int = 3) -> Dataset:
-    """Random pictures, two truths each."""
+    """Random images, two truths each."""
     rng = np.random.default_rng(0)
     for part in ("images", "labels"):
         (folder / part).mkdir()
@@ -303,27 +304,27 @@ def test_raw_order_is_that_of_sorting_class_after_class(tmp_path: Path) -> None:
     dataset, network = small_dataset(tmp_path, 1), small_network().eval()
     network.requires_grad_(False)
     detector = Detector(network, dataset.names, nms_kind="default")
-    found = find(detector, dataset.images, RULES["darknet"]._replace(nms=1.0)).found[0]
-    picture = detector.read(dataset.images[0])
-    probs = detector.candidates(detector.network(detector.prepare([picture])), 0.005).probs.numpy()
+    found = detect_images(detector, dataset.images, RULES["darknet"]._replace(nms=1.0)).detections[0]
+    image = detector.read(dataset.images[0])
+    probs = detector.candidates(detector.network(detector.prepare([image])), 0.005).probs.numpy()
     order = np.arange(len(probs))
     for label in range(2):
         order = order[np.argsort(-probs[order, label], kind="stable")]
     rows = [(label, probs[row, label]) for row in order for label in range(2) if probs[row, label] > 0]
-    assert [int(label) for label in found.classes] == [label for label, _ in rows]
-    np.testing.assert_array_equal(found.probs, [prob for _, prob in rows])
+    assert [int(label) for label in found.class_ids] == [label for label, _ in rows]
+    np.testing.assert_array_equal(found.confidences, [prob for _, prob in rows])
 
 
-def hand_made() -> tuple[Findings, list[str]]:
-    """A box over the edges, and one of two classes, in a picture of 200 x 100."""
+def hand_made() -> tuple[list[Detections], list[str]]:
+    """A box beyond the edges, and one of two classes, in an image of 200 x 100."""
     boxes = np.array([[0.05, 0.95, 0.2, 0.3], [0.5, 0.5, 0.25, 0.5], [0.5, 0.5, 0.25, 0.5]], np.float32)
-    found = Found(np.array([1, 0, 1]), np.array([0.5, 0.25, 0.125], np.float32), boxes)
-    return Findings([found], [(200, 100)], []), ["a/COCO_val2014_000000000139.jpg"]
+    found = Detections(np.array([1, 0, 1]), np.float32([0.5, 0.25, 0.125]), boxes, (200, 100), ["cat", "dog"])
+    return [found], ["a/COCO_val2014_000000000139.jpg"]
 
 
 def test_coco_results_are_written_as_the_program_writes_them(tmp_path: Path) -> None:
-    findings, images = hand_made()
-    write_coco_results(tmp_path / "r.json", findings, images, ["cat", "dog"])
+    detections, images = hand_made()
+    write_coco_results(tmp_path / "r.json", detections, images, ["cat", "dog"])
     lines = (tmp_path / "r.json").read_text().split("\n")
     assert lines[0] == "["
     assert (
@@ -335,37 +336,38 @@ def test_coco_results_are_written_as_the_program_writes_them(tmp_path: Path) -> 
         == '{"image_id":139, "category_id":2, "bbox":[75.000000, 25.000000, 50.000000, 50.000000], "score":0.125000}'
     )
     assert lines[4:] == ["]", ""]
-    write_coco_results(tmp_path / "r.json", findings, images, [""] * 80)
+    write_coco_results(tmp_path / "r.json", detections, images, [""] * 80)
     assert json.loads((tmp_path / "r.json").read_text())[0]["category_id"] == 2
 
 
 def test_voc_results_are_written_as_the_program_writes_them(tmp_path: Path) -> None:
-    findings, images = hand_made()
-    paths = write_voc_results(tmp_path / "results" / "comp4_det_test_", findings, images, ["cat", "dog"])
+    detections, images = hand_made()
+    paths = write_voc_results(tmp_path / "results" / "comp4_det_test_", detections, images, ["cat", "dog"])
     assert [path.name for path in paths] == ["comp4_det_test_cat.txt", "comp4_det_test_dog.txt"]
     name = "COCO_val2014_000000000139"
     assert paths[0].read_text() == f"{name} 0.250000 76.000000 26.000000 126.000000 76.000000\n"
     assert paths[1].read_text() == (
-        f"{name} 0.500000 1.000000 81.000000 31.000000 100.000000\n{name} 0.125000 76.000000 26.000000 126.000000 76.000000\n"
+        f"{name} 0.500000 1.000000 81.000000 31.000000 100.000000\n"
+        f"{name} 0.125000 76.000000 26.000000 126.000000 76.000000\n"
     )
 
 
 def test_imagenet_bdd_and_kitti_results(tmp_path: Path) -> None:
-    findings, images = hand_made()
-    (imagenet,) = write_imagenet_results(tmp_path / "imagenet-detection", findings, images, ["cat", "dog"])
+    detections, images = hand_made()
+    (imagenet,) = write_imagenet_results(tmp_path / "imagenet-detection", detections, images, ["cat", "dog"])
     assert imagenet.name == "imagenet-detection.txt"
     assert imagenet.read_text().splitlines()[:2] == [
         "1 2 0.500000 0.000000 80.000000 30.000000 100.000000",
         "1 1 0.250000 75.000000 25.000000 125.000000 75.000000",
     ]
-    (bdd,) = write_bdd_results(tmp_path / "bdd_results", findings, images, ["cat", "dog"])
+    (bdd,) = write_bdd_results(tmp_path / "bdd_results", detections, images, ["cat", "dog"])
     assert json.loads(bdd.read_text())[0] == {
         "name": images[0],
         "category": "bus",
         "bbox": [0, 80, 30, 100],
         "score": 0.5,
     }
-    (kitti,) = write_kitti_results(tmp_path / "kitti_results", findings, images, ["cat", "dog"])
+    (kitti,) = write_kitti_results(tmp_path / "kitti_results", detections, images, ["cat", "dog"])
     assert kitti == tmp_path / "kitti_results" / "data" / "COCO_val2014_000000000139.txt"
     line = "pedestrian -1 -1 -10 0.000000 80.000000 30.000000 100.000000 -1 -1 -1 -1000 -1000 -1000 -10 0.500000"
     assert kitti.read_text().splitlines()[0] == line
@@ -378,9 +380,7 @@ def small_model(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("metric", ["darknet", "voc", "coco"])
-def test_the_command_writes_numbers_and_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str
-) -> None:
+def test_the_command_writes_numbers_and_charts(tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str) -> None:
     if metric == "coco":
         pytest.importorskip("pycocotools")
     pytest.importorskip("matplotlib")
@@ -447,18 +447,18 @@ def test_darknets_valid_and_recall(
         assert command.valid_main(model) == 0
         assert (tmp_path / "results" / name).is_file()
     (tmp_path / "x.data").write_text("classes=2\nvalid=list.txt\nnames=x.names\neval=koko\n")
-    with pytest.raises(DarknetError, match="eval=koko: there are no results of this kind; write one of voc, coco"):
+    with pytest.raises(DarknetError, match="eval=koko: unknown format; write one of voc, coco"):
         command.valid_main(model)
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_its_truths_are_missed(
+def test_an_image_that_cannot_be_read_is_named_and_its_truths_are_missed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_dataset(tmp_path)
-    (tmp_path / "images" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "images" / "1.png").write_bytes(b"not an image")
     status = run_command(lambda: command.main([*small_model(tmp_path), "--json", str(tmp_path / "r.json")]))
     assert status == 1
-    assert "1.png: cannot read this picture" in capsys.readouterr().err
+    assert "1.png: cannot read this image" in capsys.readouterr().err
     result = json.loads((tmp_path / "r.json").read_text())
     assert result["unreadable"] == 1
     assert result["TP"] + result["FN"] == 6
@@ -478,10 +478,10 @@ def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         command.main(model)
     (tmp_path / "x.names").write_text("cat\ndog\n")
     shutil.rmtree(tmp_path / "labels")
-    with pytest.raises(DarknetError, match=r"no picture of .* has a label file"):
+    with pytest.raises(DarknetError, match=r"no image of .* has a label file"):
         command.main(model)
     with pytest.raises(DarknetError, match="points=1"):
         command.main([*model, "--points", "1"])
     with pytest.raises(SystemExit):
         command.main([*model, "--limit", "0"])
-    assert "no number of pictures" in capsys.readouterr().err
+    assert "not a number of images" in capsys.readouterr().err

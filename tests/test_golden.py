@@ -19,7 +19,7 @@ from darknet_py.boxes import nms
 from darknet_py.cfg import parse_cfg
 from darknet_py.layers import KINDS
 from darknet_py.network import Network
-from darknet_py.pictures.images import to_picture
+from darknet_py.postprocess import from_letterbox
 from darknet_py.training.step import Trainer
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -86,7 +86,9 @@ def detections(network: Network, raws: list[torch.Tensor], setting: dict[str, An
     rows = []
     for head, raw in zip(network.head_layers(), raws, strict=True):
         found = head.decode(raw, setting["thresh"], network.size)
-        xywh = to_picture(found.xywh, IMAGE, network.size, bool(setting["letter"]) and head.corrected)
+        xywh = found.xywh
+        if setting["letter"] and head.corrected:
+            xywh = from_letterbox(xywh, torch.zeros(len(xywh), dtype=torch.int64), [IMAGE], network.size)
         if not head.corrected:  # Darknet gives the boxes of [detection] in pixels
             xywh = xywh * torch.tensor([*IMAGE, *IMAGE])
         box, label = (found.probs > 0).nonzero(as_tuple=True)

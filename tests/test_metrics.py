@@ -1,10 +1,11 @@
-"""mAP, counts and curves: equal to `detector map` on its own detections, to VOC's rules spelt out, and to COCO's own program."""
+"""mAP, counts and curves: equal to `detector map` on its own detections, to VOC's rules, and to COCO's own program."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,15 @@ import numpy as np
 import pytest
 from kit import REALDATA, needs_realdata
 
-from darknet_py import DarknetError, plots
+from darknet_py import DarknetError, Detections
 from darknet_py.data.labels import label_path, read_labels
 from darknet_py.data.truths import ImageTruths, make_truths
 from darknet_py.data.voc import read_voc
-from darknet_py.measuring.metrics import (
-    Found,
-    MapResult,
-    average_precision,
-    coco_metrics,
-    confusion_matrix,
-    darknet_map,
-    voc_map,
-)
+from darknet_py.measuring import plots
+from darknet_py.measuring.coco import coco_map
+from darknet_py.measuring.confusion import confusion_matrix
+from darknet_py.measuring.maps import average_precision, darknet_map, voc_map
+from darknet_py.measuring.results import MapResult
 from darknet_py.names import read_names
 
 AP = 1e-9  # percent; both count in float64
@@ -33,10 +30,11 @@ IOU = 1e-4  # percent; the program adds up to 1200 IoUs in float32
 MAP_DETECTIONS = REALDATA / "expected" / "map_detections"
 
 
-def found(*rows: Sequence[float]) -> Found:
-    """Rows class, probability, x, y, w, h."""
+def found(*rows: Sequence[float], size: tuple[int, int] = (100, 100)) -> Detections:
+    """Rows class, confidence, x, y, w, h."""
     table = np.array(rows, np.float64).reshape(-1, 6)
-    return Found(table[:, 0].astype(np.int64), table[:, 1].astype(np.float32), table[:, 2:].astype(np.float32))
+    columns = (table[:, 0].astype(np.int64), table[:, 1].astype(np.float32), table[:, 2:].astype(np.float32))
+    return Detections(*columns, size, [])
 
 
 def truth(*rows: Sequence[float], difficult: Sequence[bool] | None = None) -> ImageTruths:
@@ -45,8 +43,8 @@ def truth(*rows: Sequence[float], difficult: Sequence[bool] | None = None) -> Im
     return make_truths(table[:, 0], table[:, 1:], difficult)
 
 
-def read_detections(path: Path) -> tuple[dict[str, Any], list[Found], list[Path]]:
-    """A file of the C program's detections: what it says of itself, the detections, and the pictures."""
+def read_detections(path: Path) -> tuple[dict[str, Any], list[Detections], list[Path]]:
+    """A file of the C program's detections: what it says of itself, the detections, and the images."""
     data = path.read_bytes()
     content = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
     root = REALDATA / content["list"].split("/")[1]
@@ -88,8 +86,8 @@ BOX = (0.5, 0.5, 0.2, 0.2)
 NEAR = (0.51, 0.5, 0.2, 0.2)
 
 
-def test_counts_go_by_raw_order_and_ap_by_probability() -> None:
-    """The first row takes the truth although it lies under `thresh`; so the sure one is no TP, but it is first in AP."""
+def test_counts_go_by_raw_order_and_ap_by_confidence() -> None:
+    """The first row takes the truth although it is below `thresh`; the confident one is no TP, but first in AP."""
     result = darknet_map([found((0, 0.1, *NEAR), (0, 0.9, *BOX))], [truth((0, *BOX))], ["a"])
     assert (result.TP, result.FP, result.FN) == (0, 1, 1)
     assert result.mAP == 1.0
@@ -108,20 +106,20 @@ def test_the_iou_must_exceed_the_threshold_and_the_class_must_be_right() -> None
     assert darknet_map([found((0, 0.9, *half))], [truth((0, *BOX))], ["a"], iou_thresh=0.49).TP == 1
     assert darknet_map([found((0, 0.9, *half))], [truth((0, *BOX))], ["a"], iou_thresh=0.501).TP == 0
     assert darknet_map([found((1, 0.9, *BOX))], [truth((0, *BOX))], ["a", "b"]).TP == 0
-    assert darknet_map([found((0, 0.9, *BOX)), found()], [truth(), truth((0, *BOX))], ["a"]).TP == 0, "another picture"
+    assert darknet_map([found((0, 0.9, *BOX)), found()], [truth(), truth((0, *BOX))], ["a"]).TP == 0, "another image"
 
 
 def test_classes_without_truths_count_in_darknets_mean_and_not_in_vocs() -> None:
     items = [found((0, 0.9, *BOX))], [truth((0, *BOX))], ["a", "b"]
     assert darknet_map(*items).mAP == 0.5
-    assert voc_map(*items, [(100, 100)]).mAP == 1.0
+    assert voc_map(*items).mAP == 1.0
 
 
 def test_nothing_found_and_nothing_there() -> None:
     for result in (
         darknet_map([found()], [truth()], ["a"]),
         darknet_map([], [], ["a"]),
-        voc_map([found()], [truth()], ["a"], [(9, 9)]),
+        voc_map([found()], [truth()], ["a"]),
     ):
         assert (result.mAP, result.TP, result.FP, result.FN) == (0, 0, 0, 0)
         assert (result.precision, result.recall, result.F1, result.average_iou) == (0, 0, 0, 0)
@@ -131,8 +129,8 @@ def test_nothing_found_and_nothing_there() -> None:
 
 def test_difficult_truths_are_neither_missed_nor_punished_in_ap() -> None:
     """Darknet leaves their detections out of AP, but counts them as FP over `thresh`."""
-    there = truth((0, *BOX), (0, 0.1, 0.1, 0.1, 0.1), difficult=[False, True])
-    result = darknet_map([found((0, 0.9, 0.1, 0.1, 0.1, 0.1), (0, 0.8, *BOX))], [there], ["a"])
+    truths = truth((0, *BOX), (0, 0.1, 0.1, 0.1, 0.1), difficult=[False, True])
+    result = darknet_map([found((0, 0.9, 0.1, 0.1, 0.1, 0.1), (0, 0.8, *BOX))], [truths], ["a"])
     assert (result.TP, result.FP, result.FN, result.truths, result.detections) == (1, 1, 0, 1, 1)
     assert result.mAP == 1.0
 
@@ -154,28 +152,28 @@ def test_points_that_make_no_curve_are_refused(points: int) -> None:
         darknet_map([], [], ["a"], points=points)
 
 
-def voc_rules(
-    detections: Sequence[Found],
-    truths: Sequence[ImageTruths],
-    label: int,
-    sizes: Sequence[tuple[int, int]],
-    points: int,
-) -> float:
+def voc_rules(detections: Sequence[Detections], truths: Sequence[ImageTruths], label: int, points: int) -> float:
     """VOCevaldet, one detection after the other, on whole pixels counted from 1."""
-    rows = [(float(p), k, b) for k, one in enumerate(detections) for c, p, b in zip(*one, strict=True) if c == label]
+    rows = [
+        (float(confidence), k, box)
+        for k, image in enumerate(detections)
+        for class_id, confidence, box in zip(image.class_ids, image.confidences, image.xywh, strict=True)
+        if class_id == label
+    ]
     rows.sort(key=lambda row: -row[0])
-    there = []
-    for one, (width, height) in zip(truths, sizes, strict=True):
-        mine = one.classes == label
-        centre, half = one.xywh[mine, :2] * (width, height), one.xywh[mine, 2:] * (width, height) / 2
-        there.append((centre - half + 1, centre + half + 1, one.difficult[mine], np.zeros(mine.sum(), bool)))
-    total = sum(int((~hard).sum()) for _, _, hard, _ in there)
+    truths_of = []
+    for image, image_truths in zip(detections, truths, strict=True):
+        of_class = image_truths.classes == label
+        xywh, hard = image_truths.xywh[of_class], image_truths.difficult[of_class]
+        centre, half = xywh[:, :2] * image.size, xywh[:, 2:] * image.size / 2
+        truths_of.append((centre - half + 1, centre + half + 1, hard, np.zeros(len(hard), bool)))
+    total = sum(int((~hard).sum()) for _, _, hard, _ in truths_of)
     hits = []
     for _, k, (x, y, w, h) in rows:
-        width, height = sizes[k]
+        width, height = detections[k].size
         low = np.array([max((x - w / 2) * width + 1, 1), max((y - h / 2) * height + 1, 1)])
         high = np.array([min((x + w / 2) * width + 1, width), min((y + h / 2) * height + 1, height)])
-        first, last, hard, taken = there[k]
+        first, last, hard, taken = truths_of[k]
         sides = np.maximum(np.minimum(high, last) - np.maximum(low, first) + 1, 0)
         shared = sides.prod(1)
         overlap = shared / ((high - low + 1).prod() + (last - first + 1).prod(1) - shared)
@@ -207,10 +205,11 @@ def test_vocs_metric_follows_its_rules_with_difficult_objects(points: int) -> No
     root = REALDATA / "voc2007_subset"
     names = read_names(root / "voc.names")
     read = [read_voc(root / "Annotations" / f"{image.stem}.xml", names) for image in images]
-    truths, sizes = [one for one, _ in read], [size for _, size in read]
+    truths = [image_truths for image_truths, _ in read]
+    detections = [replace(image, size=size) for image, (_, size) in zip(detections, read, strict=True)]
     assert sum(int(one.difficult.sum()) for one in truths) == 114
-    ours = voc_map(detections, truths, names, sizes, points=points)
-    theirs = [voc_rules(detections, truths, label, sizes, points) for label in range(20)]
+    ours = voc_map(detections, truths, names, points=points)
+    theirs = [voc_rules(detections, truths, label, points) for label in range(20)]
     np.testing.assert_allclose([one.AP for one in ours.classes], theirs, atol=1e-12)
     present = [value for value, one in zip(theirs, ours.classes, strict=True) if one.truths]
     assert len(present) == 18
@@ -219,16 +218,19 @@ def test_vocs_metric_follows_its_rules_with_difficult_objects(points: int) -> No
 
 def test_cocos_metric_of_perfect_and_of_missing_detections() -> None:
     pytest.importorskip("pycocotools")
-    there = [truth((0, *BOX), (1, 0.2, 0.2, 0.1, 0.3)), truth((1, *BOX))]
-    sizes = [(640, 480), (500, 333)]
-    perfect = [Found(one.classes, np.ones(len(one.classes), np.float32), one.xywh) for one in there]
-    result = coco_metrics(perfect, there, ["a", "b", "c"], sizes)
+    truths = [truth((0, *BOX), (1, 0.2, 0.2, 0.1, 0.3)), truth((1, *BOX))]
+    perfect = [
+        Detections(one.classes, np.ones(len(one.classes), np.float32), one.xywh, size, [])
+        for one, size in zip(truths, [(640, 480), (500, 333)], strict=True)
+    ]
+    result = coco_map(perfect, truths, ["a", "b", "c"])
     assert result.mAP == pytest.approx(1.0)
     assert [one.AP for one in result.classes] == pytest.approx([1, 1, 0])
     assert result.summary["AP75"] == pytest.approx(1.0)
     assert "mAP@[.50:.95]" in result.text()
     assert result.as_json()["coco"]["AR100"] == pytest.approx(1.0)
-    assert coco_metrics([found(), found()], there, ["a", "b"], sizes).mAP == 0
+    nothing = [found(size=one.size) for one in perfect]
+    assert coco_map(nothing, truths, ["a", "b"]).mAP == 0
 
 
 @needs_realdata
@@ -238,17 +240,17 @@ def test_cocos_metric_with_cocos_own_annotations() -> None:
     _, detections, images = read_detections(MAP_DETECTIONS / "coco.yolo-fastest-1.1-xl.json.gz")
     file = REALDATA / "coco" / "annotations" / "instances_val2017_subset.json"
     known = {one["file_name"]: (one["width"], one["height"]) for one in json.loads(file.read_text())["images"]}
-    sizes = [known[image.name] for image in images]
+    detections = [replace(found, size=known[image.name]) for found, image in zip(detections, images, strict=True)]
     names = read_names(REALDATA / "weights" / "names" / "coco.names")
     truths = [read_labels(path) if Path(path := label_path(str(image))).exists() else make_truths() for image in images]
-    plain = coco_metrics(detections, truths, names, sizes)
-    official = coco_metrics(detections, truths, names, sizes, annotations=file, images=[str(image) for image in images])
+    plain = coco_map(detections, truths, names)
+    official = coco_map(detections, truths, names, annotations=file, images=[str(image) for image in images])
     assert official.mAP == pytest.approx(plain.mAP, abs=0.01)
     assert official.summary["AP50"] == pytest.approx(darknet_map(detections, truths, names, points=101).mAP, abs=0.02)
-    with pytest.raises(DarknetError, match=r"knows no picture dog \(1 of 188"):
-        coco_metrics(detections, truths, names, sizes, annotations=file, images=["dog.jpg", *map(str, images[1:])])
+    with pytest.raises(DarknetError, match=r"there is no image dog \(1 of 188"):
+        coco_map(detections, truths, names, annotations=file, images=["dog.jpg", *map(str, images[1:])])
     with pytest.raises(DarknetError, match="none of its 80 categories is among the 2 classes"):
-        coco_metrics(detections, truths, ["x", "y"], sizes, annotations=file, images=[str(image) for image in images])
+        coco_map(detections, truths, ["x", "y"], annotations=file, images=[str(image) for image in images])
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -261,33 +263,37 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     ):
         monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(DarknetError, match="pip install pycocotools"):
-        coco_metrics([found()], [truth()], ["a"], [(9, 9)])
+        coco_map([found()], [truth()], ["a"])
     with pytest.raises(DarknetError, match="pip install matplotlib"):
-        plots.confusion(tmp_path / "c.png", np.zeros((2, 2), np.int64), ["a"])
+        plots.draw_confusion(tmp_path / "c.png", np.zeros((2, 2), np.int64), ["a"])
 
 
-def test_the_confusion_matrix_says_what_was_taken_for_what() -> None:
-    there = [truth((0, *BOX), (1, 0.2, 0.2, 0.2, 0.2)), truth((1, *BOX))]
+def test_the_confusion_matrix_says_what_each_truth_was_detected_as() -> None:
+    truths = [truth((0, *BOX), (1, 0.2, 0.2, 0.2, 0.2)), truth((1, *BOX))]
     detections = [
         found((1, 0.9, *BOX), (0, 0.8, *NEAR), (0, 0.1, 0.2, 0.2, 0.2, 0.2)),
         found((1, 0.9, 0.9, 0.9, 0.1, 0.1)),
     ]
-    matrix = confusion_matrix(detections, there, 2)
+    matrix = confusion_matrix(detections, truths, 2)
     assert matrix.tolist() == [[0, 1, 0], [0, 0, 2], [1, 1, 0]]  # the exact box wins, whatever its class
 
 
-def test_the_confusion_matrix_joins_as_the_greedy_loop_does() -> None:
+def test_the_confusion_matrix_matches_as_the_greedy_loop_does() -> None:
     rng = np.random.default_rng(0)
     for _ in range(30):
         xywh = np.concatenate((rng.uniform(0.3, 0.7, (24, 2)), rng.uniform(0.2, 0.5, (24, 2))), 1)
-        detections, there = (
+        detections, truths = (
             found(*((k % 3, 0.9, *xywh[k]) for k in range(12))),
             truth(*((k % 3, *xywh[k]) for k in range(12, 24))),
         )
-        matrix = confusion_matrix([detections], [there], 3, iou_thresh=0.3)
+        matrix = confusion_matrix([detections], [truths], 3, iou_thresh=0.3)
         expected = np.zeros((4, 4), np.int64)
-        left = {k: int(c) for k, c in enumerate(detections.classes)}, {k: int(c) for k, c in enumerate(there.classes)}
-        for overlap, i, j in sorted(((_iou(a, b), i, j) for i, a in enumerate(detections.xywh) for j, b in enumerate(there.xywh)), reverse=True):  # fmt: skip
+        left = (
+            {k: int(c) for k, c in enumerate(detections.class_ids)},
+            {k: int(c) for k, c in enumerate(truths.classes)},
+        )
+        overlaps = ((_iou(a, b), i, j) for i, a in enumerate(detections.xywh) for j, b in enumerate(truths.xywh))
+        for overlap, i, j in sorted(overlaps, reverse=True):
             if overlap > 0.3 and i in left[0] and j in left[1]:
                 expected[left[1].pop(j), left[0].pop(i)] += 1
         for label in left[1].values():
@@ -308,21 +314,21 @@ def example(classes: int) -> tuple[MapResult, np.ndarray, list[str]]:
     names = [f"class {k}" for k in range(classes)]
     boxes = np.concatenate((rng.uniform(0.2, 0.8, (400, 2)), rng.uniform(0.1, 0.3, (400, 2))), 1)
     labels = rng.integers(0, classes, 400)
-    there = truth(*np.column_stack((labels, boxes)))
-    seen = found(*np.column_stack((labels, rng.uniform(0, 1, 400), boxes + rng.normal(0, 0.02, boxes.shape))))
-    return darknet_map([seen], [there], names), confusion_matrix([seen], [there], classes), names
+    truths = truth(*np.column_stack((labels, boxes)))
+    detections = found(*np.column_stack((labels, rng.uniform(0, 1, 400), boxes + rng.normal(0, 0.02, boxes.shape))))
+    return darknet_map([detections], [truths], names), confusion_matrix([detections], [truths], classes), names
 
 
 @pytest.mark.parametrize("classes", [1, 5, 80])
-def test_pictures_of_results(tmp_path: Path, classes: int) -> None:
+def test_charts_of_results(tmp_path: Path, classes: int) -> None:
     pytest.importorskip("matplotlib")
     cv2 = pytest.importorskip("cv2")
     result, matrix, names = example(classes)
-    paths = [*plots.precision_recall(tmp_path, result), plots.confusion(tmp_path / "confusion.png", matrix, names)]
-    for path in paths:
-        picture = cv2.imread(str(path))
-        assert min(picture.shape[:2]) > 300
-        assert picture.std() > 5, "something is drawn"
+    confusion = plots.draw_confusion(tmp_path / "confusion.png", matrix, names)
+    for path in [*plots.draw_precision_recall(tmp_path, result), confusion]:
+        chart = cv2.imread(str(path))
+        assert min(chart.shape[:2]) > 300
+        assert chart.std() > 5, "something is drawn"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ap.png", "confusion.png", "precision_recall.png"]
 
 

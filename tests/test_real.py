@@ -1,4 +1,4 @@
-"""Real models on real pictures: the boxes, classes and probabilities of `detector test`, from its own pixels and from JPEGs."""
+"""Real models on real images: the detections of `detector test`, from its own pixels and from JPEGs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from kit import KIT, cases, needs_kit, read_json
 
 from darknet_py import Detections, Detector, load
-from darknet_py.pictures.images import read_image
+from darknet_py.pictures.read import read_image
 
 # From the C program's own pixels: float32 forward passes of small networks; probabilities and relative coordinates.
 TOLERANCE = 2e-5
@@ -33,7 +33,7 @@ def rows_of(found: Detections) -> np.ndarray:
 
 
 def missing(these: np.ndarray, among: np.ndarray, thresh: float, tolerance: float) -> list[list[float]]:
-    """Rows [class, prob, x, y, w, h] that have no equal among the others, but for those at the edge of the threshold."""
+    """Rows [class, prob, x, y, w, h] that have no equal among the others, except those at the threshold."""
     lost = []
     for row in these:
         same = among[among[:, 0] == row[0]]
@@ -47,9 +47,9 @@ def real_case(name: str, letterbox: bool) -> tuple[int, float]:
     golden = read_json("real/expected", name)
     detector = detector_of(name, letterbox=letterbox)
     count, worst = 0, 0.0
-    for picture, sides in golden["images"].items():
+    for file, sides in golden["images"].items():
         expected = sides["letter_box" if letterbox else "resize"]
-        image = read_image(KIT / "real" / "images_stb_png" / f"{Path(picture).stem}.png")
+        image = read_image(KIT / "real" / "images_stb_png" / f"{Path(file).stem}.png")
         for key in ("thresh_0.25", "thresh_0.005"):
             thresh = float(key.removeprefix("thresh_"))
             kinds = {"default": "detections"}
@@ -58,7 +58,7 @@ def real_case(name: str, letterbox: bool) -> tuple[int, float]:
             for kind, column in kinds.items():
                 detector.nms_kind = kind
                 ours, theirs = rows_of(detector(image, thresh)[0]), np.array(expected[key][column]).reshape(-1, 6)
-                where = (picture, key, kind)
+                where = (file, key, kind)
                 assert not missing(theirs, ours, thresh, TOLERANCE), where
                 assert not missing(ours, theirs, thresh, TOLERANCE), where
                 count += len(theirs)
@@ -93,11 +93,11 @@ def test_the_cfgs_own_suppression_is_the_default() -> None:
 @needs_kit
 @pytest.mark.parametrize("name", cases("real/expected", "*.json"))
 def test_detections_from_jpegs(name: str) -> None:
-    """OpenCV decodes JPEGs up to three grey levels differently: the sure objects are the same, their boxes nearly so."""
+    """OpenCV decodes JPEGs up to three levels differently: confident objects are the same, their boxes nearly so."""
     golden = read_json("real/expected", name)
     detector = detector_of(name, nms_kind="default")
     folder = KIT / "real" / "images"
-    found = detector([folder / picture for picture in golden["images"]])
+    found = detector([folder / file for file in golden["images"]])
     for one, sides in zip(found, golden["images"].values(), strict=True):
         theirs = np.array(sides["resize"]["thresh_0.25"]["detections"]).reshape(-1, 6)
         sure = theirs[theirs[:, 1] > 0.35]

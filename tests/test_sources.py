@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from darknet_py.errors import DarknetError, ImageError
+from darknet_py.files import write_json
 from darknet_py.pictures import sources
-from darknet_py.pictures.outputs import write_json
 from darknet_py.pictures.sources import ImageSource, LiveVideo, VideoSource, expand
 
 
@@ -78,7 +78,7 @@ def test_files_that_are_no_videos(folder: Path) -> None:
 
 
 class FakeStream:
-    """A camera that gives numbered frames at once, fails after `lasts` of them, and can be opened again."""
+    """A camera that gives numbered frames at once, fails after `lasts` of them, and can be reopened."""
 
     opened = 0
 
@@ -118,7 +118,7 @@ def test_a_slow_reader_gets_the_newest_frame(monkeypatch: pytest.MonkeyPatch) ->
     assert video.dropped > 20
 
 
-def test_a_lost_stream_is_sought_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_stream_is_reconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeStream.opened = 0
     monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=3, works=lambda opened: opened != 2))
     monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: time.sleep(0.001) or False)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from darknet_py import DarknetError, load
+from darknet_py import DarknetError, Network, load, parse_cfg
 from darknet_py.__main__ import main as words
 from darknet_py.data.text import JUMP, TextBatch, read_symbols, text_batches
-from darknet_py.generate import generate
+from darknet_py.generator import generate
 from darknet_py.layers import NetOptions
 from darknet_py.train import main
 
@@ -92,6 +92,18 @@ def test_a_character_network_learns_a_sentence(
     network = load(cfg, tmp_path / "out" / "letters_final.weights")
     written = bytes(generate(network, list(b"a quick "), 40, 0.1, 1)).decode()
     assert written.startswith("brown fox jumps. a quick brown fox")
+
+
+def test_writing_leaves_the_network_as_it_was(tmp_path: Path) -> None:
+    network = Network(parse_cfg(write_cfg(tmp_path))).initialise(0)
+    network(torch.eye(128)[:1])
+    options, states = network.layers[-1].options, {name: state.clone() for name, state in network.states().items()}
+    assert len(list(generate(network, [1, 2], 5, 0.3, 1))) == 5
+    assert network.layers[-1].options is options
+    assert states.keys() == network.states().keys()
+    assert all(torch.equal(state, states[name]) for name, state in network.states().items())
+    with pytest.raises(DarknetError, match="a temperature of 0; write a number above 0"):
+        next(generate(network, [1], 1, 0.0))
 
 
 def test_darknets_words(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

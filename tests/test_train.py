@@ -18,7 +18,7 @@ from darknet_py.data.shapes import NAMES, draw_scene, write_dataset
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network, load
-from darknet_py.pictures.outputs import write_picture
+from darknet_py.pictures.write import write_image
 from darknet_py.train import main, parser
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.ema import Ema
@@ -411,7 +411,7 @@ def test_a_classifier_learns_two_colours(tmp_path: Path, monkeypatch: pytest.Mon
     for number in range(8):
         for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
             picture = np.random.default_rng(number).normal(colour, 20, (40, 40, 3)).clip(0, 255).astype(np.uint8)
-            write_picture(tmp_path / f"{number}_{name}.png", picture)
+            write_image(tmp_path / f"{number}_{name}.png", picture)
     (tmp_path / "list.txt").write_text("".join(f"{path.name}\n" for path in sorted(tmp_path.glob("*.png"))))
     (tmp_path / "labels.txt").write_text("red\nblue\n")
     (tmp_path / "colours.data").write_text("classes=2\ntrain=list.txt\nlabels=labels.txt\nbackup=backup\n")

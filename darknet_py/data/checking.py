@@ -22,7 +22,8 @@ from darknet_py.data.dataset import Dataset
 from darknet_py.data.truths import ImageTruths, make_truths
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.network import Network
-from darknet_py.pictures.images import letterbox_size, read_image
+from darknet_py.pictures.read import read_image
+from darknet_py.pictures.resize import letterbox_size
 
 TINY = 1.0  # pixels of the network: Darknet does not train on smaller boxes
 SMALL = 8.0  # pixels of the network: smaller boxes are hard to find

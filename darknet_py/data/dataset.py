@@ -20,7 +20,7 @@ from darknet_py.data.voc import read_voc, voc_path
 from darknet_py.errors import DarknetError
 from darknet_py.files import base_folder, folders_around
 from darknet_py.names import find_beside, read_data, read_lines, read_names
-from darknet_py.pictures.images import SUFFIXES
+from darknet_py.pictures.read import SUFFIXES
 
 SPLITS = ("train", "valid")
 

@@ -12,7 +12,7 @@ from darknet_py.data.samples import ImageBatch
 from darknet_py.data.truths import TRUTH_SIZE
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.colours import class_colour
-from darknet_py.pictures.images import Picture
+from darknet_py.pictures.read import Image
 
 BACKGROUND = 127
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
@@ -20,7 +20,7 @@ LABEL_COLOUR = (255, 255, 0)
 MAX_LABELS = 4  # of a class vector, the most probable first
 
 
-def preview(batch: ImageBatch, names: Sequence[str], *, columns: int | None = None) -> Picture:
+def preview(batch: ImageBatch, names: Sequence[str], *, columns: int | None = None) -> Image:
     """The images of a mini-batch side by side, with their boxes (or a classifier's classes): (height, width, 3) uint8
     RGB.
 
@@ -42,14 +42,14 @@ def preview(batch: ImageBatch, names: Sequence[str], *, columns: int | None = No
     return result
 
 
-def _draw_classes(canvas: Picture, classes: Rows, names: Sequence[str]) -> None:
+def _draw_classes(canvas: Image, classes: Rows, names: Sequence[str]) -> None:
     best = [index for index in np.argsort(-classes)[:MAX_LABELS] if classes[index] > 0]
     for line, index in enumerate(best, 1):
         text = f"{names[index]} {classes[index]:.2f}"
         cv2.putText(canvas, text, (4, 16 * line), FONT, FONT_SCALE, LABEL_COLOUR, 1, cv2.LINE_AA)
 
 
-def _draw_boxes(canvas: Picture, rows: Rows, names: Sequence[str]) -> None:
+def _draw_boxes(canvas: Image, rows: Rows, names: Sequence[str]) -> None:
     size = np.tile(np.array(canvas.shape[1::-1]), 2)
     corners = np.concatenate((rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2), 1) * size
     labels = rows[:, 4].astype(int).tolist()

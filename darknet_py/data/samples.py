@@ -28,7 +28,7 @@ from darknet_py.data.truths import DataWarning, ImageTruths
 from darknet_py.errors import DarknetError
 from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import BoxNeeds, ClassNeeds, Needs, Rows
-from darknet_py.pictures.images import read_image
+from darknet_py.pictures.read import read_image
 
 MAX_FAILURES = 50  # images in a row that cannot be used, before training stops
 

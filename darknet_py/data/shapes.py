@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from darknet_py.files import write_file
-from darknet_py.pictures.images import Picture
-from darknet_py.pictures.outputs import write_picture
+from darknet_py.pictures.read import Image
+from darknet_py.pictures.write import write_image
 
 NAMES = ("circle", "square", "triangle", "star", "ring", "cross")
 WIDTH, HEIGHT = 256, 192
@@ -28,7 +28,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 Boxes: TypeAlias = NDArray[np.float64]
 
 
-def draw_scene(rng: np.random.Generator, width: int = WIDTH, height: int = HEIGHT) -> tuple[Picture, Boxes]:
+def draw_scene(rng: np.random.Generator, width: int = WIDTH, height: int = HEIGHT) -> tuple[Image, Boxes]:
     """An image, (height, width, 3) uint8 RGB, and a row class, x, y, w, h for each of its shapes: centre and size as
     fractions of the image, exact to the pixel. A shape is wholly inside; where others cover it, the box is still that
     of the whole shape."""
@@ -88,7 +88,7 @@ def _outline(name: str, turn: float) -> Boxes:
     return np.stack((radii * np.cos(angles), radii * np.sin(angles)), 1)
 
 
-def _paint(rng: np.random.Generator, height: int, width: int) -> Picture:
+def _paint(rng: np.random.Generator, height: int, width: int) -> Image:
     """A sheet of plain colour, a gradient, stripes, squares or clouds of two colours."""
     first, second = rng.uniform(0, 255, (2, 3))
     y, x = np.mgrid[:height, :width]
@@ -147,7 +147,7 @@ def write_dataset(folder: Path, train: int = 2000, valid: int = 200, seed: int =
         split = "train" if number < train else "valid"
         image, rows = draw_scene(np.random.default_rng([seed, number]))
         name = f"{split}-{number:05d}"
-        write_picture(folder / "images" / f"{name}.png", image)
+        write_image(folder / "images" / f"{name}.png", image)
         labels = [f"{int(row[0])} " + " ".join(f"{value:.6f}" for value in row[1:]) for row in rows]
         _write_lines(folder / "labels" / f"{name}.txt", labels)
         lists[split].append(f"images/{name}.png")

@@ -53,6 +53,7 @@ class Head(Layer):
     corrected: ClassVar[bool] = True  # boxes are moved back from a letterboxed input to the image
     nms_kind: str = "default"
     beta_nms: float = 0.6
+    has_tree: bool = False  # the classes are a hierarchy (YOLO9000), of which a class map picks those to report
     box_values: ClassVar[int] = 5  # what each box has beside its classes: 4 coordinates and an objectness
     classes: int
     anchors: (

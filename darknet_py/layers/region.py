@@ -58,6 +58,7 @@ class Region(GridHead, kinds=("region",)):
         needed = f"{options.num} anchors x ({options.classes}+{options.coords}+1)"
         self.set_input(place, options.num * (options.classes + options.coords + 1), "classes", needed)
         self.tree = read_tree(place, options.tree, options.classes) if options.tree else None
+        self.has_tree = self.tree is not None
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
         """Anchors are in cells."""

@@ -1,1 +1,1 @@
-"""How good a network is: what it finds in a data set, measured against the ground truth."""
+"""How good a network is: its detections in a data set, measured against the ground truth."""

@@ -1,6 +1,6 @@
-"""Pictures of what was measured: precision and recall, AP of each class, the confusion matrix, anchors. Needs matplotlib.
+"""Charts of what was measured: precision and recall, AP of each class, the confusion matrix, anchors. Needs matplotlib.
 
-precision_recall(Path("plots"), evaluate(network, dataset))
+draw_precision_recall(Path("plots"), evaluate(network, dataset))
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
-from darknet_py.measuring.metrics import MapResult
+from darknet_py.measuring.results import MapResult
 
-FEW = 20  # classes: so many curves can be told apart, and so many cells hold a number
+MAX_DISTINCT = 20  # classes: so many curves can be told apart, and so many cells have room for a number
 DPI = 110
 COLOURS = "tab20"
 
@@ -31,7 +31,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     try:
         agg, figures = (importlib.import_module(f"matplotlib.{name}") for name in ("backends.backend_agg", "figure"))
     except ImportError:
-        raise DarknetError("pictures of results need matplotlib; install it: pip install matplotlib") from None
+        raise DarknetError("charts need matplotlib; install it: pip install matplotlib") from None
     figure = figures.Figure(figsize=(width, height), layout="constrained")
     agg.FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
@@ -42,10 +42,10 @@ def _save(figure: Any, path: Path) -> None:
         figure.savefig(temporary, dpi=DPI, bbox_inches="tight", pad_inches=0.15)
 
 
-def precision_recall(folder: Path, result: MapResult) -> list[Path]:
-    """Writes `precision_recall.png` (a curve for each class) and `ap.png` (a bar for each class, the best first) into a folder.
+def draw_precision_recall(folder: Path, result: MapResult) -> list[Path]:
+    """Writes `precision_recall.png` (a curve for each class) and `ap.png` (a bar for each class, the best first).
 
-    Up to 20 classes each curve has a colour and a name; of more, the mean and the range of the middle half stand out of grey ones.
+    Up to 20 classes each curve has a colour and a name; above, the curves are grey, with their mean and middle half.
     """
     paths = [folder / "precision_recall.png", folder / "ap.png"]
     _save(_curves(result), paths[0])
@@ -54,33 +54,29 @@ def precision_recall(folder: Path, result: MapResult) -> list[Path]:
 
 
 def _curves(result: MapResult) -> Any:
-    present = [one for one in result.classes if one.truths]
-    few = len(present) <= FEW
-    figure, axes = _figure(9.5 if few else 7.5, 6)
-    at = np.linspace(0, 1, 201)
-    best = np.array([_best_precision(one.precision, one.recall, at) for one in present]).reshape(-1, len(at))
-    for number, one in enumerate(sorted(present, key=lambda one: -one.AP)):
-        line = _best_precision(one.precision, one.recall, at)
-        style = (
-            {"color": _colour(number), "label": f"{one.name} {one.AP:.3f}"}
-            if few
-            else {"color": "0.75", "linewidth": 0.6}
-        )
-        axes.plot(at, line, **style)
+    present = [of_class for of_class in result.classes if of_class.truths]
+    distinct = len(present) <= MAX_DISTINCT
+    figure, axes = _figure(9.5 if distinct else 7.5, 6)
+    recalls = np.linspace(0, 1, 201)
+    present.sort(key=lambda of_class: -of_class.AP)
+    curves = [_best_precision(of_class.precision, of_class.recall, recalls) for of_class in present]
+    for number, (of_class, curve) in enumerate(zip(present, curves, strict=True)):
+        coloured = {"color": _colour(number), "label": f"{of_class.name} {of_class.AP:.3f}"}
+        axes.plot(recalls, curve, **(coloured if distinct else {"color": "0.75", "linewidth": 0.6}))
     if len(present):
-        if not few:
-            low, high = np.quantile(best, (0.25, 0.75), axis=0)
-            axes.fill_between(at, low, high, color="tab:blue", alpha=0.2, label="middle half of the classes")
-        axes.plot(at, best.mean(0), color="black", linewidth=2.5, label=f"mean of {len(present)} classes")
+        if not distinct:
+            low, high = np.quantile(curves, (0.25, 0.75), axis=0)
+            axes.fill_between(recalls, low, high, color="tab:blue", alpha=0.2, label="middle half of the classes")
+        axes.plot(recalls, np.mean(curves, 0), color="black", linewidth=2.5, label=f"mean of {len(present)} classes")
     axes.set(
         xlabel="recall",
-        ylabel="precision (best at this recall or more)",
+        ylabel="precision (best at this recall or above)",
         xlim=(0, 1),
         ylim=(0, 1.02),
         title=_title(result),
     )
     axes.grid(alpha=0.3)
-    if few:
+    if distinct:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False)
     else:
         axes.legend(loc="upper right")
@@ -88,47 +84,47 @@ def _curves(result: MapResult) -> Any:
 
 
 def _best_precision(
-    precision: NDArray[np.float64], recall: NDArray[np.float64], at: NDArray[np.float64]
+    precision: NDArray[np.float64], recall: NDArray[np.float64], recalls: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Precision at each recall of `at`, made monotone; 0 beyond the last."""
+    """Precision at each of `recalls`, made monotone; 0 beyond the last."""
     best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return best[np.searchsorted(recall, at)]
+    return best[np.searchsorted(recall, recalls)]
 
 
 def _bars(result: MapResult) -> Any:
-    order = sorted((one for one in result.classes if one.truths), key=lambda one: one.AP)
+    order = sorted((of_class for of_class in result.classes if of_class.truths), key=lambda of_class: of_class.AP)
     figure, axes = _figure(7.5, max(3.0, 1.2 + 0.19 * len(order)))
-    place = np.arange(len(order))
-    axes.barh(place, [one.AP for one in order], color="tab:blue", height=0.75)
-    for where, one in zip(place, order, strict=True):
-        axes.text(one.AP + 0.006, where, f"{one.AP:.3f} of {one.truths}", va="center", fontsize=7)
-    axes.set_yticks(place, [one.name for one in order], fontsize=8)
-    axes.set(xlim=(0, 1.15), ylim=(-0.7, len(order) - 0.3), xlabel="AP, and how many truths", title=_title(result))
+    axes.barh(range(len(order)), [of_class.AP for of_class in order], color="tab:blue", height=0.75)
+    for y, of_class in enumerate(order):
+        axes.text(of_class.AP + 0.006, y, f"{of_class.AP:.3f} of {of_class.truths}", va="center", fontsize=7)
+    axes.set_yticks(range(len(order)), [of_class.name for of_class in order], fontsize=8)
+    axes.set(xlim=(0, 1.15), ylim=(-0.7, len(order) - 0.3), xlabel="AP, and number of truths", title=_title(result))
     axes.axvline(result.mAP, color="black", linewidth=1, linestyle="--", zorder=0)
     return figure
 
 
 def _title(result: MapResult) -> str:
-    absent = sum(not one.truths for one in result.classes)
-    at = "[.50:.95]" if result.metric == "coco" else f"{result.iou_thresh:.2f}"
-    return f"mAP@{at} = {result.mAP:.4f} ({result.metric})" + (
+    absent = sum(not of_class.truths for of_class in result.classes)
+    ious = "[.50:.95]" if result.metric == "coco" else f"{result.iou_thresh:.2f}"
+    return f"mAP@{ious} = {result.mAP:.4f} ({result.metric})" + (
         f"; {absent} classes without truths are not drawn" if absent else ""
     )
 
 
-def confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> Path:
-    """Writes the confusion matrix as a picture: rows are truths, columns what they were taken for, colours the part of a row.
+def draw_confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> Path:
+    """Writes a chart of the confusion matrix: truths by row, detections by column, colours are fractions of a row.
 
     Args:
-        matrix: (classes+1, classes+1), see `metrics.confusion_matrix`. names: of the classes.
+        matrix: (classes+1, classes+1), see `confusion_matrix`. names: of the classes.
     """
-    labels = [*names, "nothing"]
+    labels = [*names, "background"]
     count = len(labels)
-    side = max(5.0, 2.2 + 0.17 * count if count > FEW + 1 else 2.2 + 0.42 * count)
+    distinct = count <= MAX_DISTINCT + 1
+    side = max(5.0, 2.2 + (0.42 if distinct else 0.17) * count)
     figure, axes = _figure(side + 1, side)
-    part = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    image = axes.imshow(part, cmap="Blues", vmin=0, vmax=1)
-    size = 8 if count <= FEW + 1 else 6.5
+    fraction = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    image = axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
+    size = 8 if distinct else 6.5
     axes.set_xticks(range(count), labels, rotation=90, fontsize=size)
     axes.set_yticks(range(count), labels, fontsize=size)
     axes.set_xticks(np.arange(-0.5, count), minor=True)
@@ -136,27 +132,27 @@ def confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> Pa
     axes.grid(which="minor", color="0.9", linewidth=0.4)
     axes.tick_params(which="minor", length=0)
     for row, column in np.argwhere(matrix > 0):
-        if count <= FEW + 1 or part[row, column] >= 0.1:
-            text = str(matrix[row, column]) if count <= FEW + 1 else f"{part[row, column] * 100:.0f}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7 if count <= FEW + 1 else 5.5,
-                      color="white" if part[row, column] > 0.5 else "black")  # fmt: skip
-    unit = "numbers: how often" if count <= FEW + 1 else "numbers: percent of the row, from 10 on"
-    axes.set(xlabel="detected as", ylabel="is", title=f"what was taken for what ({unit})")
-    figure.colorbar(image, ax=axes, fraction=0.03, label="part of the row")
+        if distinct or fraction[row, column] >= 0.1:
+            text = str(matrix[row, column]) if distinct else f"{fraction[row, column] * 100:.0f}"
+            ink = "white" if fraction[row, column] > 0.5 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7 if distinct else 5.5, color=ink)
+    unit = "counts" if distinct else "percent of the row, from 10"
+    axes.set(xlabel="detected as", ylabel="truth", title=f"confusion matrix ({unit})")
+    figure.colorbar(image, ax=axes, fraction=0.03, label="fraction of the row")
     _save(figure, path)
     return path
 
 
-def anchors_plot(
+def draw_anchors(
     path: Path, sizes: NDArray[Any], centres: NDArray[Any], assignments: NDArray[np.int64], average_iou: float
 ) -> Path:
-    """Writes a picture of the boxes' widths and heights, coloured by anchor, and the anchors as crosses with their boxes.
+    """Writes a chart of the boxes' widths and heights, coloured by anchor, and the anchors as crosses with their boxes.
 
     Args:
-        sizes: (n, 2). centres: (k, 2). assignments: (n,) the centre of each box. average_iou: 0..1.
+        sizes: (n, 2). centres: (k, 2) the anchors. assignments: (n,) the anchor of each box. average_iou: 0..1.
     """
     figure, axes = _figure(8, 7)
-    axes.scatter(*sizes.T, c=[_colour(int(one)) for one in assignments], s=5, alpha=0.5, linewidths=0)
+    axes.scatter(*sizes.T, c=[_colour(int(anchor)) for anchor in assignments], s=5, alpha=0.5, linewidths=0)
     for number, (width, height) in enumerate(centres.tolist()):
         label = f"{number}:  {width:.4g} x {height:.4g}"
         axes.plot([0, width, width], [height, height, 0], color=_colour(number), linewidth=1.2, label=label)
@@ -181,10 +177,11 @@ def _colour(number: int) -> Any:
 
 
 def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, name: str) -> Path:
-    """Writes the chart of a training run, as Darknet draws it: the loss of each iteration, its average, and mAP where it was measured.
+    """Writes the chart of a training run, as Darknet draws it: each iteration's loss, its average, and mAP if measured.
 
     Args:
         rows: of metrics.csv: iteration, loss, average, map ("" where not measured). max_batches: the chart's width.
+        name: of the run.
     """
     iterations = np.array([int(row["iteration"]) for row in rows])
     loss, average = (np.array([float(row[key]) for row in rows]) for key in ("loss", "average"))

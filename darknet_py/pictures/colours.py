@@ -1,10 +1,12 @@
-"""One colour for each class, the same in every picture and chart."""
+"""One colour for each class, the same in every image and chart."""
 
 from __future__ import annotations
 
 import colorsys
 
-GOLDEN = 0.618033988749895  # of the colour circle: neighbouring classes get colours far apart
+GOLDEN = (
+    0.618033988749895  # the golden ratio, a fraction of the colour circle: neighbouring classes get distant colours
+)
 
 
 def class_colour(class_id: int) -> tuple[int, int, int]:

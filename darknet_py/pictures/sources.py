@@ -16,14 +16,14 @@ import cv2
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.files import locate
 from darknet_py.names import read_lines
-from darknet_py.pictures.images import SUFFIXES, Picture
+from darknet_py.pictures.read import SUFFIXES, Image
 
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".gif"]
 )
 LIST_SUFFIXES = frozenset((".txt", ".list"))
 ADDRESSES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://")
-LONGEST_WAIT = 30.0  # seconds between two attempts to reach a stream again
+MAX_WAIT = 30.0  # seconds between two attempts to reconnect to a stream
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def _file(path: str) -> Source:
 
 
 class Video:
-    """The frames of a video file, each in its turn: uint8 RGB.
+    """The frames of a video file in order: uint8 RGB.
 
     Attributes:
-        fps: frames per second (25 where the file does not say). count: of frames, 0 where unknown.
+        fps: frames per second (25 where the file does not say). count: number of frames, 0 where unknown.
     """
 
     def __init__(self, address: str) -> None:
@@ -110,7 +110,7 @@ class Video:
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[Image]:
         while True:
             good, frame = self._capture.read()
             if not good:
@@ -122,16 +122,16 @@ class Video:
 
 
 class LiveVideo:
-    """The newest frame of a camera or stream: a thread reads on, older frames are dropped, and a lost stream is sought again.
+    """The newest frame of a camera or stream, as a thread keeps reading; reconnects to a lost stream.
 
     Attributes:
-        fps: frames per second that the source claims. dropped: frames that nobody took.
+        fps: frames per second that the source claims. dropped: how many frames were read and never taken.
     """
 
     count = 0
 
     def __init__(self, address: str, attempts: int | None = None) -> None:
-        """`attempts`: how often a lost stream is sought before the frames end; None: for ever."""
+        """`attempts`: how often reconnecting to a lost stream is tried before the frames end; None: for ever."""
         self.address = int(address) if address.isdigit() else address
         self.attempts = attempts
         self.dropped = 0
@@ -141,10 +141,10 @@ class LiveVideo:
             what = f"camera {address}" if address.isdigit() else address
             raise ImageError(f"{what}: cannot be opened")
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
-        self._newest: Picture | None = None
+        self._newest: Image | None = None
         self._ended = False
         self._closing = threading.Event()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -155,33 +155,33 @@ class LiveVideo:
                 if not self._reconnect():
                     break
                 continue
-            with self._news:
+            with self._changed:
                 self.dropped += self._newest is not None
                 self._newest = frame
-                self._news.notify()
-        with self._news:
+                self._changed.notify()
+        with self._changed:
             self._ended = True
-            self._news.notify()
+            self._changed.notify()
 
     def _reconnect(self) -> bool:
-        wait, tried = 1.0, 0
-        while self.attempts is None or tried < self.attempts:
-            tried += 1
-            print(f"{self.address}: lost; trying again in {wait:.0f} s", file=sys.stderr)
+        wait, attempt = 1.0, 0
+        while self.attempts is None or attempt < self.attempts:
+            attempt += 1
+            print(f"{self.address}: connection lost; reconnecting in {wait:.0f} s", file=sys.stderr)
             if self._closing.wait(wait):
                 return False
             self._capture.release()
             self._capture = cv2.VideoCapture(self.address)
             if self._capture.isOpened():
                 return True
-            wait = min(2 * wait, LONGEST_WAIT)
+            wait = min(2 * wait, MAX_WAIT)
         return False
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[Image]:
         while True:
-            with self._news:
+            with self._changed:
                 while self._newest is None and not self._ended:
-                    self._news.wait(0.2)
+                    self._changed.wait(0.2)
                 frame, self._newest = self._newest, None
             if frame is None:
                 return
@@ -198,7 +198,7 @@ def open_video(source: VideoSource) -> Video | LiveVideo:
 
 
 class Rate:
-    """Pictures per second, over the last few."""
+    """Frames per second, averaged over the last few."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()

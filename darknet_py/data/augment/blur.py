@@ -11,7 +11,7 @@ import numpy as np
 from darknet_py.data.augment.dice import Dice, rand_int
 from darknet_py.data.augment.steps import DrawContext, ImageStep
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.images import Picture
+from darknet_py.pictures.read import Image
 
 BACKGROUND_KERNEL = 17  # pixels
 CLASSIFIER_KERNEL = 15  # pixels, of blur=1
@@ -27,11 +27,11 @@ class Blur(ImageStep):
     def draw(self, context: DrawContext, dice: Dice) -> int:
         return (0, 1, self.blur)[rand_int(0, 2, dice.rest)] if self.blur else 0
 
-    def apply(self, image: Picture, drawn: int, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: int, truths: Rows, rng: np.random.Generator) -> Image:
         return blurred(image, drawn, truths)
 
 
-def blurred(image: Picture, blur: int, rows: Rows) -> Picture:
+def blurred(image: Image, blur: int, rows: Rows) -> Image:
     """A blur of everything but the objects (1), or of all, with a kernel of `blur` pixels.
 
     That kernel is at most 1/8 of the smallest side of an object; where this gives 1, the background alone is blurred.
@@ -63,10 +63,10 @@ class ClassifierBlur(ImageStep):
     def draw(self, context: DrawContext, dice: Dice) -> bool:
         return bool(dice.rest.integers(4) == 0)
 
-    def apply(self, image: Picture, drawn: bool, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: bool, truths: Rows, rng: np.random.Generator) -> Image:
         return gaussian(image, CLASSIFIER_KERNEL if self.blur == 1 else self.blur // 2 * 2 + 1) if drawn else image
 
 
-def gaussian(image: Picture, kernel: int) -> Picture:
+def gaussian(image: Image, kernel: int) -> Image:
     """An image blurred by a kernel of so many pixels, an odd number."""
     return cv2.GaussianBlur(np.ascontiguousarray(image), (kernel, kernel), 0).reshape(image.shape)

@@ -15,7 +15,8 @@ from darknet_py.data.augment.dice import Dice, rand_int, rand_scale
 from darknet_py.data.augment.steps import DrawContext, ImageStep, Size
 from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.images import Picture, resize
+from darknet_py.pictures.read import Image
+from darknet_py.pictures.resize import resize
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class TurnCrop(ImageStep):
     def resized(self, size: Size, drawn: DrawnTurn) -> Size:
         return drawn.side, drawn.side
 
-    def apply(self, image: Picture, drawn: DrawnTurn, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: DrawnTurn, truths: Rows, rng: np.random.Generator) -> Image:
         """The crop is OpenCV's warpAffine, black outside, in the image's own dtype: of 8 bits, within 2/255 of
         image.c:rotate_crop_image, which computes in floating point."""
         height, width, channels = image.shape
@@ -91,5 +92,5 @@ class ResizeToNetwork(ImageStep):
     def resized(self, size: Size, drawn: Size) -> Size:
         return drawn
 
-    def apply(self, image: Picture, drawn: Size, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: Size, truths: Rows, rng: np.random.Generator) -> Image:
         return resize(image, *drawn)

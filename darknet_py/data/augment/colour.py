@@ -12,7 +12,8 @@ import numpy as np
 from darknet_py.data.augment.dice import Dice, rand_scale
 from darknet_py.data.augment.steps import DrawContext, ImageStep
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.images import Floats, Picture
+from darknet_py.pictures.read import Image
+from darknet_py.pictures.resize import Floats
 
 MAX_VALUES = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
@@ -45,23 +46,23 @@ class ColourShift(ImageStep):
         hue, saturation = dice.colour.uniform(-abs(self.hue), abs(self.hue)), rand_scale(self.saturation, dice.colour)
         return DrawnColour(hue, saturation, rand_scale(self.exposure, dice.colour))
 
-    def apply(self, image: Picture, drawn: DrawnColour, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: DrawnColour, truths: Rows, rng: np.random.Generator) -> Image:
         if image.dtype == np.uint8 and not self.in_floats:
             return distort_bytes(image, drawn)
         return distort(as_floats(image), drawn)
 
 
-def as_floats(image: Picture) -> Floats:
+def as_floats(image: Image) -> Floats:
     """uint8, uint16 or float → float32 in 0..1."""
     return np.multiply(image, np.float32(1 / MAX_VALUES.get(image.dtype, 1)), dtype=np.float32)
 
 
-def as_bytes(values: Floats) -> Picture:
+def as_bytes(values: Floats) -> Image:
     """Numbers of about 0..255, rounded to uint8."""
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
-def distort_bytes(image: Picture, drawn: DrawnColour) -> Picture:
+def distort_bytes(image: Image, drawn: DrawnColour) -> Image:
     """A uint8 image, changed with OpenCV's 8-bit HSV.
 
     Hues are 0..179 there, and do not turn past 0: they stop at it. Grey images have an exposure alone; of four

@@ -9,7 +9,8 @@ import numpy as np
 
 from darknet_py.data.augment.dice import rand_int
 from darknet_py.data.augment.steps import Sample, Size
-from darknet_py.pictures.images import Floats, Picture
+from darknet_py.pictures.read import Image
+from darknet_py.pictures.resize import Floats
 
 MIN_SIDE, MAX_SIDE = 0.3, 0.8  # of the image's, for the patch
 
@@ -30,8 +31,8 @@ def draw_patch(net_size: Size, rng: np.random.Generator) -> tuple[int, int, int,
 
 
 def cutmix(
-    images: Sequence[Picture], classes: Sequence[Floats], patch: tuple[int, int, int, int]
-) -> tuple[Picture, Floats]:
+    images: Sequence[Image], classes: Sequence[Floats], patch: tuple[int, int, int, int]
+) -> tuple[Image, Floats]:
     """The second image's patch on the first, and the class vectors weighted by area."""
     left, top, width, height = patch
     result = images[0].copy()

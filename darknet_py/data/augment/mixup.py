@@ -10,7 +10,7 @@ import numpy as np
 from darknet_py.data.augment.colour import as_floats
 from darknet_py.data.augment.steps import LoadedImage, Recipe, Sample, Size
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.images import Floats
+from darknet_py.pictures.resize import Floats
 
 
 @dataclass(frozen=True)

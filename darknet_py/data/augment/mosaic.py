@@ -15,7 +15,8 @@ from darknet_py.data.augment.place import DrawnCrop
 from darknet_py.data.augment.steps import LoadedImage, OneImage, Sample, Size
 from darknet_py.data.truths import TRUTH_SIZE
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.images import Floats, Picture
+from darknet_py.pictures.read import Image
+from darknet_py.pictures.resize import Floats
 
 MIN_CUT = 0.2  # of the width and the height, for the point at which the tiles meet
 Point: TypeAlias = tuple[int, int]  # (x, y), pixels
@@ -92,7 +93,7 @@ def mosaic_margins(drawn: DrawnCrop, cut: Point) -> Margins:
     )
 
 
-def mosaic(images: Sequence[Picture], cut: Point, margins: Sequence[Margins]) -> Picture:
+def mosaic(images: Sequence[Image], cut: Point, margins: Sequence[Margins]) -> Image:
     """Four images of the network's size in one.
 
     Args:
@@ -151,7 +152,7 @@ def mosaic_classes(samples: Sequence[Sample], net_size: Size, rng: np.random.Gen
     return Sample(*classifier_mosaic(images, classes, draw_cut(net_size, rng)), samples[0].path)
 
 
-def classifier_mosaic(images: Sequence[Picture], classes: Sequence[Floats], cut: Point) -> tuple[Picture, Floats]:
+def classifier_mosaic(images: Sequence[Image], classes: Sequence[Floats], cut: Point) -> tuple[Image, Floats]:
     """Parts of four images around a point; the class vectors weigh as the areas do."""
     (x, y), result = cut, images[0].copy()
     result[:y, x:], result[y:, :x], result[y:, x:] = images[1][:y, x:], images[2][y:, :x], images[3][y:, x:]

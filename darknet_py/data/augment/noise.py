@@ -11,7 +11,7 @@ from darknet_py.data.augment.colour import as_bytes
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.steps import DrawContext, ImageStep
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.images import Picture
+from darknet_py.pictures.read import Image
 
 MAX_DEVIATION = 127  # of 255
 
@@ -26,11 +26,11 @@ class Noise(ImageStep):
     def draw(self, context: DrawContext, dice: Dice) -> int:
         return self.deviation if self.deviation and dice.rest.integers(2) else 0
 
-    def apply(self, image: Picture, drawn: int, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: int, truths: Rows, rng: np.random.Generator) -> Image:
         return noisy(image, drawn, rng)
 
 
-def noisy(image: Picture, deviation: int, rng: np.random.Generator) -> Picture:
+def noisy(image: Image, deviation: int, rng: np.random.Generator) -> Image:
     """Noise of a deviation 0..127 of 255. Darknet draws it into bytes, so what is below 0 is lost: it only
     brightens."""
     if not deviation:

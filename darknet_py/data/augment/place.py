@@ -12,7 +12,7 @@ from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.steps import DrawContext, ImageStep, Size
 from darknet_py.data.truths import OUTSIDE
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.images import Picture
+from darknet_py.pictures.read import Image
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ class JitterCrop(ImageStep):
     def resized(self, size: Size, drawn: DrawnCrop) -> Size:
         return drawn.net_size
 
-    def apply(self, image: Picture, drawn: DrawnCrop, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: DrawnCrop, truths: Rows, rng: np.random.Generator) -> Image:
         """Crop, resize by OpenCV, mirror; of the same dtype."""
         image = crop(image, drawn.possible())
         return cv2.flip(image, 1).reshape(image.shape) if drawn.flip else image
 
 
-def crop(image: Picture, drawn: DrawnCrop) -> Picture:
+def crop(image: Image, drawn: DrawnCrop) -> Image:
     """Cut, or set into its own mean colour, as drawn, and resized by OpenCV to the network's input; of the same dtype.
 
     Darknet without OpenCV repeats the border pixels instead, and resizes corner to corner.

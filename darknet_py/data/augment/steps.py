@@ -28,7 +28,7 @@ import numpy as np
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.truths import OUTSIDE, ImageTruths, training_truths
 from darknet_py.layers.needs import BoxNeeds, ClassNeeds, Rows
-from darknet_py.pictures.images import Picture
+from darknet_py.pictures.read import Image
 
 Size: TypeAlias = tuple[int, int]  # (width, height), pixels
 
@@ -64,7 +64,7 @@ class ImageStep:
         """(width, height) of the image that `apply` makes of one of this size."""
         return size
 
-    def apply(self, image: Picture, drawn: Any, truths: Rows, rng: np.random.Generator) -> Picture:
+    def apply(self, image: Image, drawn: Any, truths: Rows, rng: np.random.Generator) -> Image:
         """The changed image.
 
         Args:
@@ -79,7 +79,7 @@ class LoadedImage(NamedTuple):
     """An image as its file has it: its pixels, its truths (boxes, or a class vector), where both come from, and its
     random numbers."""
 
-    image: Picture
+    image: Image
     truths: ImageTruths | Rows
     path: str
     label_file: str
@@ -93,7 +93,7 @@ class Sample(NamedTuple):
     class vector. path: of the image, of several in one the first's. draws: what each step of an image drew.
     """
 
-    image: Picture
+    image: Image
     truths: Rows
     path: str
     draws: tuple[Any, ...] = ()
@@ -192,8 +192,8 @@ def move_boxes(steps: Sequence[ImageStep], draws: Sequence[Any], boxes: Rows) ->
 
 
 def apply_steps(
-    steps: Sequence[ImageStep], draws: Sequence[Any], image: Picture, truths: Rows, rng: np.random.Generator
-) -> Picture:
+    steps: Sequence[ImageStep], draws: Sequence[Any], image: Image, truths: Rows, rng: np.random.Generator
+) -> Image:
     """The image after all steps; arguments as of `ImageStep.apply`."""
     for step, drawn in zip(steps, draws, strict=True):
         image = step.apply(image, drawn, truths, rng)

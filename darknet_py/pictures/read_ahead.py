@@ -1,0 +1,47 @@
+"""Images read by threads while the network runs, in order: what detection and evaluation share."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from darknet_py.errors import ImageError
+
+T = TypeVar("T")
+MAX_THREADS = 8
+
+
+def read_ahead(paths: Iterable[str], read: Callable[[str], T], ahead: int) -> Iterator[tuple[str, T | ImageError]]:
+    """(path, `read(path)`) of each path in order; an image that cannot be read is yielded as its ImageError.
+
+    Args:
+        read: called in threads. ahead: how many images are read, or being read, before they are taken.
+    """
+    rest = iter(paths)
+    waiting: deque[tuple[str, Future[T]]] = deque()
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 2, MAX_THREADS))
+    try:
+        while True:
+            for path in islice(rest, ahead - len(waiting)):
+                waiting.append((path, pool.submit(read, path)))
+            if not waiting:
+                return
+            path, future = waiting.popleft()
+            try:
+                content: T | ImageError = future.result()
+            except ImageError as error:
+                content = error
+            yield path, content
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def batched(items: Iterable[T], count: int) -> Iterator[list[T]]:
+    """Lists of up to `count` items."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, count)):
+        yield batch

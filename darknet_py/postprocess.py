@@ -1,0 +1,104 @@
+"""From the heads' boxes to the objects in each image: out of the letterbox, and no overlaps.
+
+`Detector`, evaluation and recall all end here (Darknet: network.c:get_network_boxes, box.c:do_nms_sort).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import nms
+from darknet_py.detections import Detections
+from darknet_py.layers import Candidates
+from darknet_py.pictures.resize import Size, letterbox_fractions
+
+
+class Suppression(NamedTuple):
+    """How overlapping boxes are suppressed.
+
+    thresh: the overlap, 0..1, above which the less confident of two boxes is suppressed; 0: no suppression.
+    kind, beta: see `boxes.nms`. agnostic: boxes of different classes suppress each other too.
+    pixels: overlap is measured in pixels of the image, not in fractions of it. It matters as Darknet's DIoU depends on
+    the aspect ratio: `detector valid` has pixels, `detector test` and `map` have fractions.
+    """
+
+    thresh: float
+    kind: str = "default"
+    beta: float = 0.6
+    agnostic: bool = False
+    pixels: bool = False
+
+
+class Objects(NamedTuple):
+    """Boxes of a batch that have one class each, in any order.
+
+    image: (m,) int64, which image of the batch. class_id: (m,) int64. confidence: (m,) 0..1. xywh: (m, 4) centre and
+    size, as fractions of the image.
+    """
+
+    image: Tensor
+    class_id: Tensor
+    confidence: Tensor
+    xywh: Tensor
+
+
+def postprocess(
+    candidates: Candidates,
+    sizes: Sequence[Size],
+    names: Sequence[str],
+    suppression: Suppression,
+    letterboxed: Size | None,
+) -> list[Detections]:
+    """A batch's candidates → what is in each image, in the order of the candidates, each one's classes ascending.
+
+    Args:
+        candidates: of all heads; a probability of 0 means that a box is not of this class.
+        sizes: (width, height) of each image, pixels. names: of the classes.
+        letterboxed: (width, height) of the network's input, if the images were letterboxed into it; None: they were
+            stretched.
+    """
+    box, class_id = (candidates.probs > 0).nonzero(as_tuple=True)
+    image, xywh = candidates.image[box], candidates.xywh[box]
+    if letterboxed is not None:
+        xywh = from_letterbox(xywh, image, sizes, letterboxed)
+    objects = Objects(image, class_id, candidates.probs[box, class_id], xywh)
+    return by_image(suppressed(objects, sizes, len(names), suppression), sizes, names)
+
+
+def from_letterbox(xywh: Tensor, image: Tensor, sizes: Sequence[Size], network: Size) -> Tensor:
+    """Boxes relative to the network's input → relative to their images, not clipped (yolo_layer.c:correct_yolo_boxes).
+
+    Args:
+        xywh: (m, 4). image: (m,) int64, each box's image. sizes: (width, height) of the images, network: of the input,
+            pixels.
+    """
+    inner, bars = (torch.from_numpy(part).to(xywh.device)[image] for part in letterbox_fractions(sizes, network))
+    return torch.cat(((xywh[:, :2] - bars) / inner, xywh[:, 2:] / inner), 1)
+
+
+def suppressed(objects: Objects, sizes: Sequence[Size], classes: int, how: Suppression) -> Objects:
+    """The objects that survive, in their order."""
+    if not how.thresh:
+        return objects
+    image, class_id, confidence, xywh = objects
+    group = image if how.agnostic else image * classes + class_id
+    boxes = xywh * torch.tensor(sizes, device=xywh.device)[image].repeat(1, 2) if how.pixels else xywh
+    kept = nms(boxes, confidence, group, how.thresh, how.kind, how.beta)
+    return Objects(*(column[kept] for column in objects))
+
+
+def by_image(objects: Objects, sizes: Sequence[Size], names: Sequence[str]) -> list[Detections]:
+    """The objects of each image, in their order, as arrays."""
+    order = objects.image.argsort(stable=True)
+    image, class_id, confidence, xywh = (column[order].cpu().numpy() for column in objects)
+    ends = np.searchsorted(image, np.arange(1, len(sizes)))
+    class_ids, confidences, boxes = (np.split(column, ends) for column in (class_id, confidence, xywh))
+    return [
+        Detections(ids, scores, xywh, size, names)
+        for ids, scores, xywh, size in zip(class_ids, confidences, boxes, sizes, strict=True)
+    ]
