@@ -21,7 +21,7 @@ from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
 from darknet_py.layers.needs import Needs
 from darknet_py.layers.net import NAMES
 from darknet_py.layers.rnn import Recurrent
-from darknet_py.options import LARGEST_INT, read_options
+from darknet_py.options import MAX_INT, read_options
 from darknet_py.table import table
 from darknet_py.weights import load_weights, save_weights
 
@@ -269,7 +269,7 @@ def _input_shape(cfg: Cfg, net: NetOptions) -> Shape:
             "the input has no size; write width, height and channels (or inputs, for networks without an image)",
         )
     count = max(net.input_count, net.width * net.height * net.channels)
-    if count > LARGEST_INT:
+    if count > MAX_INT:
         cfg.fail(section, section.get("width"), f"the input would be {count:,} values; 2,147,483,647 is the limit")
     if net.height and net.width and net.channels:
         return Shape.image(net.channels, net.height, net.width)

@@ -21,8 +21,8 @@ nothing to do), or a forward pass that is not built (any value but the default i
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-LARGEST_INT = 2**31 - 1
-LARGEST_FLOAT = 3.4028234663852886e38
+MAX_INT = 2**31 - 1
+MAX_FLOAT = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Meaning:
 
     text: str
     use: Use
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     choices: tuple[str, ...] = ()
     otherwise: str | None = None  # Darknet's choice for a word it does not know; None: it stops
     own: bool = False  # a word of this project, unknown to Darknet
@@ -43,14 +43,14 @@ def option(
     text: str,
     *,
     use: Use = "forward",
-    least: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     choices: tuple[str, ...] = (),
     otherwise: str | None = None,
     own: bool = False,
 ) -> Any:
     """A field of an options class: Darknet's default, the meaning with its unit, the range, the words it may be."""
-    meaning = Meaning(text, use, least, most, choices, otherwise, own)
+    meaning = Meaning(text, use, minimum, maximum, choices, otherwise, own)
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 
@@ -127,20 +127,20 @@ def _number(cfg: Cfg, section: Section, given: Option, text: str, kind: type, me
     if match is None:
         cfg.fail(section, given, f"'{shortened(text)}' is not {wanted}")
     digits = match[0].lstrip("+-0")
-    value = LARGEST_INT + 1 if kind is int and len(digits) > 10 else kind(match[0])
+    value = MAX_INT + 1 if kind is int and len(digits) > 10 else kind(match[0])
     rest = text[match.end() :]
     if rest and rest[0] not in "#;" and not (kind is int and re.fullmatch(r"\.0*([#;].*)?", rest)):
         cfg.warn(section, given, f"Darknet reads only the leading {shortened(match[0])} of '{shortened(text)}'")
-    if abs(value) > (LARGEST_INT if kind is int else LARGEST_FLOAT):
+    if abs(value) > (MAX_INT if kind is int else MAX_FLOAT):
         cfg.fail(
             section,
             given,
             f"{shortened(match[0])} is out of range for {'a 32-bit integer' if kind is int else 'a float'}",
         )
-    if meaning.least is not None and value < meaning.least:
-        cfg.fail(section, given, f"{match[0]} is too small; write {meaning.least:g} or more")
-    if meaning.most is not None and value > meaning.most:
-        cfg.fail(section, given, f"{match[0]} is too large; write {meaning.most:g} or less")
+    if meaning.minimum is not None and value < meaning.minimum:
+        cfg.fail(section, given, f"{match[0]} is too small; write {meaning.minimum:g} or more")
+    if meaning.maximum is not None and value > meaning.maximum:
+        cfg.fail(section, given, f"{match[0]} is too large; write {meaning.maximum:g} or less")
     return value
 
 

@@ -100,9 +100,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--mixup-beta",
         type=float,
-        default=0.0,
         metavar="B",
-        help="mixup=1 blends by Beta(B, B), e.g. 1.5 (default: half of each)",
+        help="mixup=1 blends by Beta(B, B), e.g. 1.5 (default: as the cfg's mixup_beta says)",
     )
     how.add_argument(
         "--freeze",
@@ -171,11 +170,13 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
     if given.patience and not given.map:
         raise DarknetError("--patience needs --map: it counts evaluations")
     network = make_network(given)
-    if given.mixup_beta < 0 or (given.mixup_beta and (mixup_code(network.net) != MIXUP or not network.heads)):
-        raise DarknetError(
-            f"--mixup-beta {given.mixup_beta:g} says how pictures of a detector are blended; it needs a number over 0, and mixup=1 in [net] "
-            "(without mosaic)"
-        )
+    if given.mixup_beta is not None:
+        if given.mixup_beta <= 0 or mixup_code(network.net) != MIXUP or not network.heads:
+            raise DarknetError(
+                f"--mixup-beta {given.mixup_beta:g} says how images of a detector are blended; it needs a number over 0, and "
+                "mixup=1 in [net] (without mosaic)"
+            )
+        network.set_net(mixup_beta=given.mixup_beta)
     if given.map and not network.heads:
         raise DarknetError(f"{given.cfg}: --map measures detections, and this network has no detection head")
     if given.workers < 0:
@@ -184,9 +185,7 @@ def _start(given: argparse.Namespace, world: World, device: str) -> int:
         raise DarknetError("--resume goes on from the checkpoint; leave the weights file and --clear out")
     if given.loss and not network.set_options("yolo", loss=given.loss):
         raise DarknetError(f"--loss {given.loss} is for [yolo] heads; {given.cfg} has none")
-    material = open_material(
-        given.data, network, workers=given.workers, tokenized=given.tokenized, mixup_beta=given.mixup_beta
-    )
+    material = open_material(given.data, network, workers=given.workers, tokenized=given.tokenized)
     if material.dataset is None and given.show_batches:
         raise DarknetError(f"{given.cfg}: a character network has no pictures; leave --show-batches out")
     if given.show_batches:

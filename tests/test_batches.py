@@ -397,7 +397,7 @@ def centre_count(rows: np.ndarray) -> np.ndarray:
 
 
 def test_augmentation_and_truth_format_may_come_from_outside(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def halves(net: NetOptions, wanted: BoxNeeds, *, mixup_beta: float = 0.0) -> Recipe:
+    def halves(net: NetOptions, wanted: BoxNeeds) -> Recipe:
         return Then(HalfMixed(OneImage((HalfTurn(), JitterCrop(flip=False)), wanted), 2, twice), (LeftHalf(),))
 
     monkeypatch.setitem(AUGMENTATIONS, "halves", halves)

@@ -30,7 +30,7 @@ from darknet_py.errors import CfgError, CfgWarning, WeightsError
 from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.activation import ACTIVATIONS
 from darknet_py.network import Network
-from darknet_py.options import LARGEST_INT, cfg_name, meaning_of
+from darknet_py.options import MAX_INT, cfg_name, meaning_of
 from darknet_py.weights import load_weights, save_weights
 
 LONGER = int(os.environ.get("DARKNET_PY_FUZZ", "1"))
@@ -63,7 +63,7 @@ def build(cfg: Callable[[], Cfg]) -> Network | None:
     stored = {
         id(one.tensor): one.tensor.numel() for layer in network.layers for one in layer.stored()
     }  # not yet written to
-    assert sum(stored.values()) <= LARGEST_INT
+    assert sum(stored.values()) <= MAX_INT
     filled = sum(one.numel() for one in network.buffers() if id(one) not in stored)
     assert filled < 10_000_000, "memory that is filled while the network is built"
     return network
@@ -131,7 +131,7 @@ def check_number(line: str, expected: float) -> None:
     section, key = ("convolutional", "stream") if line.startswith("stream") else ("dropout", "probability")
     network = build(lambda: parse_text(f"[net]\nwidth=1\nheight=1\nchannels=1\n[{section}]\n{line}\n", "fuzz.cfg"))
     if network is None:
-        assert expected == 0 or not abs(expected) <= (LARGEST_INT if key == "stream" else 3.4e38)
+        assert expected == 0 or not abs(expected) <= (MAX_INT if key == "stream" else 3.4e38)
     else:
         assert getattr(network.layers[0].options, key) == expected
 
@@ -151,7 +151,7 @@ def test_numbers_are_what_the_c_library_reads(text: str) -> None:
 INTEGERS = st.one_of(
     st.integers(-4, 9),
     st.integers(-4, 9),
-    st.sampled_from([0, 1, 31, 32, 416, 65535, 65536, LARGEST_INT, -LARGEST_INT]),
+    st.sampled_from([0, 1, 31, 32, 416, 65535, 65536, MAX_INT, -MAX_INT]),
     st.integers(),
 ).map(str)
 NUMBERS = st.one_of(
@@ -516,7 +516,7 @@ def stored_network() -> Network:
 
 HEADERS = st.builds(
     lambda major, minor, revision, seen: struct.pack("<3iQ", major, minor, revision, seen),
-    *[st.sampled_from([0, 0, 1, 2, 5, 1001, -1, LARGEST_INT])] * 3,
+    *[st.sampled_from([0, 0, 1, 2, 5, 1001, -1, MAX_INT])] * 3,
     st.integers(0, 2**64 - 1),
 )
 

@@ -183,7 +183,7 @@ def own_fields(kind: str) -> list[dataclasses.Field[Any]]:
 
 def varies(meaning: Meaning) -> bool:
     """Whether another value than the default may be written."""
-    return meaning.use != "refused" and (meaning.least is None or meaning.least != meaning.most)
+    return meaning.use != "refused" and (meaning.minimum is None or meaning.minimum != meaning.maximum)
 
 
 def computes(frame: FrameType | None) -> bool:

@@ -114,7 +114,7 @@ def test_a_sequence_goes_on_through_several_mini_batches(dataset: Dataset) -> No
 def test_truths_of_a_blend_weigh_as_much_as_their_image(dataset: Dataset) -> None:
     for beta in (0.0, 1.5):
         net = replace(NET, mixup=1)
-        stream = image_batches(dataset, net, HEAD, mini_batch=20, seed=3, workers=0, mixup_beta=beta)
+        stream = image_batches(dataset, replace(net, mixup_beta=beta), HEAD, mini_batch=20, seed=3, workers=0)
         batch = next(stream)
         assert batch.truths.shape == (20, 4, 7)
         weights = batch.truths[..., 6]

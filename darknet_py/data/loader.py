@@ -48,7 +48,6 @@ def image_batches(
     workers: int | None = None,
     size: Sizes = None,
     sequence: Callable[[int], int] | None = None,
-    mixup_beta: float = 0.0,
 ) -> Iterator[ImageBatch]:
     """Mini-batches without end, of images drawn with replacement and augmented as the cfg says.
 
@@ -62,7 +61,6 @@ def image_batches(
         size: (width, height) of the network's input, if not the cfg's; or a function of the mini-batch's number. It is
             asked ahead of time, and must say the same for the same number.
         sequence: with track=1: the number of a mini-batch → that of the one which began its sequence; None: itself.
-        mixup_beta: mixup blends with a weight from Beta(b, b); 0: half of each, as Darknet.
 
     Raises:
         DarknetError: options that Darknet refuses together, or that are not built; no image has a label file; too few
@@ -78,7 +76,7 @@ def image_batches(
             f"{dataset.source}: none of its {len(dataset)} images has a label file; "
             f"{dataset.label_file(0)} would be the first one's"
         )
-    samples = SampleMaker(dataset, net, needs, recipe_for(net, needs, mixup_beta=mixup_beta), seed)
+    samples = SampleMaker(dataset, net, needs, recipe_for(net, needs), seed)
     return _stream(samples, _Requests(start, step, mini_batch, size or (net.width, net.height), sequence), workers)
 
 

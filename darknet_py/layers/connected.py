@@ -22,7 +22,7 @@ class Connected(Normalised, kinds=("connected", "conn")):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        output: int = option(1, "values of the output", least=1)
+        output: int = option(1, "values of the output", minimum=1)
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
 

@@ -35,7 +35,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(ConvolutionOptions):
-        output: int = option(1, "channels of the output, which is also the state", least=1)
+        output: int = option(1, "channels of the output, which is also the state", minimum=1)
         activation: str = activation_option("linear")
         lstm_activation: str = option(
             "tanh", "activation of the candidate and of the cell", choices=("tanh", "leaky", "linear")
@@ -43,7 +43,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
         peephole: int = option(0, "1: the gates also read the cell")
         bottleneck: int = option(0, "1: the last output and the input pass through one convolution before the gates")
         state_constrain: int | None = option(
-            None, "clips the cell to +- this; default: 32 per time step; 0: no limit", least=0
+            None, "clips the cell to +- this; default: 32 per time step; 0: no limit", minimum=0
         )
         shortcut: int = option(0, "1, with bottleneck: half of the bottleneck's channels are added to the output")
         time_normalizer: float = option(1.0, "divides the gradient through time", use="untrained")

@@ -23,15 +23,15 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        filters: int = option(1, "channels of the output", least=1)
-        size: int = option(1, "width and height of the kernel, pixels", least=1)
-        stride: int = option(1, "step in both directions, pixels", least=1)
-        stride_x: int | None = option(None, "horizontal step; default: stride", least=1)
-        stride_y: int | None = option(None, "vertical step; default: stride", least=1)
+        filters: int = option(1, "channels of the output", minimum=1)
+        size: int = option(1, "width and height of the kernel, pixels", minimum=1)
+        stride: int = option(1, "step in both directions, pixels", minimum=1)
+        stride_x: int | None = option(None, "horizontal step; default: stride", minimum=1)
+        stride_y: int | None = option(None, "vertical step; default: stride", minimum=1)
         pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, and ignore `padding`")
-        padding: int = option(0, "pixels of zeros on each side, where pad=0", least=0)
-        groups: int = option(1, "number of groups of channels; each is convolved separately", least=0)
-        dilation: int = option(1, "distance between the kernel's taps, pixels; 1 where size=1", least=1)
+        padding: int = option(0, "pixels of zeros on each side, where pad=0", minimum=0)
+        groups: int = option(1, "number of groups of channels; each is convolved separately", minimum=0)
+        dilation: int = option(1, "distance between the kernel's taps, pixels; 1 where size=1", minimum=1)
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
         cbn: int = option(

@@ -18,12 +18,12 @@ from darknet_py.options import option
 class ConvolutionOptions(LayerOptions):
     """What the convolutions inside [crnn] and [conv_lstm] share."""
 
-    size: int = option(3, "width and height of the kernels, pixels", least=1)
-    stride: int = option(1, "step of the kernels, pixels", least=1)
-    dilation: int = option(1, "distance between the kernels' taps, pixels", least=1)
+    size: int = option(3, "width and height of the kernels, pixels", minimum=1)
+    stride: int = option(1, "step of the kernels, pixels", minimum=1)
+    dilation: int = option(1, "distance between the kernels' taps, pixels", minimum=1)
     pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, and ignore `padding`")
-    padding: int = option(0, "pixels of zeros on each side, where pad=0", least=0)
-    groups: int = option(1, "number of groups of channels in the convolutions", least=1)
+    padding: int = option(0, "pixels of zeros on each side, where pad=0", minimum=0)
+    groups: int = option(1, "number of groups of channels in the convolutions", minimum=1)
     batch_normalize: int = option(0, "1: the convolutions inside normalise")
     xnor: int = option(0, "1: the convolutions inside have binary weights and inputs")
 
@@ -40,10 +40,10 @@ class Crnn(Recurrent, kinds=("crnn",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(ConvolutionOptions):
-        output: int = option(1, "channels of the output", least=1)
-        hidden: int = option(1, "channels of the state", least=1)
-        output_filters: int | None = option(None, "the same as output (pjreddie)", least=1)
-        hidden_filters: int | None = option(None, "the same as hidden (pjreddie)", least=1)
+        output: int = option(1, "channels of the output", minimum=1)
+        hidden: int = option(1, "channels of the state", minimum=1)
+        output_filters: int | None = option(None, "the same as output (pjreddie)", minimum=1)
+        hidden_filters: int | None = option(None, "the same as hidden (pjreddie)", minimum=1)
         activation: str = activation_option("logistic")
         shortcut: int = option(0, "1: the old state is added to the new one")
 

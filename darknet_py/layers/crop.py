@@ -18,8 +18,8 @@ from darknet_py.options import option
 class Crop(Layer, kinds=("crop",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        crop_height: int = option(1, "height of the output, pixels", least=1)
-        crop_width: int = option(1, "width of the output, pixels", least=1)
+        crop_height: int = option(1, "height of the output, pixels", minimum=1)
+        crop_width: int = option(1, "width of the output, pixels", minimum=1)
         noadjust: int = option(0, "1: the values stay in 0..1")
         flip: int = option(0, "1: half of the mini-batches are mirrored", use="training")
         angle: float = option(0.0, "rotation within +-angle, degrees (Darknet on a GPU)", use="untrained")

@@ -21,11 +21,11 @@ class Deconvolutional(Normalised, kinds=("deconvolutional", "deconv")):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        filters: int = option(1, "channels of the output", least=1)
-        size: int = option(1, "width and height of the kernel, pixels", least=1)
-        stride: int = option(1, "distance of neighbouring input pixels in the output, pixels", least=1)
+        filters: int = option(1, "channels of the output", minimum=1)
+        size: int = option(1, "width and height of the kernel, pixels", minimum=1)
+        stride: int = option(1, "distance of neighbouring input pixels in the output, pixels", minimum=1)
         pad: int = option(0, "1: size/2 pixels (integer division) are cut off on each side, and `padding` is ignored")
-        padding: int = option(0, "pixels that are cut off on each side, where pad=0", least=0)
+        padding: int = option(0, "pixels that are cut off on each side, where pad=0", minimum=0)
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
 

@@ -22,10 +22,10 @@ class Detection(Head, kinds=("detection",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        coords: int = option(1, "number of coordinates of a box", least=1)
-        classes: int = option(1, "number of classes", least=0, most=1_000_000)
-        num: int = option(1, "number of boxes per cell", least=1, most=100_000)
-        side: int = option(7, "number of cells in a row, and in a column", least=1, most=65536)
+        coords: int = option(1, "number of coordinates of a box", minimum=1)
+        classes: int = option(1, "number of classes", minimum=0, maximum=1_000_000)
+        num: int = option(1, "number of boxes per cell", minimum=1, maximum=100_000)
+        side: int = option(7, "number of cells in a row, and in a column", minimum=1, maximum=65536)
         softmax: int = option(0, "1: class probabilities pass through a softmax; 0: they are used as they are")
         sqrt: int = option(0, "1: the network predicts the square roots of width and height")
         rescore: int = option(0, "1: the target of the objectness is the IoU", use="training")

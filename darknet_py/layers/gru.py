@@ -25,7 +25,7 @@ class Gru(Recurrent, kinds=("gru",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        output: int = option(1, "values of the output, which is also the state", least=1)
+        output: int = option(1, "values of the output, which is also the state", minimum=1)
         batch_normalize: int = option(0, "1: the six connected layers inside normalise")
         tanh: int = option(0, "1: the activation of the candidate is tanh, 0: logistic (pjreddie)")
 

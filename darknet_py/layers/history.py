@@ -16,7 +16,7 @@ class History(Layer, kinds=("history",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        history_size: int = option(4, "number of inputs that are concatenated", least=1)
+        history_size: int = option(4, "number of inputs that are concatenated", minimum=1)
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

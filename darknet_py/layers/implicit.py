@@ -20,8 +20,8 @@ class Implicit(Layer, kinds=("implicit",)):
             0.0, "mean of the initial values (0 where they are added, 1 where they multiply)", use="load"
         )
         std: float = option(0.2, "initial values are uniform in mean +- std", use="load")
-        filters: int = option(128, "channels of the output", least=1)
-        atoms: int = option(1, "rows of the output", least=1)
+        filters: int = option(128, "channels of the output", minimum=1)
+        atoms: int = option(1, "rows of the output", minimum=1)
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

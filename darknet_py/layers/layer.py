@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from darknet_py.cfg import Cfg, Option, Section
 from darknet_py.layers.arithmetic import PLAIN, Arithmetic
 from darknet_py.layers.needs import Needs
-from darknet_py.options import LARGEST_INT, option
+from darknet_py.options import MAX_INT, option
 
 KINDS: dict[str, type[Layer]] = {}
 """Every section name that is a layer → its class; filled as the files of this package are imported."""
@@ -240,9 +240,9 @@ class Layer(nn.Module):
 
     def check_count(self, place: Place, key: str | None, what: str, count: int) -> None:
         """Refuses sizes before memory is taken; Darknet counts with 32-bit integers."""
-        if count > LARGEST_INT:
+        if count > MAX_INT:
             place.fail(key, f"{what} would be {count:,} values; Darknet's limit is 2,147,483,647")
-        if what == "the weights" and place.taken + count > LARGEST_INT:
+        if what == "the weights" and place.taken + count > MAX_INT:
             place.fail(
                 key, f"the network's weights would be {place.taken + count:,} values; 2,147,483,647 is the limit"
             )

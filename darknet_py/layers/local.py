@@ -21,9 +21,9 @@ class Local(Layer, kinds=("local",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        filters: int = option(1, "channels of the output", least=1)
-        size: int = option(1, "width and height of the kernel, pixels", least=1)
-        stride: int = option(1, "step in both directions, pixels", least=1)
+        filters: int = option(1, "channels of the output", minimum=1)
+        size: int = option(1, "width and height of the kernel, pixels", minimum=1)
+        stride: int = option(1, "step in both directions, pixels", minimum=1)
         pad: int = option(0, "1: one pixel of zeros on each side")
         activation: str = activation_option("logistic")
 

@@ -26,7 +26,7 @@ class Lstm(Recurrent, kinds=("lstm",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        output: int = option(1, "values of the output, which is also the state", least=1)
+        output: int = option(1, "values of the output, which is also the state", minimum=1)
         batch_normalize: int = option(0, "1: the eight connected layers inside normalise")
 
     def __init__(self, options: Options, place: Place) -> None:

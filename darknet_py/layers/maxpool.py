@@ -24,11 +24,11 @@ class Pool(Layer):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        stride: int = option(1, "step in both directions, pixels", least=1)
-        stride_x: int | None = option(None, "horizontal step; default: stride", least=1)
-        stride_y: int | None = option(None, "vertical step; default: stride", least=1)
-        size: int | None = option(None, "width and height of the window, pixels; default: stride", least=1)
-        padding: int | None = option(None, "pixels of padding, both sides together; default: size-1", least=0)
+        stride: int = option(1, "step in both directions, pixels", minimum=1)
+        stride_x: int | None = option(None, "horizontal step; default: stride", minimum=1)
+        stride_y: int | None = option(None, "vertical step; default: stride", minimum=1)
+        size: int | None = option(None, "width and height of the window, pixels; default: stride", minimum=1)
+        padding: int | None = option(None, "pixels of padding, both sides together; default: size-1", minimum=0)
 
     def set_geometry(self, place: Place, antialiasing: int = 0) -> Shape:
         """Sets size, stride, pad; returns the output's shape."""
@@ -79,7 +79,7 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
         maxpool_depth: int = option(
             0, "1: the maximum over channels k, k+out_channels, k+2*out_channels, … of each pixel"
         )
-        out_channels: int = option(1, "with maxpool_depth: channels of the output", least=1)
+        out_channels: int = option(1, "with maxpool_depth: channels of the output", minimum=1)
         antialiasing: int = option(0, "1, 2: pool with stride 1, then blur with the stride (see [convolutional])")
         maxpool_zero_nonmax: int = option(
             0, "1: all but the maxima are zeroed in the input, in training", use="untrained"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from darknet_py.options import LARGEST_INT, option
+from darknet_py.options import MAX_INT, option
 
 NAMES = ("net", "network")
 POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "sgdr")
@@ -12,15 +12,15 @@ POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "sg
 
 @dataclass(frozen=True, kw_only=True)
 class NetOptions:
-    width: int = option(0, "width of the input, pixels", least=0)
-    height: int = option(0, "height of the input, pixels", least=0)
-    channels: int = option(0, "channels of the input", least=0)
-    inputs: int | None = option(None, "values of the input; default: height*width*channels", least=0)
+    width: int = option(0, "width of the input, pixels", minimum=0)
+    height: int = option(0, "height of the input, pixels", minimum=0)
+    channels: int = option(0, "channels of the input", minimum=0)
+    inputs: int | None = option(None, "values of the input; default: height*width*channels", minimum=0)
     letter_box: int = option(0, "1: images keep their aspect ratio and are padded with grey; 0: they are stretched")
     show_receptive_field: float = option(0.0, "1: the layer table shows the receptive field", use="load")
-    batch: int = option(1, "images per weight update", least=1, most=LARGEST_INT, use="training")
-    subdivisions: int = option(1, "mini-batches per batch; their gradients are added up", least=1, use="training")
-    time_steps: int = option(1, "time steps of recurrent networks", least=1, use="training")
+    batch: int = option(1, "images per weight update", minimum=1, maximum=MAX_INT, use="training")
+    subdivisions: int = option(1, "mini-batches per batch; their gradients are added up", minimum=1, use="training")
+    time_steps: int = option(1, "time steps of recurrent networks", minimum=1, use="training")
     sequential_subdivisions: int | None = option(
         None, "mini-batches per sequence at the start; default: subdivisions", use="training"
     )
@@ -77,6 +77,13 @@ class NetOptions:
     )
     gaussian_noise: int = option(0, "strength of added Gaussian noise, pixel values 0..255", use="training")
     mixup: int = option(0, "1: two images are blended", use="training")
+    mixup_beta: float = option(
+        0.0,
+        "mixup=1 of detectors blends by a fraction from Beta(b, b), e.g. 1.5; 0: half of each image, as Darknet",
+        minimum=0,
+        use="training",
+        own=True,
+    )
     cutmix: int = option(0, "1: a patch of another image is pasted in (classifiers)", use="training")
     mosaic: int = option(0, "1: four images become one", use="training")
     mosaic_bound: int = option(0, "1: boxes are cut off at the borders of their mosaic tile", use="training")

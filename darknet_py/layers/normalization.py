@@ -17,7 +17,7 @@ class Normalization(Layer, kinds=("normalization", "lrn")):
         alpha: float = option(0.0001, "weight of the sum of squares (not divided by size)")
         beta: float = option(0.75, "exponent of the sum")
         kappa: float = option(1.0, "added to the weighted sum")
-        size: int = option(5, "channels in the sum: (size-1)/2 before, size/2 after", least=1)
+        size: int = option(5, "channels in the sum: (size-1)/2 before, size/2 after", minimum=1)
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

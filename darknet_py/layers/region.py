@@ -20,9 +20,9 @@ from darknet_py.options import option
 class Region(GridHead, kinds=("region",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        coords: int = option(4, "number of coordinates of a box", least=4, most=4)
-        classes: int = option(20, "number of classes", least=0, most=1_000_000)
-        num: int = option(1, "number of anchors", least=1, most=100_000)
+        coords: int = option(4, "number of coordinates of a box", minimum=4, maximum=4)
+        classes: int = option(20, "number of classes", minimum=0, maximum=1_000_000)
+        num: int = option(1, "number of anchors", minimum=1, maximum=100_000)
         anchors: tuple[float, ...] = option((), "widths and heights of the anchors, cells")
         softmax: int = option(0, "1: class probabilities pass through a softmax; 0: they are used as they are")
         tree: str = option("", "file of a class tree: a softmax over the children of each node")

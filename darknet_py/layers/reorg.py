@@ -17,10 +17,10 @@ class Reorg3d(Layer, kinds=("reorg3d",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        stride: int = option(1, "width and height of a block, pixels", least=1, most=65536)
+        stride: int = option(1, "width and height of a block, pixels", minimum=1, maximum=65536)
         reverse: int = option(0, "1: the reverse, channels become blocks of pixels")
         flatten: int = option(0, "1: channels become the innermost dimension (reverse=1: the outermost) (pjreddie)")
-        extra: int = option(0, "number of zeros appended to the values, which stay as they are (pjreddie)", least=0)
+        extra: int = option(0, "number of zeros appended to the values, which stay as they are (pjreddie)", minimum=0)
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

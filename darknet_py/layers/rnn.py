@@ -65,12 +65,12 @@ class Rnn(Recurrent, kinds=("rnn",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        output: int = option(1, "values of the output", least=1)
-        hidden: int = option(1, "values of the state", least=1)
+        output: int = option(1, "values of the output", minimum=1)
+        hidden: int = option(1, "values of the state", minimum=1)
         activation: str = activation_option("logistic")
         batch_normalize: int = option(0, "1: the three connected layers inside normalise")
         logistic: int = option(
-            0, "activation of state to state: 0: as `activation`, 1: logistic, 2: loggy", least=0, most=2
+            0, "activation of state to state: 0: as `activation`, 1: logistic, 2: loggy", minimum=0, maximum=2
         )
         shortcut: int = option(0, "1: the old state is added to the new one")
 

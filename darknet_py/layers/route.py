@@ -16,8 +16,8 @@ class Route(Layer, kinds=("route",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         layers: tuple[int, ...] = option((), "the layers to concatenate; negative: counted back from here")
-        groups: int = option(1, "number of groups that the channels of each source are divided into …", least=1)
-        group_id: int = option(0, "… of which this one is used, counted from 0", least=0)
+        groups: int = option(1, "number of groups that the channels of each source are divided into …", minimum=1)
+        group_id: int = option(0, "… of which this one is used, counted from 0", minimum=0)
         stream: int = option(-1, "CUDA stream number", use="none")
         wait_stream: int = option(-1, "CUDA stream to wait for", use="none")
 

@@ -17,7 +17,7 @@ from darknet_py.options import option
 class Softmax(Layer, kinds=("softmax", "soft")):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        groups: int = option(1, "number of groups of values; each group sums to 1", least=1)
+        groups: int = option(1, "number of groups of values; each group sums to 1", minimum=1)
         temperature: float = option(1.0, "the values are divided by it before the softmax")
         tree: str = option("", "file of a class tree: a softmax over the children of each node")
         spatial: float = option(0.0, "1: a softmax over the channels of each pixel (Darknet's GPU code)")

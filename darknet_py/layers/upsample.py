@@ -15,7 +15,7 @@ from darknet_py.options import option
 class Upsample(Layer, kinds=("upsample",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        stride: int = option(2, "the factor; negative: downsample", least=-65536, most=65536)
+        stride: int = option(2, "the factor; negative: downsample", minimum=-65536, maximum=65536)
         scale: float = option(1.0, "multiplies the values")
 
     def __init__(self, options: Options, place: Place) -> None:

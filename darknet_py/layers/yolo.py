@@ -23,9 +23,9 @@ ASSIGNERS = ("darknet", "grid")
 class YoloOptions(LayerOptions):
     """What [yolo] and [Gaussian_yolo] both read (parser.c:parse_yolo, parse_gaussian_yolo)."""
 
-    classes: int = option(20, "number of classes", least=0, most=1_000_000)
-    num: int = option(1, "number of anchors in the list, of all heads together", least=1, most=MOST_ANCHORS)
-    mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", least=0)
+    classes: int = option(20, "number of classes", minimum=0, maximum=1_000_000)
+    num: int = option(1, "number of anchors in the list, of all heads together", minimum=1, maximum=MOST_ANCHORS)
+    mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", minimum=0)
     anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
     scale_x_y: float = option(1.0, "stretches the range of a box's centre about the middle of its cell")
     beta_nms: float = option(0.6, "exponent of the distance term of diounms")

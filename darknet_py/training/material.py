@@ -42,13 +42,11 @@ def open_material(
     *,
     workers: int = 0,
     tokenized: bool = False,
-    mixup_beta: float = 0.0,
 ) -> Material:
     """The images of a .data file, or, for a character network, a text.
 
     Args:
-        workers: processes that read and augment images. tokenized: the text is numbers. mixup_beta: see
-            `image_batches`.
+        workers: processes that read and augment images. tokenized: the text is numbers.
 
     Raises:
         DarknetError: it cannot be read, holds nothing, or does not fit the network.
@@ -63,7 +61,7 @@ def open_material(
     _check_classes(network, dataset)
 
     def batches(seed: int, first_iteration: int, mini_batch: int, world: World) -> Iterator[ImageBatch]:
-        return _image_batches(network, dataset, seed, first_iteration, mini_batch, world, workers, mixup_beta)
+        return _image_batches(network, dataset, seed, first_iteration, mini_batch, world, workers)
 
     return Material(len(dataset), "images", batches, read_data(data), dataset)
 
@@ -95,7 +93,6 @@ def _image_batches(
     mini_batch: int,
     world: World,
     workers: int,
-    mixup_beta: float,
 ) -> Iterator[ImageBatch]:
     """Mini-batches of the sizes, numbers and sequences that the cfg asks for."""
     net, needs = network.net, network.needs()
@@ -128,5 +125,4 @@ def _image_batches(
         workers=workers,
         size=size_of,
         sequence=sequence_of if isinstance(needs, BoxNeeds) else None,
-        mixup_beta=mixup_beta,
     )

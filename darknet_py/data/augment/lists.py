@@ -33,12 +33,9 @@ MIXUP, CUTMIX, MOSAIC, CUTMIX_OR_MOSAIC = 1, 2, 3, 4  # Darknet's net.mixup
 
 
 class RecipeMaker(Protocol):
-    """(the network's [net], what its head or loss needs) → the recipe.
+    """(the network's [net], what its head or loss needs) → the recipe."""
 
-    mixup_beta: mixup blends with a weight from Beta(b, b); 0: half of each.
-    """
-
-    def __call__(self, net: NetOptions, needs: Any, *, mixup_beta: float = 0.0) -> Recipe: ...
+    def __call__(self, net: NetOptions, needs: Any) -> Recipe: ...
 
 
 def mixup_code(net: NetOptions) -> int:
@@ -48,7 +45,7 @@ def mixup_code(net: NetOptions) -> int:
     return CUTMIX if net.cutmix else net.mixup
 
 
-def darknet(net: NetOptions, needs: BoxNeeds, *, mixup_beta: float = 0.0) -> Recipe:
+def darknet(net: NetOptions, needs: BoxNeeds) -> Recipe:
     """Darknet's augmentation of a detector: crop, colour, blur and noise of each image; of these, one, a mosaic, or a
     mixup.
 
@@ -62,10 +59,10 @@ def darknet(net: NetOptions, needs: BoxNeeds, *, mixup_beta: float = 0.0) -> Rec
         if net.letter_box:
             raise DarknetError("letter_box=1 and mosaic=1 do not go together; write one of them")
         return Mosaic(one, max_truths, bool(net.mosaic_bound))
-    return Mixup(one, max_truths, mixup_beta) if mixing == MIXUP else one
+    return Mixup(one, max_truths, net.mixup_beta) if mixing == MIXUP else one
 
 
-def darknet_cells(net: NetOptions, needs: BoxNeeds, *, mixup_beta: float = 0.0) -> Recipe:
+def darknet_cells(net: NetOptions, needs: BoxNeeds) -> Recipe:
     """The same without mixup, for a head whose truths are by cell: data.c:load_data_region knows none."""
     if mixup_code(net) != MIXUP:
         return darknet(net, needs)
@@ -87,7 +84,7 @@ def _one_image(net: NetOptions, needs: BoxNeeds) -> OneImage:
     return OneImage(steps, needs)
 
 
-def darknet_classifier(net: NetOptions, needs: ClassNeeds, *, mixup_beta: float = 0.0) -> Recipe:
+def darknet_classifier(net: NetOptions, needs: ClassNeeds) -> Recipe:
     """Darknet's augmentation of a classifier: turn and crop, colour; of these, one, or several in one; blur."""
     colour = ColourShift(net.hue, net.saturation, net.exposure, in_floats=True)
     recipe: Recipe = OneImage((TurnCrop(net), colour, ResizeToNetwork()), needs)
@@ -116,7 +113,7 @@ AUGMENTATIONS: dict[str, RecipeMaker] = {
 }
 
 
-def recipe_for(net: NetOptions, needs: Needs, *, mixup_beta: float = 0.0) -> Recipe:
+def recipe_for(net: NetOptions, needs: Needs) -> Recipe:
     """The recipe that the needs name.
 
     Raises:
@@ -125,7 +122,7 @@ def recipe_for(net: NetOptions, needs: Needs, *, mixup_beta: float = 0.0) -> Rec
     if needs.augmentation not in AUGMENTATIONS:
         known = ", ".join(AUGMENTATIONS)
         raise DarknetError(f"there is no augmentation '{needs.augmentation}'; known are {known}")
-    return AUGMENTATIONS[needs.augmentation](net, needs, mixup_beta=mixup_beta)
+    return AUGMENTATIONS[needs.augmentation](net, needs)
 
 
 def _warn(text: str) -> None:

@@ -7,7 +7,7 @@
         def apply(self, image, drawn, truths, rng):
             return 255 - image if drawn else image
 
-    def mine(net, needs, *, mixup_beta=0.0):                    # a recipe, which a head asks for by its name
+    def mine(net, needs):                                        # a recipe, which a head asks for by its name
         return OneImage((JitterCrop(needs.jitter), Invert()), needs)
 
     AUGMENTATIONS["mine"] = mine                                # data/augment/lists.py
