@@ -432,7 +432,7 @@ def test_training_ends_with_its_sentence_where_no_picture_can_be_read(tmp_path: 
     (tmp_path / "a.data").write_text("classes=6\ntrain=list.txt\n")
     ended = python("-m", "darknet_py.train", "a.data", cfg, "--out", "out", "--device", "cpu", cwd=tmp_path)
     assert ended.returncode == 2
-    assert "50 pictures in a row cannot be used" in ended.stderr
+    assert "50 images in a row cannot be used" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
