@@ -1,6 +1,6 @@
 """Weights, inputs and ground truth that are made from a seed, so that only what Darknet computes needs to be stored.
 
-The conformance kit (`kit.py`) and `golden/` were made with them.
+The conformance kit (`kit.py`) and `tests/golden` were made with them.
 """
 
 from __future__ import annotations

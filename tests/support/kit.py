@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 KIT = SHARED / "kit"
 REALDATA = SHARED / "realdata"
 needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason="the conformance kit is not available (set DARKNET_PY_SHARED)")
