@@ -30,7 +30,8 @@ TORCH = torch.__version__.split("+")[0]
 HEAD = f"""# Parity with the C program
 
 Every comparison that the conformance kit allows, as measured on {TORCH} (CPU, float32). Written by
-`python tests/conformance/parity.py > docs/PARITY.md`; the same comparisons run as tests, with the tolerance that stands here.
+`python tests/conformance/parity.py > docs/PARITY.md`; the same comparisons run as tests, with the tolerances given
+here.
 
 The kit is output of AlexeyAB/darknet 59596d7 and pjreddie/darknet f6afaab, CPU builds. It is not part of the
 project: without it, `pytest tests/golden` compares small networks with the numbers in tests/golden.

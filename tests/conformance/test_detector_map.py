@@ -109,11 +109,11 @@ def test_the_kits_runs_of_detector_map(tmp_path: Path, model: str, letter_box: i
         assert (ours.detections, ours.truths) == (run["detections_count"], run["unique_truth_count"])
         assert ours.mAP == pytest.approx(run["mAP"], abs=PRINTED)
         assert ours.average_iou * 100 == pytest.approx(run["average_iou_percent"], abs=0.0051)
-        shown = {one["class_id"]: one for one in run["per_class"]}
-        for label, one in enumerate(ours.classes):
+        shown = {row["class_id"]: row for row in run["per_class"]}
+        for label, measured in enumerate(ours.classes):
             theirs = shown.get(label, {"ap_percent": 0.0, "TP": 0, "FP": 0})
-            assert (theirs["TP"], theirs["FP"]) == (one.TP, one.FP), one.name
-            assert pytest.approx(theirs["ap_percent"], abs=0.0051) == one.AP * 100, one.name
+            assert (theirs["TP"], theirs["FP"]) == (measured.TP, measured.FP), measured.name
+            assert pytest.approx(theirs["ap_percent"], abs=0.0051) == measured.AP * 100, measured.name
 
 
 @needs_kit
@@ -152,10 +152,10 @@ def assert_as_the_program_says(result: MapResult, run: dict[str, Any], edge: int
     assert result.mAP == pytest.approx(run["mAP"], abs=PRINTED)
     assert result.truths == run["unique_truth_count"]
     counts = [(result.TP, run["TP"]), (result.FP, run["FP"]), (result.FN, run["FN"])]
-    shown = {one["class_id"]: one for one in run["per_class"]}
-    for label, one in enumerate(result.classes):
-        assert shown[label]["ap_percent"] == pytest.approx(one.AP * 100, abs=0.0051), one.name
-        counts += [(one.TP, shown[label]["TP"]), (one.FP, shown[label]["FP"])]
+    shown = {row["class_id"]: row for row in run["per_class"]}
+    for label, measured in enumerate(result.classes):
+        assert shown[label]["ap_percent"] == pytest.approx(measured.AP * 100, abs=0.0051), measured.name
+        counts += [(measured.TP, shown[label]["TP"]), (measured.FP, shown[label]["FP"])]
     assert all(abs(ours - theirs) <= edge for ours, theirs in counts), counts
     if not edge:
         assert result.average_iou * 100 == pytest.approx(run["average_iou_percent"], abs=0.0051)

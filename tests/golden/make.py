@@ -3,8 +3,8 @@
     python tests/golden/make.py /path/to/darknet
 
 The folder is a checkout of AlexeyAB/darknet at 59596d7; a copy of it is built for the CPU, without OpenMP, by gcc, g++
-and make. The weights, inputs and ground truth come from a seed (support/recipes.py). Mistakes of the CPU code that the GPU
-code does not have are corrected in the copy (CORRECTIONS), and every layer is trainable, as on a GPU.
+and make. The weights, inputs and ground truth come from a seed (support/recipes.py). Mistakes of the CPU code that the
+GPU code does not have are corrected in the copy (CORRECTIONS), and every layer is trainable, as on a GPU.
 """
 
 from __future__ import annotations

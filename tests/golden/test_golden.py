@@ -114,4 +114,8 @@ def test_a_training_step_is_darknets(name: str, tmp_path: Path) -> None:
 
 
 def stored(network: Network) -> list[tuple[str, torch.Tensor]]:
-    return [(f"{layer.index}.{one.name}", one.tensor.detach()) for layer in network.layers for one in layer.stored()]
+    return [
+        (f"{layer.index}.{stored.name}", stored.tensor.detach())
+        for layer in network.layers
+        for stored in layer.stored()
+    ]

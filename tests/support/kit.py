@@ -1,6 +1,6 @@
-"""The conformance kit: what Darknet's C program computes. Tests find its cases by listing its folders.
+"""The conformance kit (what Darknet's C program computes) and the real data sets. Tests list their folders.
 
-It lies under `../shared/kit` from the project's root, or in $DARKNET_PY_SHARED; without it these tests are skipped.
+They lie in `../shared` beside the project, or where $DARKNET_PY_SHARED points; without them their tests are skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ needs_realdata = pytest.mark.skipif(
 
 
 def cases(folder: str, pattern: str) -> list[str]:
-    """Names relative to kit/`folder`, without their ending; one skipped case where the kit is absent."""
+    """The files of kit/`folder`, as relative paths without suffix; one skipped case where the kit is absent."""
     root = KIT / folder
     found = sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob(pattern)) if root.is_dir() else []
     return found or ["(no kit)"]

@@ -1,4 +1,7 @@
-"""What a loss gives, head by head: the cost, and Darknet's delta (minus the gradient of the total by the head's raw output)."""
+"""The cost and the delta that a loss gives each head.
+
+A delta is what Darknet calls minus the gradient of the total with respect to the head's raw output.
+"""
 
 from __future__ import annotations
 
