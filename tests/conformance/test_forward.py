@@ -59,12 +59,12 @@ def forward_case(folder: str, name: str, tmp_path: Path) -> float:
 
 
 def invert_packed_xnor(network: Network) -> None:
-    """The kit's xnor networks were run through the C library with `gpu_index` at its initial 0 in a build without a GPU.
+    """The kit's xnor networks were run through the C library with `gpu_index` at its initial 0, without a GPU.
 
     convolutional_layer.c:binary_align_weights then inverts the packed bits of layers with c % 32 == 0, for a GPU kernel
-    that is absent; the program itself sets gpu_index to -1 first, and gives the sum with the opposite sign. So each such
-    filter counts mismatches in place of matches, and the bits that fill up the last 64-bit word are subtracted though
-    they do not match.
+    that is absent; the program itself sets gpu_index to -1 first, and gives the sum with the opposite sign. So each
+    such filter counts mismatches in place of matches, and the bits that fill up the last 64-bit word are subtracted
+    though they do not match.
     """
     for layer in network.layers:
         if (

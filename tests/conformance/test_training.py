@@ -25,8 +25,8 @@ LOOSER: dict[str, dict[str, float]] = {
     "gaussian_objectness_smooth_max_delta": {"delta": 2e-5},  # 1/sigma^2 enlarges the last digits of the forward pass
 }
 # Where a value lies at the kink of an activation, rounding decides on which side of it: ours and the C program's differ
-# by machine and by order of summing. Inputs that are moved within rounding find the program's side, and then all agrees;
-# no other mistake is so small.
+# by machine and by order of summing. Inputs that are moved within rounding find the program's side, and then all
+# agrees; no other mistake is so small.
 ROUNDING = 2e-6
 MOVED = 24  # inputs that are tried
 

@@ -56,7 +56,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def boxes_delta(
     z: np.ndarray, labels: list[int], kinds: list[int], times: list[int], temperature: float, maximum: int
 ) -> np.ndarray:
-    """blas.c: P_constrastive_f_det, grad_contrastive_loss_positive_f and …_negative_f, for all boxes with a track id."""
+    """blas.c: P_constrastive_f_det, grad_contrastive_loss_positive_f and …_negative_f, for boxes with a track id."""
     samples = [i for i, label in enumerate(labels) if label >= 0]
     pairs = {
         (i, j): cosine(z[i], z[j])

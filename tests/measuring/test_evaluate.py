@@ -185,7 +185,7 @@ def test_the_command_writes_numbers_and_charts(tmp_path: Path, capsys: pytest.Ca
     assert "class_id = 1, name = dog, ap = " in printed
     assert "for conf_thresh = 0.10, TP = " in printed
     result = json.loads((tmp_path / "r.json").read_text())
-    assert (result["metric"], result["TP"] + result["FN"], [one["truths"] for one in result["classes"]]) == (
+    assert (result["metric"], result["TP"] + result["FN"], [row["truths"] for row in result["classes"]]) == (
         metric,
         4,
         [2, 2],
@@ -217,8 +217,8 @@ def test_darknets_valid_and_recall(
     assert "results in results/comp4_det_test_cat.txt and 1 more" in capsys.readouterr().out
     assert (tmp_path / "results" / "comp4_det_test_dog.txt").read_text().startswith("0 0.")
     (tmp_path / "x.data").write_text("classes=2\nvalid=list.txt\nnames=x.names\neval=coco\n")
-    assert command.valid_main([*model, "--out", "mine"]) == 0
-    assert json.loads((tmp_path / "results" / "mine.json").read_text())
+    assert command.valid_main([*model, "--out", "own"]) == 0
+    assert json.loads((tmp_path / "results" / "own.json").read_text())
     assert command.recall_main(model) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("    2 ")

@@ -32,7 +32,7 @@ def heads_of(
         outputs = [Output(*pair) for pair in zip(layers, leaves, strict=True)]
         value = LOSSES[layers[0].kind][name].function(outputs, truths, State(size, layers=1, **state))
         deltas = [-gradient for gradient in torch.autograd.grad(value.total, leaves)]
-    assert float(value.total) == float(torch.stack(list(value.parts.values())).sum())
+    assert float(value.total.detach()) == float(torch.stack(list(value.parts.values())).detach().sum())
     counts = [value.counts.get(layer.index, {}) for layer in layers]
     return [Head(float(cost), *rest) for cost, *rest in zip(value.parts.values(), deltas, counts, strict=True)]
 
