@@ -53,8 +53,8 @@ def test_detect_writes_all_it_is_asked_for(tmp_path: Path) -> None:
     assert "dog.jpg: Predicted in" in done.stdout
     result = json.loads((tmp_path / "r.json").read_text())
     golden = read_json("real/expected", "yolo-fastest-1.1")["images"]
-    assert [Path(one["filename"]).name for one in result] == sorted(golden)
-    dog = next(one for one in result if one["filename"].endswith("dog.jpg"))
+    assert [Path(image["filename"]).name for image in result] == sorted(golden)
+    dog = next(image for image in result if image["filename"].endswith("dog.jpg"))
     assert dog["frame_id"] == 1
     assert dog["objects"][0]["name"] == "car"
     assert set(dog["objects"][0]["relative_coordinates"]) == {"center_x", "center_y", "width", "height"}
@@ -97,7 +97,7 @@ def test_an_unreadable_image_is_reported_and_the_rest_goes_on(tmp_path: Path) ->
     assert done.returncode == 1
     assert "error: torn.jpg: cannot read this image" in done.stderr
     assert "error: gone.jpg: cannot read this image: No such file" in done.stderr
-    assert [one["objects"][0]["name"] for one in json.loads((tmp_path / "r.json").read_text())] == [
+    assert [image["objects"][0]["name"] for image in json.loads((tmp_path / "r.json").read_text())] == [
         "2"
     ]  # no names: numbers
     assert "Traceback" not in done.stderr
@@ -223,7 +223,7 @@ def test_darknets_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     objects = json.loads((tmp_path / "r.json").read_text())[0]["objects"]
     expected = read_json("real/expected", "yolo-fastest-1.1")["images"]["dog.jpg"]["letter_box"]["thresh_0.25"]
     sure = {int(row[0]) for row in expected.get("detections_cfg_nms_kind") or expected["detections"] if row[1] > 0.35}
-    assert sure <= {one["class_id"] for one in objects}
+    assert sure <= {found["class_id"] for found in objects}
     assert program.main(["detect", NET[1], NET[3], str(dog), "-thresh", "0.9"]) == 0
     done = run(
         "darknet_py", "detector", "test", "coco.data", NET[1], NET[3], "-thresh", "0.9", cwd=tmp_path, stdin=f"{dog}\n"

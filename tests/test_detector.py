@@ -74,8 +74,8 @@ def test_classes_that_are_not_to_be_shown() -> None:
     image = np.zeros((32, 64, 3), np.uint8)
     all_classes = Detector(network(), ["cat", "dog"])(image, 0.1)[0]
     shown = Detector(network(), ["cat", "dont_show"])(image, 0.1)[0]
-    assert {one.name for one in all_classes} == {"cat", "dog"}
-    assert {one.name for one in shown} == {"cat"}
+    assert {detection.name for detection in all_classes} == {"cat", "dog"}
+    assert {detection.name for detection in shown} == {"cat"}
 
 
 def test_agnostic_suppression_leaves_one_class_per_place() -> None:
@@ -160,7 +160,7 @@ def test_a_class_map_picks_classes_of_a_tree_and_other_heads_ignore_it(tmp_path:
     model.save_weights(tmp_path / "x.weights")
     detector = load_detector(tmp_path / "x.cfg", tmp_path / "x.weights", data=tmp_path / "x.data", device="cpu")
     assert detector.names == ["cat", "dog"]
-    assert {one.name for one in detector(np.zeros((32, 32, 3), np.uint8), 0.01)[0]} == {"cat", "dog"}
+    assert {detection.name for detection in detector(np.zeros((32, 32, 3), np.uint8), 0.01)[0]} == {"cat", "dog"}
     assert len(Detector(model).names) == 4
     assert Detector(network(), class_map=[5]).class_map is None
     with pytest.raises(DarknetError, match="no class 4"):

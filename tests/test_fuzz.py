@@ -1,4 +1,6 @@
-"""Whatever a user's file holds, it is read, or refused with one sentence; never another exception, never a memory full of nothing.
+"""Whatever a user's file holds, it is read or refused with one sentence.
+
+Never with another exception, and never after filling the memory with nothing.
 
 Every run draws the same cases. For a longer search, of new ones, DARKNET_PY_FUZZ=100 multiplies their number.
 """
@@ -61,15 +63,15 @@ def build(cfg: Callable[[], Cfg]) -> Network | None:
         assert "fuzz.cfg:" in refusal
         return None
     stored = {
-        id(one.tensor): one.tensor.numel() for layer in network.layers for one in layer.stored()
+        id(item.tensor): item.tensor.numel() for layer in network.layers for item in layer.stored()
     }  # not yet written to
     assert sum(stored.values()) <= MAX_INT
-    filled = sum(one.numel() for one in network.buffers() if id(one) not in stored)
+    filled = sum(buffer.numel() for buffer in network.buffers() if id(buffer) not in stored)
     assert filled < 10_000_000, "memory that is filled while the network is built"
     return network
 
 
-# ---------------------------------------------------------------------------------------------------- bytes and text
+# Bytes and text
 
 PIECES = st.sampled_from(
     [*"[]=#;,.-+ \t\r\n0123456789einvxyzé\0\ufeff", "[net]\n", "[convolutional]\n", "width=", "filters=", "layers=-1\n"]
@@ -90,7 +92,7 @@ def test_any_text_is_a_cfg_or_refused(text: str) -> None:
     build(lambda: parse_text(text, "fuzz.cfg"))
 
 
-# ------------------------------------------------------------------------------------ what is written is what is read
+# What is written is what is read
 
 VISIBLE = st.characters(exclude_categories=("C", "Z"))
 KEYS = st.text(VISIBLE, min_size=1, max_size=12).filter(lambda key: key[0] not in "[#;" and "=" not in key)
@@ -146,7 +148,7 @@ def test_numbers_are_what_the_c_library_reads(text: str) -> None:
     check_number(f"probability={text}", c.atof(text.encode()))
 
 
-# -------------------------------------------------------------------------------------------------- layers at random
+# Layers at random
 
 INTEGERS = st.one_of(
     st.integers(-4, 9),
@@ -166,7 +168,7 @@ COUNTS = ("filters", "output", "hidden", "out_channels", "atoms")
 @cache
 def tame(kind: type, name: str) -> st.SearchStrategy[str]:
     """Values of an option that often fit."""
-    field = next(one for one in dataclasses.fields(kind) if cfg_name(one) == name)
+    field = next(field for field in dataclasses.fields(kind) if cfg_name(field) == name)
     hint, choices = str(get_type_hints(kind)[field.name]), meaning_of(field).choices
     if name in ("layers", "from"):
         return REFERENCES
@@ -184,10 +186,10 @@ def tame(kind: type, name: str) -> st.SearchStrategy[str]:
 
 
 @st.composite
-def option_lines(draw: st.DrawFn, kind: type, most: int, wild: int, without: tuple[str, ...] = ()) -> list[str]:
-    """Up to `most` lines with options that the kind knows; of a hundred values, `wild` are anything."""
-    names = [cfg_name(one) for one in dataclasses.fields(kind) if cfg_name(one) not in without]
-    chosen = draw(st.lists(st.sampled_from(names), max_size=most, unique=True))
+def option_lines(draw: st.DrawFn, kind: type, maximum: int, wild: int, without: tuple[str, ...] = ()) -> list[str]:
+    """Up to `maximum` lines with options that the kind knows; of a hundred values, `wild` are anything."""
+    names = [cfg_name(field) for field in dataclasses.fields(kind) if cfg_name(field) not in without]
+    chosen = draw(st.lists(st.sampled_from(names), max_size=maximum, unique=True))
     for needed in ("layers", "from"):
         if needed in names and needed not in chosen:
             chosen.append(needed)
@@ -228,7 +230,10 @@ def test_random_layers_are_built_or_refused(text: str) -> None:
 def small(network: Network) -> bool:
     """Whether a forward pass takes no time."""
     shapes = [network.input_shape, *(layer.shape for layer in network.layers)]
-    return max(shape.count for shape in shapes) < 20_000 and sum(one.numel() for one in network.parameters()) < 200_000
+    return (
+        max(shape.count for shape in shapes) < 20_000
+        and sum(weights.numel() for weights in network.parameters()) < 200_000
+    )
 
 
 def run(network: Network) -> None:
@@ -256,17 +261,17 @@ def test_what_is_built_runs_and_gives_the_shapes_of_the_layer_table(text: str) -
     run(network)
 
 
-PICTURE, PIXEL = "[net]\nwidth=4\nheight=4\nchannels=3\n", "[net]\nwidth=1\nheight=1\nchannels=3\n"
+IMAGE, PIXEL = "[net]\nwidth=4\nheight=4\nchannels=3\n", "[net]\nwidth=1\nheight=1\nchannels=3\n"
 FOUND = {
     "a blur that leaves no pixel": PIXEL + "[maxpool]\nantialiasing=2\n[avgpool]\n",
-    "a blur that leaves no pixel, added": PICTURE + "[avgpool]\n[maxpool]\nantialiasing=2\n[shortcut]\nfrom=-2\n",
-    "a region in the middle": PICTURE
+    "a blur that leaves no pixel, added": IMAGE + "[avgpool]\n[maxpool]\nantialiasing=2\n[shortcut]\nfrom=-2\n",
+    "a region in the middle": IMAGE
     + "[convolutional]\nfilters=6\n[region]\nnum=1\nclasses=1\nanchors=1,1\n[convolutional]\n",
-    "a deviation below 0": PICTURE + "[implicit]\nstd=-1\n",
-    "a tree without classes": PICTURE
+    "a deviation below 0": IMAGE + "[implicit]\nstd=-1\n",
+    "a tree without classes": IMAGE
     + "[convolutional]\nfilters=5\n[region]\nnum=1\nclasses=0\nanchors=1,1\ntree=empty.tree\n",
-    "a number of 5000 digits": PICTURE + f"[convolutional]\nfilters={'9' * 5000}\n",
-    "a file with a long name": PICTURE + f"[softmax]\ntree={'x' * 300}\n",
+    "a number of 5000 digits": IMAGE + f"[convolutional]\nfilters={'9' * 5000}\n",
+    "a file with a long name": IMAGE + f"[softmax]\ntree={'x' * 300}\n",
 }
 
 
@@ -279,7 +284,7 @@ def test_what_longer_searches_have_found(what: str, tmp_path: Path, monkeypatch:
         run(network)
 
 
-# -------------------------------------------------------------------------------------------- mutations of good cfgs
+# Mutations of good cfgs
 
 DETECTOR = """
     [net]
@@ -423,12 +428,13 @@ def test_our_own_cfgs_with_mistakes_are_built_or_refused(path: Path, data: st.Da
     build(lambda: parse_text(text, "fuzz.cfg"))
 
 
-# ------------------------------------------------------------------------------------------------------------ memory
+# Memory
 
 HUGE = {
     "ten layers, each of which would fit": "[net]\nwidth=1\nheight=1\nchannels=1\n"
     + "[convolutional]\nfilters=16384\n" * 10,
-    "a layer that Darknet's integers could count": "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nfilters=2000000000\n",
+    "a layer that Darknet's integers could count": "[net]\nwidth=1\nheight=1\nchannels=1\n"
+    + "[convolutional]\nfilters=2000000000\n",
     "a map": "[net]\nwidth=40000\nheight=40000\nchannels=1\n[convolutional]\n",
     "a blur": "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nfilters=100000000\nantialiasing=1\n",
     "anchors": "[net]\nwidth=1\nheight=1\nchannels=1\n[yolo]\nnum=100000\nmask=99999\n",
@@ -473,7 +479,7 @@ def test_a_huge_network_is_built_or_refused_in_little_memory(tmp_path: Path) -> 
     } == {}
 
 
-# ----------------------------------------------------------------------------------------------------------- weights
+# Weights
 
 STORED = textwrap.dedent("""\
     [net]

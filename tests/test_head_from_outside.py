@@ -1,7 +1,8 @@
-"""A head from outside: all of an anchor-free head stands in this file, and the package trains, evaluates, detects and resumes with it.
+"""A head from outside: the package trains, evaluates, detects and resumes with a head that this file alone defines.
 
-[points] gives each cell of a map the distances to the four sides of a box, and classes. Its truths have a form of their own, its
-assigner looks at all levels at once, its loss differentiates a parameter of the head, and some of its heads exist in training alone.
+[points] is anchor-free: it gives each cell of a map the distances to the four sides of a box, and classes. Its truths
+have a form of their own, its assigner looks at all levels at once, its loss differentiates a parameter of the head, and
+some of its heads exist in training alone.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from darknet_py.data.shapes import write_dataset
 from torch import Tensor
 
 import darknet_py
 from darknet_py import evaluate, train
 from darknet_py.boxes import giou, iou
 from darknet_py.cfg import parse_cfg
+from darknet_py.data.shapes import write_dataset
 from darknet_py.layers import KINDS, Boxes, Head
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.layers.needs import BoxNeeds, Rows
@@ -37,10 +38,10 @@ CHOSEN = 6  # cells that a truth trains
 class Corners:
     """(max, 5): class + 1 and left, top, right, bottom; a class of 0 ends the list."""
 
-    most: int
+    maximum: int
 
     def __call__(self, rows: Rows) -> Rows:
-        result = np.zeros((self.most, 5), np.float32)
+        result = np.zeros((self.maximum, 5), np.float32)
         half = rows[:, 2:4] / 2
         result[: len(rows)] = np.concatenate((rows[:, 4:5] + 1, rows[:, :2] - half, rows[:, :2] + half), 1)
         return result
@@ -82,9 +83,10 @@ class Points(Head, kinds=("points",)):
 
 
 def assign(predicted: Tensor, centres: Tensor, truths: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each truth trains the cells of any level, with their centre in it, that overlap it best: images, cells, truths, all (p,).
+    """Each truth trains the CHOSEN cells, of any level and with their centre in it, that overlap it best.
 
     predicted: (n, k, 4), all levels one after the other. centres: (k, 2). truths: (n, t, 4). real: (n, t) bool.
+    Returns the images, cells and truths of the pairs, all (p,).
     """
     low, high = truths[..., :2] - truths[..., 2:] / 2, truths[..., :2] + truths[..., 2:] / 2
     inside = ((centres[None, None] > low[:, :, None]) & (centres[None, None] < high[:, :, None])).all(-1)
@@ -131,7 +133,7 @@ def _centres(raw: Tensor) -> Tensor:
 
 @pytest.fixture(autouse=True, scope="module")
 def _known() -> Iterator[None]:
-    """Other tests go through all kinds and losses of the package."""
+    """Registers the head; other tests list the kinds and losses of the package, so it goes again."""
     KINDS["points"], LOSSES["points"] = Points, {"points": Loss(points_loss)}
     yield
     del KINDS["points"], LOSSES["points"]

@@ -17,10 +17,10 @@ from darknet_py.weights import load_weights
 
 @pytest.mark.parametrize("kind", ORDER)
 def test_safetensors_keep_every_number(kind: str, tmp_path: Path) -> None:
-    one = network(ORDER[kind][0])
-    data = random_file(tmp_path / "my.weights", count(one), (0, 1, 0))
-    load_weights(one, tmp_path / "my.weights")
-    one.save_weights(tmp_path / "my.safetensors")
+    model = network(ORDER[kind][0])
+    data = random_file(tmp_path / "my.weights", count(model), (0, 1, 0))
+    load_weights(model, tmp_path / "my.weights")
+    model.save_weights(tmp_path / "my.safetensors")
     again = network(ORDER[kind][0])
     report = load_weights(again, tmp_path / "my.safetensors")
     assert {layer.state for layer in report} == {"loaded"}
@@ -31,28 +31,30 @@ def test_safetensors_keep_every_number(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["dontload=1", "dontloadscales=1"])
 def test_safetensors_hold_layers_that_a_weights_file_leaves_out(option: str, tmp_path: Path) -> None:
     cfg = NET + f"[convolutional]\nfilters=2\nbatch_normalize=1\n{option}\n"
-    one = network(cfg).initialise(1)
-    one.layers[0].rolling_mean += 5
-    one.save_weights(tmp_path / "my.safetensors")
+    model = network(cfg).initialise(1)
+    model.layers[0].rolling_mean += 5
+    model.save_weights(tmp_path / "my.safetensors")
     again = network(cfg)
     load_weights(again, tmp_path / "my.safetensors")
     for name in ("biases", "scales", "rolling_mean", "rolling_variance", "weights"):
-        assert torch.equal(value(again, f"0.{name}"), value(one, f"0.{name}")), name
+        assert torch.equal(value(again, f"0.{name}"), value(model, f"0.{name}")), name
 
 
 def test_safetensors_are_named_by_layer(tmp_path: Path) -> None:
     network(FLAT + "[rnn]\n").initialise(1).save_weights(tmp_path / "my.safetensors")
     names = set(safetensors.load_file(tmp_path / "my.safetensors"))
-    assert names == {f"layers.0.{part}.{one}" for part in ("input", "self", "output") for one in ("biases", "weights")}
+    assert names == {
+        f"layers.0.{part}.{field}" for part in ("input", "self", "output") for field in ("biases", "weights")
+    }
 
 
 def test_safetensors_of_a_backbone(tmp_path: Path) -> None:
-    one = network(BACKBONE.format("")).initialise(1)
-    one.save_weights(tmp_path / "my.safetensors", cutoff=2)
+    model = network(BACKBONE.format("")).initialise(1)
+    model.save_weights(tmp_path / "my.safetensors", cutoff=2)
     again = network(BACKBONE.format(""))
     report = load_weights(again, tmp_path / "my.safetensors", cutoff=2)
     assert states(report) == [(0, "loaded"), (2, "fresh"), (3, "fresh")]
-    assert torch.equal(value(one, "0.weights"), value(again, "0.weights"))
+    assert torch.equal(value(model, "0.weights"), value(again, "0.weights"))
 
 
 def write_safetensors(path: Path, change: str) -> None:
@@ -105,10 +107,10 @@ def test_wrong_safetensors_are_refused_in_a_sentence(change: str, message: str, 
 
 
 def test_safetensors_of_another_program_may_lack_metadata(tmp_path: Path) -> None:
-    one = network(ERRORS).initialise(1)
-    one.save_weights(tmp_path / "my.safetensors")
+    model = network(ERRORS).initialise(1)
+    model.save_weights(tmp_path / "my.safetensors")
     safetensors.save_file(safetensors.load_file(tmp_path / "my.safetensors"), tmp_path / "bare.safetensors")
     again = network(ERRORS)
     load_weights(again, tmp_path / "bare.safetensors")
-    assert torch.equal(value(again, "2.weights"), value(one, "2.weights"))
+    assert torch.equal(value(again, "2.weights"), value(model, "2.weights"))
     assert (again.version, again.seen) == ((0, 2, 5), 0)

@@ -27,16 +27,18 @@ SPLITS = ("train", "valid")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and where their truths are. Nothing is read before it is asked for, and nothing is kept: labels are never
-    stale.
+    """Images, and where their truths are. Truths are read when asked for and not kept, so they are never stale.
 
     Attributes:
-        images: paths of the images. names: of the classes. source: the list, folder or file that names the images.
-        kind: how the truths are kept: "txt" (Darknet), "xml" (Pascal VOC), "coco", or "none" (no image has a label file).
+        images: paths of the images.
+        names: names of the classes.
+        source: the list, folder or file that names the images.
+        kind: format of the truths: "txt" (Darknet), "xml" (Pascal VOC), "coco", or "none" (no image has a label file).
         labels: what a classifier looks for in the paths: the .data file's `labels`, or the names.
         written: the paths as the list writes them, in which a classifier's labels are looked for.
-        difficult: images in the same order, whose label files hold the difficult objects (the .data file's `difficult`).
-        loaded: the truths, where one file holds them all (COCO). names_file: the file that names the classes.
+        difficult: images in the same order, whose label files hold the difficult objects (`difficult` in a .data file).
+        loaded: the truths, where one file holds them all (COCO).
+        names_file: the file that names the classes.
     """
 
     images: list[str]

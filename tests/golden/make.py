@@ -3,8 +3,8 @@
     python tests/golden/make.py /path/to/darknet
 
 The folder is a checkout of AlexeyAB/darknet at 59596d7; a copy of it is built for the CPU, without OpenMP, by gcc, g++
-and make. The weights, inputs and ground truth come from a seed (recipes.py). Mistakes of the CPU code that the GPU
-code does not have are corrected in the copy (CORRECTIONS), and every layer is trainable, as on a GPU.
+and make. The weights, inputs and ground truth come from a seed (support/recipes.py). Mistakes of the CPU code that the
+GPU code does not have are corrected in the copy (CORRECTIONS), and every layer is trainable, as on a GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS / "support"), str(TESTS.parent)]
 
 from recipes import digest, recipe_batches, recipe_inputs, write_recipe
 

@@ -3,8 +3,9 @@
 //     run forward CFG WEIGHTS STEPS INPUT OUTPUT [THRESH NMS LETTERBOX] …
 //     run train   CFG WEIGHTS AFTER INPUT TRUTH OUTPUT
 //
-// INPUT, TRUTH and OUTPUT are float32 values, one array after the other. forward writes, for each step, every layer's output, and then
-// the detections: for each setting their number and, for each box, x, y, w, h and its classes' probabilities.
+// INPUT, TRUTH and OUTPUT are float32 values, one array after the other. forward writes, for each step, every layer's
+// output, and then the detections: for each setting their number and, for each box, x, y, w, h and its classes'
+// probabilities.
 // train writes each mini-batch's cost; AFTER becomes the weights file after the update.
 #include "darknet.h"
 #include "box.h"
@@ -28,7 +29,9 @@ static void read_floats(float *values, size_t count, FILE *file) {
 
 static void write_floats(const float *values, size_t count, FILE *file) { fwrite(values, sizeof(float), count, file); }
 
-static int is_head(layer l) { return l.type == YOLO || l.type == GAUSSIAN_YOLO || l.type == REGION || l.type == DETECTION; }
+static int is_head(layer l) {
+    return l.type == YOLO || l.type == GAUSSIAN_YOLO || l.type == REGION || l.type == DETECTION;
+}
 
 static void write_detections(network *net, float thresh, float nms, int letterbox, FILE *file) {
     int i, count = 0, classes = 0;
@@ -67,7 +70,8 @@ static void forward(char **arguments, char **end) {
 static void train(char **arguments) {
     network net = parse_network_cfg(arguments[0]);
     load_weights(&net, arguments[1]);
-    FILE *input = file_of(arguments[3], "rb"), *truth = file_of(arguments[4], "rb"), *output = file_of(arguments[5], "wb");
+    FILE *input = file_of(arguments[3], "rb"), *truth = file_of(arguments[4], "rb");
+    FILE *output = file_of(arguments[5], "wb");
     int i, part;
     for (i = 0; i < net.n; ++i) net.layers[i].train = 1;
     layer last = net.layers[net.n - 1];

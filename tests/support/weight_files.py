@@ -1,4 +1,4 @@
-"""What the tests of weights share: networks as texts, files with known numbers, and a look into a network."""
+"""Networks as cfg texts, .weights files with known numbers, and a network's tensors by name."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def header(version: tuple[int, int, int] = (0, 2, 5), seen: int = SEEN) -> bytes
     return struct.pack("<3iQ" if wide else "<3iI", *version, seen)
 
 
-def count(one: Network) -> int:
+def count(model: Network) -> int:
     """Floats of the network's file."""
-    return sum(stored.tensor.numel() for layer in one.layers for stored in layer.loaded())
+    return sum(stored.tensor.numel() for layer in model.layers for stored in layer.loaded())
 
 
 def numbered(path: Path, floats: int, version: tuple[int, int, int] = (0, 2, 5)) -> Path:
@@ -57,10 +57,10 @@ def random_file(path: Path, floats: int, version: tuple[int, int, int] = (0, 2, 
     return data
 
 
-def value(one: Network, name: str) -> torch.Tensor:
+def value(model: Network, name: str) -> torch.Tensor:
     """`0.input_layer.biases` → that tensor of layer 0."""
     index, *attributes = name.split(".")
-    found = one.layers[int(index)]
+    found = model.layers[int(index)]
     for attribute in attributes:
         found = getattr(found, attribute)
     assert isinstance(found, torch.Tensor)
@@ -68,12 +68,12 @@ def value(one: Network, name: str) -> torch.Tensor:
 
 
 def states(report: list[Loaded]) -> list[tuple[int, str]]:
-    return [(one.index, one.state) for one in report]
+    return [(layer.index, layer.state) for layer in report]
 
 
 def parts(names: str, fields: str) -> str:
-    """The fields of each layer inside a recurrent one."""
-    return " ".join(f"0.{part}.{one}" for part in names.split() for one in fields.split())
+    """The fields of each layer inside a recurrent layer."""
+    return " ".join(f"0.{part}.{field}" for part in names.split() for field in fields.split())
 
 
 PLAIN, CONV_BN, CONNECTED_BN = (
@@ -99,7 +99,8 @@ ORDER = {  # a network, and its tensors in the order of Darknet's parser.c:load_
     ),
     "convolutional, shared": (
         NET
-        + "[convolutional]\nfilters=3\nbatch_normalize=1\n[convolutional]\nfilters=3\nbatch_normalize=1\nshare_index=0\n[connected]\n",
+        + "[convolutional]\nfilters=3\nbatch_normalize=1\n"
+        + "[convolutional]\nfilters=3\nbatch_normalize=1\nshare_index=0\n[connected]\n",
         "0.biases 0.scales 0.rolling_mean 0.rolling_variance 0.weights 2.biases 2.weights",
     ),
     "deconvolutional": (NET + "[deconvolutional]\nfilters=2\nsize=2\n", "0.biases 0.weights"),

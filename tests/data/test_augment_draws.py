@@ -53,9 +53,9 @@ def assert_uniform(values: np.ndarray, low: float, high: float) -> None:
 def test_jitter_moves_each_side_uniformly_by_up_to_its_part_of_the_image() -> None:
     drawn = draws(NET, needs(jitter=0.3))
     spread = rng(1).uniform(-0.5, 0.5, DRAWS)  # integers made continuous again
-    for name, most in (("pleft", 300), ("pright", 300), ("ptop", 150), ("pbot", 150)):
-        assert abs(drawn[name]).max() <= most
-        assert_uniform(drawn[name] + spread * 0.999, -most - 0.5, most + 0.5)
+    for name, maximum in (("pleft", 300), ("pright", 300), ("ptop", 150), ("pbot", 150)):
+        assert abs(drawn[name]).max() <= maximum
+        assert_uniform(drawn[name] + spread * 0.999, -maximum - 0.5, maximum + 0.5)
     sides = np.stack([drawn[name] for name in ("pleft", "pright", "ptop", "pbot")])
     np.testing.assert_allclose(np.corrcoef(sides), np.eye(4), atol=0.03)  # independent: 4/sqrt(20000)
     np.testing.assert_array_equal(drawn["swidth"], 1000 - drawn["pleft"] - drawn["pright"])
@@ -93,13 +93,13 @@ def test_half_of_the_images_are_mirrored_unless_flip_is_0() -> None:
 def test_hue_is_uniform_and_saturation_and_exposure_are_inverted_in_half_of_the_cases() -> None:
     drawn = draws(replace(NET, hue=0.1, saturation=1.5, exposure=3.0), needs())
     assert_uniform(drawn["hue"], -0.1, 0.1)
-    for name, most in (("saturation", 1.5), ("exposure", 3.0)):
-        more = drawn[name] >= 1
-        assert more.mean() == pytest.approx(0.5, abs=0.015)
-        assert_uniform(drawn[name][more], 1, most)
-        assert_uniform(1 / drawn[name][~more], 1, most)
+    for name, maximum in (("saturation", 1.5), ("exposure", 3.0)):
+        raised = drawn[name] >= 1
+        assert raised.mean() == pytest.approx(0.5, abs=0.015)
+        assert_uniform(drawn[name][raised], 1, maximum)
+        assert_uniform(1 / drawn[name][~raised], 1, maximum)
     neutral = draws(NET, needs(), n=50)
-    assert {tuple(one) for one in np.stack([neutral[name] for name in ("hue", "saturation", "exposure")], 1)} == {
+    assert {tuple(row) for row in np.stack([neutral[name] for name in ("hue", "saturation", "exposure")], 1)} == {
         (0, 1, 1)
     }
 
@@ -108,7 +108,7 @@ def test_a_saturation_of_0_counts_as_1() -> None:
     assert (draws(replace(NET, saturation=0, exposure=0), needs(), n=20)["saturation"] == 1).all()
 
 
-def test_blur_is_none_the_background_or_all_and_noise_is_there_in_half_of_the_cases() -> None:
+def test_blur_is_none_the_background_or_all_and_noise_is_added_in_half_of_the_cases() -> None:
     drawn = draws(replace(NET, blur=9, gaussian_noise=30), needs())
     for value in (0, 1, 9):
         assert (drawn["blur"] == value).mean() == pytest.approx(1 / 3, abs=0.014)
@@ -122,11 +122,11 @@ def test_blur_is_none_the_background_or_all_and_noise_is_there_in_half_of_the_ca
 def test_letter_box_adds_margins_until_the_proportions_are_the_networks(
     size: tuple[int, int], net_size: tuple[int, int]
 ) -> None:
-    one = draw_crop(replace(NET, letter_box=1), needs(jitter=0), size, rng(), net_size)
-    assert one.swidth / one.sheight == pytest.approx(net_size[0] / net_size[1], rel=0.01)
-    assert max(one.pleft, one.pright, one.ptop, one.pbot) <= 0
-    assert min(one.pleft, one.ptop) == min(one.pright, one.pbot)  # the same on both sides
-    assert max(one.swidth - size[0], 0) * max(one.sheight - size[1], 0) == 0  # in one direction
+    drawn = draw_crop(replace(NET, letter_box=1), needs(jitter=0), size, rng(), net_size)
+    assert drawn.swidth / drawn.sheight == pytest.approx(net_size[0] / net_size[1], rel=0.01)
+    assert max(drawn.pleft, drawn.pright, drawn.ptop, drawn.pbot) <= 0
+    assert min(drawn.pleft, drawn.ptop) == min(drawn.pright, drawn.pbot)  # the same on both sides
+    assert max(drawn.swidth - size[0], 0) * max(drawn.sheight - size[1], 0) == 0  # in one direction
 
 
 @pytest.mark.parametrize("tile", range(4))
@@ -164,23 +164,23 @@ def test_a_classifiers_crop() -> None:
     )
     generator = rng(5)
     drawn = [draw_turn(net, (500, 300), generator) for _ in range(DRAWS)]
-    assert_uniform(np.degrees([one.rad for one in drawn]), -7, 7)
-    aspect = np.array([one.aspect for one in drawn])
+    assert_uniform(np.degrees([turn.rad for turn in drawn]), -7, 7)
+    aspect = np.array([turn.aspect for turn in drawn])
     assert_uniform(aspect[aspect < 1], 0.75, 1)
     assert_uniform(1 / aspect[aspect > 1], 0.75, 1)
     assert (aspect < 1).mean() == pytest.approx(0.5, abs=0.015)
     short = np.array(
-        [one.scale * int(min(300, 500 * one.aspect)) for one in drawn]
+        [turn.scale * int(min(300, 500 * turn.aspect)) for turn in drawn]
     )  # the short side becomes min_crop..max_crop
     assert_uniform(short + rng(1).uniform(-0.5, 0.5, DRAWS), 127.5, 448.5)
     room = np.array(
-        [[max(0, (500 * one.scale / one.aspect - 224) / 2), max(0, (300 * one.scale - 224) / 2)] for one in drawn]
+        [[max(0, (500 * turn.scale / turn.aspect - 224) / 2), max(0, (300 * turn.scale - 224) / 2)] for turn in drawn]
     )
-    moved = np.array([[one.dx, one.dy] for one in drawn])
+    moved = np.array([[turn.dx, turn.dy] for turn in drawn])
     assert (np.abs(moved) <= room + 1e-6).all()
-    there = room[:, 0] > 0
-    assert_uniform(moved[there, 0] / room[there, 0], -1, 1)
-    assert {one.side for one in drawn} == {224}
+    movable = room[:, 0] > 0
+    assert_uniform(moved[movable, 0] / room[movable, 0], -1, 1)
+    assert {turn.side for turn in drawn} == {224}
     assert draw_turn(net, (500, 300), generator, net_size=(320, 256)).side == 320
     default = replace(net, min_crop=None, max_crop=None, aspect=1.0)
     short = np.array([draw_turn(default, (500, 300), generator).scale * 300 for _ in range(500)])

@@ -1,4 +1,7 @@
-"""What a loss gives, head by head: the cost, and Darknet's delta (minus the gradient of the total by the head's raw output)."""
+"""The cost and the delta that a loss gives each head.
+
+A delta is what Darknet calls minus the gradient of the total with respect to the head's raw output.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def heads_of(
         outputs = [Output(*pair) for pair in zip(layers, leaves, strict=True)]
         value = LOSSES[layers[0].kind][name].function(outputs, truths, State(size, layers=1, **state))
         deltas = [-gradient for gradient in torch.autograd.grad(value.total, leaves)]
-    assert float(value.total) == float(torch.stack(list(value.parts.values())).sum())
+    assert float(value.total.detach()) == float(torch.stack(list(value.parts.values())).detach().sum())
     counts = [value.counts.get(layer.index, {}) for layer in layers]
     return [Head(float(cost), *rest) for cost, *rest in zip(value.parts.values(), deltas, counts, strict=True)]
 

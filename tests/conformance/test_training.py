@@ -24,8 +24,9 @@ WEIGHTS = 1e-3  # of the largest change in the layer
 LOOSER: dict[str, dict[str, float]] = {
     "gaussian_objectness_smooth_max_delta": {"delta": 2e-5},  # 1/sigma^2 enlarges the last digits of the forward pass
 }
-# Where a value lies at the kink of an activation, rounding decides on which side of it: ours and the C program's differ by machine and
-# by order of summing. Inputs that are moved within rounding find the program's side, and then all agrees; no other mistake is so small.
+# Where a value lies at the kink of an activation, rounding decides on which side of it: ours and the C program's differ
+# by machine and by order of summing. Inputs that are moved within rounding find the program's side, and then all
+# agrees; no other mistake is so small.
 ROUNDING = 2e-6
 MOVED = 24  # inputs that are tried
 
@@ -60,7 +61,10 @@ def deltas_of(trainer: Trainer, step: Step, truths: torch.Tensor, images: torch.
 
 
 def training_case(name: str) -> dict[str, float]:
-    """The worst relative difference of deltas, gradients and weights after 1 and 5 updates, on the C program's side of the kinks."""
+    """The worst relative difference of deltas, gradients and weights after 1 and 5 updates.
+
+    It is measured on the C program's side of the kinks.
+    """
     limits = {"delta": DELTA, "update": UPDATE, "after1": WEIGHTS, "after5": WEIGHTS} | LOOSER.get(name, {})
     for seed in range(MOVED + 1):
         worst = differences(name, seed)
@@ -82,7 +86,9 @@ def differences(name: str, seed: int) -> dict[str, float]:
     case, golden = read_json("training", name), np.load(KIT / "training" / f"{name}.npz")
     network = make(name, "init")
     before = {
-        f"{layer.index}.{one.name}": one.tensor.detach().clone() for layer in network.layers for one in layer.stored()
+        f"{layer.index}.{stored.name}": stored.tensor.detach().clone()
+        for layer in network.layers
+        for stored in layer.stored()
     }
     network.seen = case["initial_seen"]
     trainer = Trainer(network)
@@ -104,13 +110,13 @@ def differences(name: str, seed: int) -> dict[str, float]:
             assert abs(step.cost - expected) <= 1e-4 * max(1, abs(expected)), f"cost {step.cost}, Darknet's {expected}"
         if iteration == 0:
             for layer in network.layers:
-                keys = {one.name: f"it1_update_{layer.index}_{one.name}" for one in layer.stored()}
+                keys = {stored.name: f"it1_update_{layer.index}_{stored.name}" for stored in layer.stored()}
                 largest = max((float(np.abs(golden[key]).max()) for key in keys.values() if key in golden), default=0.0)
-                for one in layer.stored():
-                    if keys[one.name] in golden:
-                        gradient = one.tensor.grad
-                        ours = np.zeros(one.tensor.numel()) if gradient is None else -gradient.numpy()
-                        worst["update"] = max(worst["update"], relative(ours, golden[keys[one.name]], largest))
+                for stored in layer.stored():
+                    if keys[stored.name] in golden:
+                        gradient = stored.tensor.grad
+                        ours = np.zeros(stored.tensor.numel()) if gradient is None else -gradient.numpy()
+                        worst["update"] = max(worst["update"], relative(ours, golden[keys[stored.name]], largest))
         rate = trainer.update()
         assert abs(rate - case["iterations"][iteration]["rate_used"]) <= 1e-6 * max(rate, 1e-12)
         if iteration in (0, 4):

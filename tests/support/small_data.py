@@ -1,4 +1,4 @@
-"""Data sets that tests make: images, and a .data file."""
+"""Small data sets: images of noise, and a .data file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 
 def write_noise(path: Path, seed: int = 0) -> Path:
-    """A file of noise, 96x64; its folder is made."""
+    """Writes an image of noise, 96x64, and makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8))
     return path
 
 
 def data_file(folder: Path, **options: str) -> Path:
-    """obj.data, and its obj.names: cat and dog."""
+    """Writes obj.data with the given options, and its obj.names: cat and dog."""
     (folder / "obj.names").write_text("cat\ndog\n")
     lines = {"classes": "2", "names": "obj.names", **options}
     (folder / "obj.data").write_text("".join(f"{key} = {value}\n" for key, value in lines.items()))

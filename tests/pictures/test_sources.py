@@ -29,9 +29,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_folder_gives_its_pictures_and_videos_in_order(folder: Path) -> None:
+def test_a_folder_gives_its_images_and_videos_in_order(folder: Path) -> None:
     found = expand([str(folder)])
-    assert [Path(one.path if isinstance(one, ImageSource) else one.address).name for one in found] == [
+    assert [Path(item.path if isinstance(item, ImageSource) else item.address).name for item in found] == [
         "a.png",
         "b.JPG",
         "film.mp4",
@@ -50,7 +50,7 @@ def test_globs_lists_numbers_and_addresses(folder: Path) -> None:
     ]
 
 
-def test_a_list_elsewhere_names_pictures_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_elsewhere_names_images_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "list.txt").write_text("a.png\n")
     monkeypatch.chdir(folder / "empty")
     assert expand([str(folder / "list.txt")]) == [ImageSource(str(folder / "a.png"))]
@@ -65,7 +65,7 @@ def test_standard_input_gives_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "message"),
     [("empty", "no pictures in this folder"), ("*.xyz", "no file matches"), ("gone.txt", "cannot read")],
 )
-def test_nothing_there(folder: Path, name: str, message: str) -> None:
+def test_sources_without_images(folder: Path, name: str, message: str) -> None:
     with pytest.raises(DarknetError, match=message):
         expand([name])
 

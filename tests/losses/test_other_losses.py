@@ -34,11 +34,6 @@ num=5
 max=6
 ignore_thresh=.5
 {options}
-[convolutional]
-filters=14
-size=1
-stride=1
-activation=linear
 [route]
 layers=0
 [convolutional]
@@ -63,17 +58,11 @@ CELLS = {COARSE: 4, FINE: 8}
 
 
 def make(options: str = "") -> Network:
-    return Network(
-        parse_text(
-            CFG.replace(
-                "[convolutional]\nfilters=14\nsize=1\nstride=1\nactivation=linear\n[route]", "[route]", 1
-            ).format(options=options)
-        )
-    )
+    return Network(parse_text(CFG.format(options=options)))
 
 
 def truths(columns: int = 6) -> torch.Tensor:
-    """Three pictures: one without objects, one with two that share a cell and an anchor, one with small and large ones."""
+    """Image 0 has no objects, image 1 two that share a cell and an anchor, image 2 small and large ones."""
     rows = torch.zeros(3, 6, columns)
     rows[1, 0, :5] = torch.tensor([0.40, 0.40, 0.40, 0.35, 0])
     rows[1, 1, :5] = torch.tensor([0.45, 0.44, 0.42, 0.33, 1])
@@ -118,9 +107,9 @@ def giou(a: Any, b: Any) -> float:
     return value - (hull[0] * hull[1] - union) / (hull[0] * hull[1])
 
 
-def boxes(one: torch.Tensor, mask: tuple[int, ...]) -> Any:
-    """(picture, anchor of the head, row, column) → its entries and its box."""
-    grid, entries = CELLS[mask], one.double().view(3, len(mask), -1, *one.shape[2:])
+def boxes(output: torch.Tensor, mask: tuple[int, ...]) -> Any:
+    """(image, anchor of the head, row, column) → its entries and its box."""
+    grid, entries = CELLS[mask], output.double().view(3, len(mask), -1, *output.shape[2:])
     for image in range(3):
         for place, anchor in enumerate(mask):
             for row in range(grid):
@@ -156,18 +145,18 @@ def assigned(rows: torch.Tensor, mask: tuple[int, ...]) -> dict[tuple[int, ...],
 def test_giou_loss_is_balanced_over_the_scales() -> None:
     network, rows = make(), truths()
     inputs = raw(network)
-    for one, mask, result, weight in zip(
+    for output, mask, result, weight in zip(
         inputs, (COARSE, FINE), run("giou", network, inputs, rows), (1.0, 4.0), strict=True
     ):
         trained, location, classes, objectness = assigned(rows, mask), [], [], []
-        for key, x, box in boxes(one, mask):
-            mine = trained.get(key, [])
+        for key, x, box in boxes(output, mask):
+            rows_here = trained.get(key, [])
             best = max((overlap(box, row) for row in objects(rows, key[0])), default=0.0)
-            if mine or best <= 0.5:
-                objectness.append(bce(x[4], float(bool(mine))))
-            if mine:
-                location.append(1 - giou(box, mine[-1]))
-                classes += [bce(x[5 + c], float(any(row[4] == c for row in mine))) for c in range(2)]
+            if rows_here or best <= 0.5:
+                objectness.append(bce(x[4], float(bool(rows_here))))
+            if rows_here:
+                location.append(1 - giou(box, rows_here[-1]))
+                classes += [bce(x[5 + c], float(any(row[4] == c for row in rows_here))) for c in range(2)]
         expected = (
             weight * 5 * (SIZE * SIZE / 416**2) * np.mean(objectness)
             + 0.05 * np.mean(location)
@@ -177,21 +166,21 @@ def test_giou_loss_is_balanced_over_the_scales() -> None:
         assert float(result.cost) == pytest.approx(3 * expected, rel=1e-4)
 
 
-def test_focal_loss_weighs_blended_pictures() -> None:
+def test_focal_loss_weighs_blended_images() -> None:
     network, rows = make("label_smooth_eps=0.1"), truths(7)
     rows[1, :, 6], rows[2, :, 6] = 0.3, 1.0
     inputs = raw(network)
-    for one, mask, result in zip(inputs, (COARSE, FINE), run("focal", network, inputs, rows), strict=True):
+    for output, mask, result in zip(inputs, (COARSE, FINE), run("focal", network, inputs, rows), strict=True):
         trained, expected = assigned(rows, mask), 0.0
-        for key, x, box in boxes(one, mask):
-            mine = trained.get(key, [])
-            weight = mine[-1][6] if mine else 1.0
+        for key, x, box in boxes(output, mask):
+            rows_here = trained.get(key, [])
+            weight = rows_here[-1][6] if rows_here else 1.0
             best = max((overlap(box, row) for row in objects(rows, key[0])), default=0.0)
-            if mine or best < 0.5:
-                target = float(bool(mine))
+            if rows_here or best < 0.5:
+                target = float(bool(rows_here))
                 expected += weight * abs(target - sigmoid(x[4])) ** 2 * bce(x[4], target)
-            if mine:
-                row = mine[-1]
+            if rows_here:
+                row = rows_here[-1]
                 expected += weight * (2 - row[2] * row[3]) * (1 - giou(box, row))
                 expected += weight * sum(bce(x[5 + c], 0.95 if row[4] == c else 0.05) for c in range(2))
         assert float(result.cost) == pytest.approx(expected, rel=1e-4)
@@ -213,27 +202,27 @@ def test_the_grid_assigner_and_its_losses() -> None:
     results = run("grid", network, inputs, rows)
     costs, ignored = [0.0, 0.0], 0
     for image in range(3):
-        mine = objects(rows, image)
-        every = {(mask, *key): box for mask in (COARSE, FINE) for key, box in priors(mask).items()}
-        there = {
+        image_rows = objects(rows, image)
+        all_priors = {(mask, *key): box for mask in (COARSE, FINE) for key, box in priors(mask).items()}
+        centre_priors = {
             key
-            for key in every
-            if any((int(row[1] * CELLS[key[0]]), int(row[0] * CELLS[key[0]])) == key[2:] for row in mine)
+            for key in all_priors
+            if any((int(row[1] * CELLS[key[0]]), int(row[0] * CELLS[key[0]])) == key[2:] for row in image_rows)
         }
         number: dict[Any, int] = {}
-        for key, box in every.items():
-            overlaps = [overlap(box, row) for row in mine]
+        for key, box in all_priors.items():
+            overlaps = [overlap(box, row) for row in image_rows]
             best = max(overlaps, default=0.0)
             number[key] = -1 if best <= 0.5 else -2
-            if key in there and best > 0.5:
+            if key in centre_priors and best > 0.5:
                 number[key] = int(np.argmax(overlaps))
-        for k, row in enumerate(mine):
-            highest = max(overlap(every[key], row) for key in there)
-            for key in there:
-                if overlap(every[key], row) == highest > 0:
+        for k, row in enumerate(image_rows):
+            highest = max(overlap(all_priors[key], row) for key in centre_priors)
+            for key in centre_priors:
+                if overlap(all_priors[key], row) == highest > 0:
                     number[key] = k
-        for head, (one, mask) in enumerate(zip(inputs, (COARSE, FINE), strict=True)):
-            for key, x, _ in boxes(one, mask):
+        for head, (output, mask) in enumerate(zip(inputs, (COARSE, FINE), strict=True)):
+            for key, x, _ in boxes(output, mask):
                 if key[0] != image:
                     continue
                 k = number[(mask, *key[1:])]
@@ -243,7 +232,7 @@ def test_the_grid_assigner_and_its_losses() -> None:
                 costs[head] += bce(x[4], float(k >= 0))
                 if k < 0:
                     continue
-                row, cell = mine[k], (key[3], key[2])
+                row, cell = image_rows[k], (key[3], key[2])
                 for axis in (0, 1):
                     target = min(max((row[axis] * CELLS[mask] - cell[axis] - 0.5) / 1.1 + 0.5, 1e-6), 1 - 1e-6)
                     costs[head] += 2 * bce(x[axis], target)
@@ -258,9 +247,9 @@ def test_the_delta_is_minus_the_gradient(name: str) -> None:
     network, rows = make(), truths()
     inputs = raw(network)
     before = run(name, network, inputs, rows)
-    direction = [torch.randn(one.shape, generator=torch.Generator().manual_seed(1)) * 1e-3 for one in inputs]
+    direction = [torch.randn(output.shape, generator=torch.Generator().manual_seed(1)) * 1e-3 for output in inputs]
     ends = [
-        run(name, network, [one + sign * step for one, step in zip(inputs, direction, strict=True)], rows)
+        run(name, network, [output + sign * step for output, step in zip(inputs, direction, strict=True)], rows)
         for sign in (1, -1)
     ]
     for head in range(2):
@@ -269,15 +258,15 @@ def test_the_delta_is_minus_the_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["grid", "giou", "focal"])
-def test_pictures_without_objects_train_the_background_alone(name: str) -> None:
+def test_images_without_objects_train_the_background_alone(name: str) -> None:
     network = make()
     inputs = raw(network)
-    for one, result in zip(inputs, run(name, network, inputs, torch.zeros(3, 6, 6)), strict=True):
+    for output, result in zip(inputs, run(name, network, inputs, torch.zeros(3, 6, 6)), strict=True):
         assert float(result.cost) > 0
         entries = result.delta.unflatten(1, (-1, 7))
         assert (entries[:, :, 4] < 0).all()
         assert not entries[:, :, [0, 1, 2, 3, 5, 6]].any()
-        assert result.delta.shape == one.shape
+        assert result.delta.shape == output.shape
 
 
 def test_a_head_without_logits_is_refused() -> None:

@@ -1,6 +1,6 @@
 """The networks of tests/golden give Darknet's numbers: outputs of every kind of layer, detections, a training step.
 
-`golden/make.py` makes the numbers. The conformance kit (`kit.py`) has many more, but is not part of the project.
+`make.py` makes the numbers. The conformance kit (`kit.py`) has many more, but is not part of the project.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from darknet_py.network import Network
 from darknet_py.postprocess import from_letterbox
 from darknet_py.training.step import Trainer
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.cfg"))
 TRAINED = [name for name in NAMES if "changes" in json.loads((GOLDEN / f"{name}.json").read_text())]
 DETECTING = [name for name in NAMES if "detections" in json.loads((GOLDEN / f"{name}.json").read_text())]
@@ -56,7 +56,7 @@ def images_of(network: Network, values: NDArray[np.float32]) -> torch.Tensor:
 def test_every_kind_of_layer_has_darknets_numbers() -> None:
     kinds = {layer.kind for name in NAMES for layer in Network(parse_cfg(GOLDEN / f"{name}.cfg")).layers}
     missing = {kind.kind for kind in KINDS.values()} - kinds - NOT_ALEXEYS - NOT_IN_INFERENCE
-    assert not missing, f"put {missing} into a cfg of tests/golden, and run golden/make.py"
+    assert not missing, f"put {missing} into a cfg of tests/golden, and run its make.py"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -114,4 +114,8 @@ def test_a_training_step_is_darknets(name: str, tmp_path: Path) -> None:
 
 
 def stored(network: Network) -> list[tuple[str, torch.Tensor]]:
-    return [(f"{layer.index}.{one.name}", one.tensor.detach()) for layer in network.layers for one in layer.stored()]
+    return [
+        (f"{layer.index}.{stored.name}", stored.tensor.detach())
+        for layer in network.layers
+        for stored in layer.stored()
+    ]

@@ -105,10 +105,10 @@ def first(batches: Iterator[ImageBatch], count: int) -> list[ImageBatch]:
 
 def assert_same(left: list[ImageBatch], right: list[ImageBatch]) -> None:
     assert len(left) == len(right)
-    for one, other in zip(left, right, strict=True):
-        assert one.paths == other.paths
-        assert torch.equal(one.images, other.images)
-        assert torch.equal(one.truths, other.truths)
+    for batch, other in zip(left, right, strict=True):
+        assert batch.paths == other.paths
+        assert torch.equal(batch.images, other.images)
+        assert torch.equal(batch.truths, other.truths)
 
 
 @pytest.mark.parametrize("options", [{"mosaic": 1}, {"mixup": 1}, {"letter_box": 1}, {"blur": 1, "gaussian_noise": 20}])
@@ -119,10 +119,10 @@ def test_a_batch_is_images_and_truths(dataset: Dataset, options: dict[str, int])
         assert 0 <= batch.images.min() < batch.images.max() <= 1
         assert batch.truths.shape == (5, 20, 7 if options.get("mixup") else 6)
         assert set(batch.paths) <= set(dataset.images)
-        there = batch.truths[..., 0] > 0
-        assert (there == (batch.truths[..., 2] > 0)).all()
-        assert (there.int().diff(dim=1) <= 0).all()  # zeros end the list
-        rows = batch.truths[there]
+        real = batch.truths[..., 0] > 0
+        assert (real == (batch.truths[..., 2] > 0)).all()
+        assert (real.int().diff(dim=1) <= 0).all()  # zeros end the list
+        rows = batch.truths[real]
         assert len(rows) > 0
         low, high = rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2
         beyond = 1 / 48 if "mosaic" in options else 1e-6  # a mosaic's boxes are cut at whole pixels, towards 0
@@ -187,17 +187,17 @@ def test_grey_transparent_and_16_bit_images(tmp_path: Path, channels: int, kind:
     image = rng(1).integers(0, np.iinfo(kind).max, (40, 50, 4 if channels == 4 else 3), kind)
     cv2.imwrite(str(tmp_path / "1.png"), image)
     (tmp_path / "1.txt").write_text("0 .5 .5 .5 .5")
-    one = Dataset([str(tmp_path / "1.png")], ["cat"], "set")
+    dataset = Dataset([str(tmp_path / "1.png")], ["cat"], "set")
     for options in ({}, {"mosaic": 1}, {"mixup": 1}, {"blur": 5}):
         net = replace(SMALL, channels=channels, **options)
-        batch = next(image_batches(one, net, needs(), mini_batch=8, seed=1, workers=0))
+        batch = next(image_batches(dataset, net, needs(), mini_batch=8, seed=1, workers=0))
         assert batch.images.shape == (8, channels, 48, 64)
         assert 0.1 < batch.images.mean() < 0.9
 
 
 def damaged(dataset: Dataset, tmp_path: Path) -> Dataset:
-    """One good image among a missing one, one that is none, and one with malformed labels."""
-    (tmp_path / "none.jpg").write_bytes(b"no picture")
+    """A good image, a missing file, a file that is no image, and an image with malformed labels."""
+    (tmp_path / "none.jpg").write_bytes(b"not an image")
     image = cv2.imread(dataset.images[0])
     cv2.imwrite(str(tmp_path / "labels.png"), image)
     (tmp_path / "labels.txt").write_text("0 .5 .5")
@@ -212,15 +212,15 @@ def damaged(dataset: Dataset, tmp_path: Path) -> Dataset:
     )
 
 
-def test_a_image_that_cannot_be_used_is_named_and_another_takes_its_place(dataset: Dataset, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_used_is_named_and_another_takes_its_place(dataset: Dataset, tmp_path: Path) -> None:
     bad = damaged(dataset, tmp_path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         batch = next(image_batches(bad, SMALL, needs(), mini_batch=30, seed=1, workers=0))
     assert set(batch.paths) == {dataset.images[1]}
-    said = sorted(str(one.message) for one in caught)
+    said = sorted(str(warning.message) for warning in caught)
     assert len(said) == 3
-    assert all(one.endswith("; another image takes its place") for one in said)
+    assert all(text.endswith("; another image takes its place") for text in said)
     assert "labels.txt:1: '0 .5 .5' has 3 values" in said[0]
 
 
@@ -262,33 +262,32 @@ def test_detectors_ignore_cutmix_and_say_so(dataset: Dataset) -> None:
 
 
 def test_workers_end_with_their_batches(dataset: Dataset) -> None:
-    before = {one.pid for one in multiprocessing.active_children()}
+    before = {process.pid for process in multiprocessing.active_children()}
     batches = image_batches(dataset, SMALL, needs(), mini_batch=2, seed=1, workers=2)
     next(batches)
-    assert len({one.pid for one in multiprocessing.active_children()} - before) == 2
+    assert len({process.pid for process in multiprocessing.active_children()} - before) == 2
     batches.close()  # type: ignore[attr-defined]
-    assert {one.pid for one in multiprocessing.active_children()} <= before
+    assert {process.pid for process in multiprocessing.active_children()} <= before
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals as on Unix")
 def test_workers_stay_when_all_processes_are_asked_to_end(dataset: Dataset) -> None:
-    """`timeout` and schedulers send SIGTERM to the whole group; the parent finishes its iteration, and needs batches
-    for it."""
-    before = {one.pid for one in multiprocessing.active_children()}
+    """`timeout` and schedulers send SIGTERM to the whole group; the parent needs batches to finish its iteration."""
+    before = {process.pid for process in multiprocessing.active_children()}
     batches = image_batches(dataset, SMALL, needs(), mini_batch=2, seed=1, workers=2)
     next(batches), next(batches)  # one of each worker, so both have started
-    for pid in {one.pid for one in multiprocessing.active_children()} - before:
+    for pid in {process.pid for process in multiprocessing.active_children()} - before:
         os.kill(pid, signal.SIGTERM)
         os.kill(pid, signal.SIGINT)
     assert len(first(batches, 8)) == 8
-    assert {one.pid for one in multiprocessing.active_children()} <= before
+    assert {process.pid for process in multiprocessing.active_children()} <= before
 
 
 def test_a_worker_that_is_killed_is_one_sentence(dataset: Dataset) -> None:
-    before = {one.pid for one in multiprocessing.active_children()}
+    before = {process.pid for process in multiprocessing.active_children()}
     batches = image_batches(dataset, SMALL, needs(), mini_batch=2, seed=1, workers=1)
     next(batches)
-    (worker,) = [one for one in multiprocessing.active_children() if one.pid not in before]
+    (worker,) = [process for process in multiprocessing.active_children() if process.pid not in before]
     worker.kill()
     worker.join()
     with pytest.raises(DarknetError, match="a worker process died"):
@@ -336,10 +335,10 @@ def test_a_yolov1_head_gets_its_truths_by_cell(dataset: Dataset) -> None:
     batch = next(image_batches(dataset, SMALL, head, mini_batch=4, seed=1, workers=0))
     assert batch.truths.shape == (4, 5 * 5 * (1 + 3 + 4))
     cells = batch.truths.reshape(4, 25, 8)
-    there = cells[..., 0] == 1
-    assert there.any()
-    assert (cells[there][:, 1:4].sum(1) == 1).all()
-    assert not cells[~there].any()
+    responsible = cells[..., 0] == 1
+    assert responsible.any()
+    assert (cells[responsible][:, 1:4].sum(1) == 1).all()
+    assert not cells[~responsible].any()
 
 
 def test_all_that_a_worker_needs_can_be_sent_to_it(dataset: Dataset) -> None:

@@ -32,10 +32,10 @@ def rows_of(found: Detections) -> np.ndarray:
     return np.concatenate((found.class_ids[:, None], found.confidences[:, None], found.xywh), 1)
 
 
-def missing(these: np.ndarray, among: np.ndarray, thresh: float, tolerance: float) -> list[list[float]]:
+def missing(wanted: np.ndarray, among: np.ndarray, thresh: float, tolerance: float) -> list[list[float]]:
     """Rows [class, prob, x, y, w, h] that have no equal among the others, except those at the threshold."""
     lost = []
-    for row in these:
+    for row in wanted:
         same = among[among[:, 0] == row[0]]
         if not (len(same) and (np.abs(same - row).max(1) <= tolerance).any()) and row[1] > thresh + NEAR:
             lost.append(row.tolist())
@@ -98,10 +98,10 @@ def test_detections_from_jpegs(name: str) -> None:
     detector = detector_of(name, nms_kind="default")
     folder = KIT / "real" / "images"
     found = detector([folder / file for file in golden["images"]])
-    for one, sides in zip(found, golden["images"].values(), strict=True):
+    for detections, sides in zip(found, golden["images"].values(), strict=True):
         theirs = np.array(sides["resize"]["thresh_0.25"]["detections"]).reshape(-1, 6)
         sure = theirs[theirs[:, 1] > 0.35]
-        assert not missing(sure, rows_of(one), 0.25, 0.05)
+        assert not missing(sure, rows_of(detections), 0.25, 0.05)
 
 
 @needs_kit

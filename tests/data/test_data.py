@@ -96,7 +96,7 @@ def test_bom_crlf_tabs_empty_lines_and_spaces_do_not_matter(tmp_path: Path, text
 
 
 @pytest.mark.parametrize("text", ["", "\n", "  \r\n\t\n"])
-def test_an_empty_label_file_is_a_image_without_objects(tmp_path: Path, text: str) -> None:
+def test_an_empty_label_file_is_an_image_without_objects(tmp_path: Path, text: str) -> None:
     (tmp_path / "1.txt").write_text(text)
     assert [len(part) for part in read_labels(tmp_path / "1.txt")] == [0, 0, 0]
 
@@ -191,7 +191,7 @@ def test_coco_boxes_are_of_their_images_and_crowds_are_difficult(tmp_path: Path)
     coco = read_coco(coco_file(tmp_path / "a.json", [(1, "cat"), (18, "dog")]))
     assert coco.images == ["5.png", "6.png", "7.png"]
     assert coco.names == ["cat", "dog"]
-    assert [one.classes.tolist() for one in coco.truths] == [[0], [], [1, 0]]
+    assert [truths.classes.tolist() for truths in coco.truths] == [[0], [], [1, 0]]
     assert coco.truths[0].difficult.tolist() == [True]
     np.testing.assert_allclose(coco.truths[2].xywh[0], [0.25, 0.2, 0.3, 0.2], rtol=1e-6)
 
@@ -214,12 +214,12 @@ def test_what_is_no_coco_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_lists_with_bom_crlf_empty_lines_and_spaces_in_paths(tmp_path: Path) -> None:
-    for name in ("my pictures/1.png", "my pictures/2.png"):
+    for name in ("my images/1.png", "my images/2.png"):
         write_noise(tmp_path / name)
-    (tmp_path / "my pictures/2.txt").write_text("1 .5 .5 .5 .5\r\n")
-    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfmy pictures/1.png\r\n\r\n my pictures/2.png \r\n")
+    (tmp_path / "my images/2.txt").write_text("1 .5 .5 .5 .5\r\n")
+    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfmy images/1.png\r\n\r\n my images/2.png \r\n")
     dataset = open_dataset(data_file(tmp_path, train="train.txt"))
-    assert dataset.images == [str(tmp_path / "my pictures/1.png"), str(tmp_path / "my pictures/2.png")]
+    assert dataset.images == [str(tmp_path / "my images/1.png"), str(tmp_path / "my images/2.png")]
     assert dataset.names == ["cat", "dog"]
     assert (len(dataset), dataset.kind) == (2, "txt")
     assert dataset.truths(0).classes.tolist() == []  # no label file: no object
@@ -239,10 +239,8 @@ def test_relative_paths_start_in_the_current_folder_or_the_lists_or_around_the_d
 
 def test_a_folder_of_images_is_a_data_set(tmp_path: Path) -> None:
     for name in ("b/2.png", "a/1.jpg", "a/3.txt"):
-        write_noise(tmp_path / "pictures" / name) if not name.endswith("txt") else (
-            tmp_path / "pictures" / name
-        ).touch()
-    dataset = open_dataset(data_file(tmp_path, train="pictures"))
+        write_noise(tmp_path / "photos" / name) if not name.endswith("txt") else (tmp_path / "photos" / name).touch()
+    dataset = open_dataset(data_file(tmp_path, train="photos"))
     assert dataset.written == [os.path.join("a", "1.jpg"), os.path.join("b", "2.png")]
     assert dataset.kind == "none"
 
@@ -392,7 +390,7 @@ def test_a_wrong_class_is_named_once_per_file() -> None:
         warnings.simplefilter("default")
         for path in ("a.txt", "a.txt", "b.txt", "a.txt"):
             training_truths(truths, (100, 100), 2, 10, np.random.default_rng(0), path=path)
-    assert [str(one.message) for one in caught] == [
+    assert [str(warning.message) for warning in caught] == [
         f"{path}: class 5, but the network has the classes 0 to 1; left out" for path in ("a.txt", "b.txt")
     ]
 
@@ -428,7 +426,9 @@ def test_voc_2007_opens_with_its_known_counts(tmp_path: Path) -> None:
     data = data_file(
         tmp_path, train=f"{root}/trainval2007.list.txt", valid=f"{root}/test2007.list.txt", names=f"{root}/voc.names"
     )
-    assert [(len(one), sum(counts(one))) for one in (open_dataset(data, "train"), open_dataset(data, "valid"))] == [
+    assert [
+        (len(split), sum(counts(split))) for split in (open_dataset(data, "train"), open_dataset(data, "valid"))
+    ] == [
         (350, 878),
         (250, 577),
     ]
@@ -463,7 +463,7 @@ def test_voc_files_and_darknet_labels_of_the_same_image_agree(name: str, toleran
 def test_the_coco_file_and_darknet_labels_of_the_same_image_agree() -> None:
     root = REALDATA / "coco"
     coco = read_coco(root / "annotations/instances_val2017_subset.json", read_names(root / "coco.names"))
-    assert (len(coco.images), sum(len(one.classes) for one in coco.truths)) == (188, 1692)
+    assert (len(coco.images), sum(len(truths.classes) for truths in coco.truths)) == (188, 1692)
     assert sum(int(one.difficult.sum()) for one in coco.truths) == 20  # crowds
     for name, truths in zip(coco.images, coco.truths, strict=True):
         path = root / "labels/val2017" / f"{Path(name).stem}.txt"

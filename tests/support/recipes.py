@@ -1,6 +1,6 @@
 """Weights, inputs and ground truth that are made from a seed, so that only what Darknet computes needs to be stored.
 
-The conformance kit (`kit.py`) and `golden/` were made with them.
+The conformance kit (`kit.py`) and `tests/golden` were made with them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ TRUTHS_PER_IMAGE = 3
 
 
 def digest(array: NDArray[Any]) -> NDArray[np.float64]:
-    """20 numbers of an array: mean, standard deviation, minimum, maximum, 16 samples."""
+    """20 numbers that stand for an array: mean, standard deviation, minimum, maximum, 16 samples."""
     flat = array.reshape(-1).astype(np.float64)
     samples = flat[[k * (flat.size - 1) // 15 for k in range(16)]]
     return np.concatenate([[flat.mean(), flat.std(), flat.min(), flat.max()], samples])
 
 
 def recipe_weights(network: Network, seed: int) -> Iterator[NDArray[np.float32]]:
-    """The values of the .weights file, tensor after tensor."""
+    """The values of the .weights file, tensor after tensor, each (floats,) float32."""
     rng = np.random.Generator(np.random.PCG64(seed))
     layers = network.layers
     for index, layer in enumerate(layers):
@@ -78,7 +78,7 @@ def recipe_network(cfg: Path, case: dict[str, Any], folder: Path) -> Network:
     """The network of a case, with weights made from its `seed` and read from a file as a user's would be."""
     network, path = Network(parse_cfg(cfg)), folder / "recipe.weights"
     assert write_recipe(network, case["seed"], path) == case["weights_sha256"], (
-        "other weights than Darknet's numbers are of"
+        "these are not the weights that Darknet's numbers were computed with"
     )
     load_weights(network, path)
     path.unlink()

@@ -99,17 +99,17 @@ def read_jpeg(path: Path | str) -> np.ndarray:
         dc, ac = scan[2 + 2 * k] >> 4, scan[2 + 2 * k] & 15
         across, down = (sampling >> 4, sampling & 15) if len(frame) > 3 else (1, 1)
         components.append(Component(across, down, quantisers[quantiser], (codes[dc], codes[16 + ac])))
-    across, down = max(one.across for one in components), max(one.down for one in components)
+    across, down = max(c.across for c in components), max(c.down for c in components)
     columns, rows = -(-width // (8 * across)), -(-height // (8 * down))
     blocks = read_blocks(scan_segments(data[start:]), components, columns * rows, interval or columns * rows)
     planes, first = [], 0
-    for one in components:
-        count = one.across * one.down
+    for component in components:
+        count = component.across * component.down
         pixels = inverse(blocks[:, first : first + count].reshape(-1, 8, 8))
-        grid = pixels.reshape(rows, columns, one.down, one.across, 8, 8).transpose(0, 2, 4, 1, 3, 5)
-        plane = grid.reshape(rows * one.down * 8, columns * one.across * 8)
-        plane = plane[: -(-height * one.down // down), : -(-width * one.across // across)]
-        planes.append(enlarge(plane, down // one.down, across // one.across)[:height, :width])
+        grid = pixels.reshape(rows, columns, component.down, component.across, 8, 8).transpose(0, 2, 4, 1, 3, 5)
+        plane = grid.reshape(rows * component.down * 8, columns * component.across * 8)
+        plane = plane[: -(-height * component.down // down), : -(-width * component.across // across)]
+        planes.append(enlarge(plane, down // component.down, across // component.across)[:height, :width])
         first += count
     return to_rgb(*planes) if len(planes) == 3 else np.repeat(planes[0][..., None], 3, 2).astype(np.uint8)
 
@@ -132,7 +132,7 @@ def read_blocks(segments: list[bytes], components: list[Component], units: int, 
         near[:-4] << 32 | near[1:-3] << 24 | near[2:-2] << 16 | near[3:-1] << 8 | near[4:]
     )  # 40 bits from each byte on
     peek = array("H", (near[: len(padded), None] >> np.arange(24, 16, -1)).astype(np.uint16).tobytes())
-    owners = [k for k, one in enumerate(components) for _ in range(one.across * one.down)]
+    owners = [k for k, component in enumerate(components) for _ in range(component.across * component.down)]
     tables = [[codes.step for codes in components[k].codes] for k in owners]
     states: list[int] = []
     note = states.append
@@ -153,22 +153,22 @@ def read_blocks(segments: list[bytes], components: list[Component], units: int, 
     block = np.cumsum(place == 0) - 1
     kind = 2 * np.array(owners)[block % len(owners)] + (place > 0)
     looked_up = (kind, np.frombuffer(peek, np.uint16)[at])
-    every = [codes for one in components for codes in one.codes]
+    all_codes = [codes for component in components for codes in component.codes]
     length, size, run = (
-        np.stack([getattr(one, name) for one in every])[looked_up] for name in ("lengths", "sizes", "runs")
+        np.stack([getattr(codes, name) for codes in all_codes])[looked_up] for name in ("lengths", "sizes", "runs")
     )
     bits = near[at >> 3] >> (40 - (at & 7) - length - size) & (1 << size) - 1
     value = np.where(bits << 1 >> size, bits, bits - (1 << size) + 1)  # a number that begins with 0 is negative
     value[size == 0] = 0
-    some = (size > 0) | (place == 0)
+    stored = (size > 0) | (place == 0)
     whole = -(-units // interval) * interval
     found = np.zeros((whole, len(owners), 64))
-    found.reshape(-1, 64)[block[some], PLACES[(place + run)[some]]] = value[some]
-    for k, one in enumerate(components):
-        mine = [index for index, owner in enumerate(owners) if owner == k]
-        steps = found[:, mine, 0]  # each block's first number is the difference from the one before
-        found[:, mine, 0] = steps.reshape(-1, interval * len(mine)).cumsum(1).reshape(steps.shape)
-        found[:, mine] *= one.quantisers[np.argsort(PLACES)]
+    found.reshape(-1, 64)[block[stored], PLACES[(place + run)[stored]]] = value[stored]
+    for k, component in enumerate(components):
+        own = [index for index, owner in enumerate(owners) if owner == k]
+        steps = found[:, own, 0]  # each block's first number is the difference from the one before
+        found[:, own, 0] = steps.reshape(-1, interval * len(own)).cumsum(1).reshape(steps.shape)
+        found[:, own] *= component.quantisers[np.argsort(PLACES)]
     return found[:units]
 
 
@@ -226,7 +226,7 @@ def enlarge(plane: np.ndarray, down: int, across: int) -> np.ndarray:
             count = plane.shape[axis]
             far = [plane.take(np.arange(count) + way, axis, mode="clip") for way in (-1, 1)]
             shape = [size * (1 + (k == axis)) for k, size in enumerate(plane.shape)]
-            plane = np.stack([3 * plane + one for one in far], axis + 1).reshape(shape)
+            plane = np.stack([3 * plane + neighbour for neighbour in far], axis + 1).reshape(shape)
     unit = 4 ** ((down == 2) + (across == 2))
     result: np.ndarray = (plane + unit // 2) // unit
     return result

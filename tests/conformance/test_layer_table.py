@@ -46,7 +46,7 @@ def official(name: str) -> Path | None:
         if (path := KIT / "cfg" / folder / f"{name}.cfg").is_file():
             return path
     index = (line.split("\t") for line in (KIT / "cfg" / "INDEX.tsv").read_text().splitlines())
-    return next((KIT / file for _, there, file in index if there == f"cfg/{name}.cfg"), None)
+    return next((KIT / file for _, source, file in index if source == f"cfg/{name}.cfg"), None)
 
 
 def equal(key: str, ours: Any, theirs: Any) -> bool:
@@ -85,7 +85,7 @@ def assert_equal_tables(table: dict[str, Any], expected: dict[str, Any]) -> int:
             if key in NOT_COMPARED or key in NOT_READ.get(ours["type"], ()):
                 continue
             if key == "fields":
-                value = [list(one) for one in value]
+                value = [list(field) for field in value]
             if (
                 key == "anchors"
             ):  # the C program fills up a list that is too short for num, and cuts one that is too long

@@ -1,6 +1,6 @@
-"""The conformance kit: what Darknet's C program computes. Tests find its cases by listing its folders.
+"""The conformance kit (what Darknet's C program computes) and the real data sets. Tests list their folders.
 
-It lies under `../shared/kit` from the project's root, or in $DARKNET_PY_SHARED; without it these tests are skipped.
+They lie in `../shared` beside the project, or where $DARKNET_PY_SHARED points; without them their tests are skipped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 KIT = SHARED / "kit"
 REALDATA = SHARED / "realdata"
 needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason="the conformance kit is not available (set DARKNET_PY_SHARED)")
@@ -22,7 +22,7 @@ needs_realdata = pytest.mark.skipif(
 
 
 def cases(folder: str, pattern: str) -> list[str]:
-    """Names relative to kit/`folder`, without their ending; one skipped case where the kit is absent."""
+    """The files of kit/`folder`, as relative paths without suffix; one skipped case where the kit is absent."""
     root = KIT / folder
     found = sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob(pattern)) if root.is_dir() else []
     return found or ["(no kit)"]

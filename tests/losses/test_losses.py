@@ -1,4 +1,7 @@
-"""Losses that no case of the kit shows, beside the C program's loops written out: contrastive, rejected labels, class maps, trees."""
+"""Losses that no case of the kit shows, beside the C program's loops written out.
+
+Contrastive losses, rejected labels, class maps and class trees.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ layers=-2
 [contrastive]
 yolo_layer=-2
 temperature={temperature}
-contrastive_neg_max={most}
+contrastive_neg_max={maximum}
 """
 
 
@@ -51,9 +54,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def boxes_delta(
-    z: np.ndarray, labels: list[int], kinds: list[int], times: list[int], temperature: float, most: int
+    z: np.ndarray, labels: list[int], kinds: list[int], times: list[int], temperature: float, maximum: int
 ) -> np.ndarray:
-    """blas.c: P_constrastive_f_det, grad_contrastive_loss_positive_f and …_negative_f, for all boxes that have a track number."""
+    """blas.c: P_constrastive_f_det, grad_contrastive_loss_positive_f and …_negative_f, for boxes with a track id."""
     samples = [i for i, label in enumerate(labels) if label >= 0]
     pairs = {
         (i, j): cosine(z[i], z[j])
@@ -84,13 +87,13 @@ def boxes_delta(
                 counter += 1
                 if (i, k) in pairs:
                     result[i] -= scale * (z[k] - pairs[i, k] * z[i]) * probability((i, k))
-                    full = counter >= most
+                    full = counter >= maximum
     return result
 
 
-@pytest.mark.parametrize(("temperature", "most", "steps"), [(0.5, 3, 1), (1.0, 1, 1), (0.2, 100, 2)])
-def test_boxes_of_one_track_attract_each_other(temperature: float, most: int, steps: int) -> None:
-    network = Network(parse_text(YOLO.format(batch=4, steps=steps, yolo="", temperature=temperature, most=most)))
+@pytest.mark.parametrize(("temperature", "maximum", "steps"), [(0.5, 3, 1), (1.0, 1, 1), (0.2, 100, 2)])
+def test_boxes_of_one_track_attract_each_other(temperature: float, maximum: int, steps: int) -> None:
+    network = Network(parse_text(YOLO.format(batch=4, steps=steps, yolo="", temperature=temperature, maximum=maximum)))
     layer: Any = network.layers[3]
     rng = np.random.default_rng(7)
     truths = np.zeros((4, 12, 6), np.float32)
@@ -113,16 +116,20 @@ def test_boxes_of_one_track_attract_each_other(temperature: float, most: int, st
             cell = (image * 3 + best) * 16 + int(y * 4) * 4 + int(x * 4)
             labels[cell], kinds[cell] = int(track), int(kind)
     times = [index // (3 * 16) // (4 // steps) for index in range(len(z))]
-    expected = boxes_delta(z, labels, kinds, times, temperature, most)
+    expected = boxes_delta(z, labels, kinds, times, temperature, maximum)
     ours = loss.delta.view(4, 3, 8, 16).transpose(2, 3).reshape(-1, 8).numpy()
     assert np.abs(expected).max() > 0.1
     assert ours == pytest.approx(expected, abs=2e-5)
     assert float(loss.cost) == pytest.approx((expected**2).sum(), rel=1e-4)
 
 
-def test_views_of_one_picture_attract_each_other() -> None:
-    """blas.c: P_constrastive, grad_contrastive_loss_positive and …_negative; without classes, pictures 2k and 2k+1 are the same."""
-    text = "[net]\nwidth=1\nheight=1\nchannels=6\nbatch=8\n[contrastive]\nclasses=3\ntemperature=0.5\ncls_normalizer=2\nmax_delta=0.3\n"
+def test_views_of_one_image_attract_each_other() -> None:
+    """blas.c: P_constrastive, grad_contrastive_loss_positive and …_negative.
+
+    Without classes, 2k and 2k+1 are views of the same image.
+    """
+    text = "[net]\nwidth=1\nheight=1\nchannels=6\nbatch=8\n[contrastive]\nclasses=3\ntemperature=0.5\n"
+    text += "cls_normalizer=2\nmax_delta=0.3\n"
     layer: Any = Network(parse_text(text)).layers[0]
     raw = torch.randn(8, 6, 1, 1, generator=torch.Generator().manual_seed(3))
     for truths, labels in (
@@ -145,7 +152,7 @@ def test_views_of_one_picture_attract_each_other() -> None:
         assert loss.delta.view(8, 6).numpy() == pytest.approx((2 * expected).clip(-0.3, 0.3), abs=2e-6)
 
 
-# Deltas that are left out ------------------------------------------------------------------------------------------------------
+# Deltas that are left out
 
 
 def rejected_by_loops(
@@ -157,7 +164,7 @@ def rejected_by_loops(
     if not ((percent and start < iteration) or (sigmas and start < iteration) or (point and point < iteration)):
         return delta
     progress = (iteration - point) / (net.max_batches - point)
-    least = state["average"] * progress * 1.4
+    minimum = state["average"] * progress * 1.4
     used = [abs(value) for value in delta if value != 0]
     highest, average = max(used), sum(used) / len(used)
     state["highest"] = float(np.float32((state["highest"] or highest) * 0.99 + highest * 0.01))
@@ -167,20 +174,20 @@ def rejected_by_loops(
         deviation = math.sqrt(sum((value - state["average"]) ** 2 for value in delta if value != 0) / len(used))
         final = state["average"] + state["deviation"] * sigmas
         state["deviation"] = float(np.float32(state["deviation"] * 0.99 + deviation * 0.01))
-        most = max(final, state["highest"] - (iteration - start) / start * abs(state["highest"] - final))
-        result[np.abs(result) > most] = 0
-        least = min(final, state["average"]) * progress
+        maximum = max(final, state["highest"] - (iteration - start) / start * abs(state["highest"] - final))
+        result[np.abs(result) > maximum] = 0
+        minimum = min(final, state["average"]) * progress
     if percent and start < iteration:
         state["threshold"] = state["threshold"] or state["highest"]
-        every = sum(1 for value in result if value != 0)
+        trained = sum(1 for value in result if value != 0)
         out = [index for index, value in enumerate(result) if abs(value) > state["threshold"]]
         result[out] = 0
-        if 100 * len(out) * entries / every > percent:
+        if 100 * len(out) * entries / trained > percent:
             state["threshold"] += 0.01
         elif state["threshold"] > 0.01:
             state["threshold"] -= 0.01
     if point and point < iteration:
-        result[np.abs(result) < least] = 0
+        result[np.abs(result) < minimum] = 0
     return result
 
 
@@ -208,7 +215,7 @@ def test_deltas_are_left_out_as_in_darknet(options: dict[str, Any]) -> None:
     assert changed > 20
 
 
-# Classes ----------------------------------------------------------------------------------------------------------------------
+# Classes
 
 
 def test_the_option_map_changes_the_labels_classes(tmp_path: Path) -> None:
@@ -222,11 +229,8 @@ def test_the_option_map_changes_the_labels_classes(tmp_path: Path) -> None:
     mapped = truths.clone()
     mapped[:, 0, 4] = 0
     raw = torch.randn(2, 24, 4, 4, generator=torch.Generator().manual_seed(0))
-    ours, theirs = (
-        head_of(layer, raw, truths, (32, 32)),
-        head_of(plain, raw, mapped, (32, 32)),
-    )
-    assert torch.equal(ours.delta, theirs.delta)
+    ours, expected = head_of(layer, raw, truths, (32, 32)), head_of(plain, raw, mapped, (32, 32))
+    assert torch.equal(ours.delta, expected.delta)
     truths[:, 0, 4] = 2  # not in the map
     nothing = head_of(layer, raw, truths, (32, 32))
     assert nothing.counts["count"] == 0

@@ -105,7 +105,7 @@ def test_wrong_labels_are_named(
     status, lines = run(folder, capsys, "--json", str(folder / "report.json"))
     assert status == 1
     found = json.loads((folder / "report.json").read_text())["findings"]
-    assert [one["kind"] for one in found] == [kind]
+    assert [finding["kind"] for finding in found] == [kind]
     assert lines[0].startswith(str(folder / "obj/0.txt"))
     assert message in lines[0]
     assert lines[-1] == f"1 findings: 1 {kind}"
@@ -120,7 +120,7 @@ def test_wrong_images_are_named(folder: Path, capsys: pytest.CaptureFixture[str]
     good = cv2.imread(str(folder / "obj/0.png"))
     whole = cv2.imencode(".jpg", good)[1].tobytes()
     contents = {
-        "empty.jpg": b"", "text.jpg": b"no picture", "cut.jpg": whole[: len(whole) * 3 // 4],
+        "empty.jpg": b"", "text.jpg": b"not an image", "cut.jpg": whole[: len(whole) * 3 // 4],
         "again.png": (folder / "obj/2.png").read_bytes(), "unlabelled.jpg": whole,
     }  # fmt: skip
     for name, content in contents.items():
@@ -132,8 +132,8 @@ def test_wrong_images_are_named(folder: Path, capsys: pytest.CaptureFixture[str]
     (folder / "obj/missing.txt").touch()
     status, lines = run(folder, capsys, "--json", str(folder / "report.json"))
     found = {
-        (os.path.basename(one["path"]), one["kind"]): one["text"]
-        for one in json.loads((folder / "report.json").read_text())["findings"]
+        (os.path.basename(finding["path"]), finding["kind"]): finding["text"]
+        for finding in json.loads((folder / "report.json").read_text())["findings"]
     }
     assert status == 1
     assert set(found) == {
@@ -179,7 +179,7 @@ def test_a_classifiers_images_must_have_one_label_in_their_path(
 def test_a_users_mistake_is_one_sentence_and_status_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--split", "valid"], ["--cfg", str(folder / "none.cfg")]):
         (folder / "obj.data").write_text("train = train.txt\nnames = obj.names\n")
-        assert run_command(lambda given=arguments: main([str(folder / "obj.data"), *given])) == MISTAKE
+        assert run_command(lambda arguments=arguments: main([str(folder / "obj.data"), *arguments])) == MISTAKE
         printed = capsys.readouterr()
         assert printed.err.startswith("error: ")
         assert len(printed.err.splitlines()) == 1
@@ -198,7 +198,7 @@ def test_boxes_under_8_pixels_are_a_warning_not_a_finding(folder: Path, capsys: 
     )
 
 
-def test_with_letter_box_a_image_is_smaller_in_the_network(folder: Path) -> None:
+def test_with_letter_box_an_image_is_smaller_in_the_network(folder: Path) -> None:
     wide = Dataset([str(folder / "obj/2.png")], ["cat", "dog"], "set")
     counts = [
         check_dataset(wide, NetworkFacts((96, 96), 2, letter_box=letter_box, anchors=np.ones((1, 2), np.float32)))[
@@ -251,6 +251,6 @@ def test_the_voc_files_of_bccd_have_two_boxes_of_no_area(tmp_path: Path) -> None
     dataset = open_dataset(data)
     assert (dataset.kind, len(dataset)) == ("xml", 364)
     findings, counts = check_dataset(dataset)
-    flat = [os.path.basename(one.path) for one in findings if one.kind == "no area"]
+    flat = [os.path.basename(finding.path) for finding in findings if finding.kind == "no area"]
     assert flat == ["BloodImage_00338.xml", "BloodImage_00343.xml"]
     assert counts.boxes.sum() == 4153 + 372 + 361 + 2

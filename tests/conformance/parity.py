@@ -1,6 +1,6 @@
 """Writes docs/PARITY.md: every comparison with the C program that the kit allows, and the worst difference.
 
-    python tests/parity.py > docs/PARITY.md
+    python tests/conformance/parity.py > docs/PARITY.md
 
 Needs the conformance kit (`kit.py`). A comparison beyond its tolerance is written as FAILED, with the reason.
 """
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS / "support"), str(TESTS.parent)]
 
 import test_decode
-import test_evaluate
+import test_detector_map
 import test_forward
 import test_layer_table
 import test_real
@@ -29,10 +30,11 @@ TORCH = torch.__version__.split("+")[0]
 HEAD = f"""# Parity with the C program
 
 Every comparison that the conformance kit allows, as measured on {TORCH} (CPU, float32). Written by
-`python tests/parity.py > docs/PARITY.md`; the same comparisons run as tests, with the tolerance that stands here.
+`python tests/conformance/parity.py > docs/PARITY.md`; the same comparisons run as tests, with the tolerances given
+here.
 
 The kit is output of AlexeyAB/darknet 59596d7 and pjreddie/darknet f6afaab, CPU builds. It is not part of the
-project: without it, `pytest tests/test_golden.py` compares small networks with the numbers in tests/golden.
+project: without it, `pytest tests/golden` compares small networks with the numbers in tests/golden.
 """
 
 
@@ -121,7 +123,7 @@ def main() -> None:
         "Training steps",
         "Deltas and update buffers of the first step, relative to the largest; weights after one and five updates, "
         f"relative to the largest change. Tolerances {limits}; the last column names those that are looser, the "
-        "reasons stand in tests/test_training.py.",
+        "reasons stand in tests/conformance/test_training.py.",
         "case | deltas | updates | after 1 | after 5 | looser",
         cases("training", "*.npz"),
         training,
@@ -130,14 +132,14 @@ def main() -> None:
     def mean_average_precision(name: str) -> str:
         model, letter_box = name.split(", ")
         with tempfile.TemporaryDirectory() as place:
-            test_evaluate.test_the_kits_runs_of_detector_map(Path(place), model, int(letter_box.split("=")[1]))
+            test_detector_map.test_the_kits_runs_of_detector_map(Path(place), model, int(letter_box.split("=")[1]))
         return "mAP, AP of each class, TP, FP, FN, average IoU: every printed digit equal"
 
     section(
         "detector map",
         "From the pixels as the program decoded them; each with several thresholds and ways to take the area.",
         "model, letter_box | result",
-        [f"{model}, letter_box={box}" for model, box in test_evaluate.kit_runs()],
+        [f"{model}, letter_box={box}" for model, box in test_detector_map.kit_runs()],
         mean_average_precision,
     )
 

@@ -1,4 +1,8 @@
-"""Recurrent layers in training: time_steps inputs of each lane at once, gradients back through time, states from one mini-batch to the next."""
+"""Recurrent layers in training.
+
+They take time_steps inputs of each lane at once, send gradients back through time, and keep their states from one
+mini-batch to the next.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,10 @@ def make(text: str) -> tuple[Network, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_go_back_through_time(kind: str) -> None:
-    """They are the slopes of the unrolled network. Darknet's are too in [rnn], [gru] and [crnn] without batch norm and shortcut."""
+    """They are the slopes of the unrolled network.
+
+    Darknet's are too, in [rnn], [gru] and [crnn] without batch norm and shortcut.
+    """
     network, x = make(KINDS[kind])
     layer = network.layers[0]
     weights = torch.randn(6, *layer(x).shape[1:], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -47,8 +54,8 @@ def test_gradients_go_back_through_time(kind: str) -> None:
 
     with torch.enable_grad():
         value().backward()
-    for one in layer.stored():
-        flat, gradient = one.tensor.detach().view(-1), one.tensor.grad
+    for stored in layer.stored():
+        flat, gradient = stored.tensor.detach().view(-1), stored.tensor.grad
         assert gradient is not None
         for index in range(0, len(flat), max(len(flat) // 6, 1)):
             ends = []
@@ -57,7 +64,7 @@ def test_gradients_go_back_through_time(kind: str) -> None:
                 ends.append(float(value().detach()))
                 flat[index] -= step
             slope = (ends[0] - ends[1]) / 2e-5
-            assert float(gradient.view(-1)[index]) == pytest.approx(slope, rel=1e-5, abs=1e-7), (one.name, index)
+            assert float(gradient.view(-1)[index]) == pytest.approx(slope, rel=1e-5, abs=1e-7), (stored.name, index)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,8 +92,8 @@ def test_single_lanes_forget() -> None:
     assert torch.allclose(mixed[1], fresh[1])
 
 
-def test_a_sequence_of_pictures_begins_with_nothing() -> None:
-    """Without sequential_subdivisions each mini-batch is a sequence; with it, so many mini-batches of an iteration are."""
+def test_a_sequence_of_images_begins_with_nothing() -> None:
+    """Each mini-batch is a sequence; with sequential_subdivisions, that many mini-batches of an iteration are one."""
     for option, goes_on in (("", False), ("sequential_subdivisions=1\n", True)):
         text = KINDS["crnn"].replace("batch=2\n", f"batch=4\nsubdivisions=2\nmax_batches=9\n{option}")
         network, x = make(text)

@@ -14,14 +14,15 @@ from recipes import digest, recipe_inputs, recipe_network
 from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network
 
-# The kit's own advice, from a float32 replay with another summation order: heads agree to 4e-7 .. 6e-6 of their largest value, to
-# 6e-5 in deep mish networks (yolov4-p5/p6), and to 5e-3 where activations grow to about 100 (cspx-p7-mish).
+# The kit's own advice, from a float32 replay with another summation order: heads agree to 4e-7 .. 6e-6 of their
+# largest value, to 6e-5 in deep mish networks (yolov4-p5/p6), and to 5e-3 where activations grow to about 100
+# (cspx-p7-mish).
 TOLERANCE = 6e-5
 LOOSER = {"cspx-p7-mish": 5e-3}
 
 
 def compare(network: Network, case: dict[str, Any], golden: Any, tolerance: float) -> float:
-    """The largest difference of the heads relative to their largest value; every layer's digest agrees to the same tolerance."""
+    """The largest difference of a head, relative to its largest value; the digest of every layer must agree too."""
     shape = (1, case["channels"], case["height"], case["width"]) if case["width"] else (1, -1)
     worst = 0.0
     for step, values in enumerate(recipe_inputs(case)):
@@ -58,11 +59,12 @@ def forward_case(folder: str, name: str, tmp_path: Path) -> float:
 
 
 def invert_packed_xnor(network: Network) -> None:
-    """The kit's xnor networks were run through the C library with `gpu_index` at its initial 0 in a build without a GPU.
+    """The kit's xnor networks were run through the C library with `gpu_index` at its initial 0, without a GPU.
 
-    convolutional_layer.c:binary_align_weights then inverts the packed bits of layers with c % 32 == 0, for a GPU kernel that is
-    not there; the program itself sets gpu_index to -1 first, and gives the sum with the opposite sign. So each such filter counts
-    mismatches in place of matches, and the bits that fill up the last 64-bit word are subtracted though they do not match.
+    convolutional_layer.c:binary_align_weights then inverts the packed bits of layers with c % 32 == 0, for a GPU kernel
+    that is absent; the program itself sets gpu_index to -1 first, and gives the sum with the opposite sign. So each
+    such filter counts mismatches in place of matches, and the bits that fill up the last 64-bit word are subtracted
+    though they do not match.
     """
     for layer in network.layers:
         if (
@@ -77,7 +79,10 @@ def invert_packed_xnor(network: Network) -> None:
 
 
 def use_pjreddies_epsilon(network: Network) -> None:
-    """pjreddie's CPU program divides by sqrt(variance) + 1e-6, all others by sqrt(variance + 1e-5): the same by another variance."""
+    """pjreddie's CPU program divides by sqrt(variance) + 1e-6, all others by sqrt(variance + 1e-5).
+
+    Another variance gives the same divisor.
+    """
     for layer in network.layers:
         if getattr(layer, "rolling_variance", None) is not None:
             variance = layer.rolling_variance.double()

@@ -22,7 +22,7 @@ NET = NetOptions(width=48, height=32, channels=3, batch=6, hue=0.2, saturation=2
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Twenty images, each in a grey of its own, with one object."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     paths = []
     for number in range(20):
         path = folder / f"{'cat' if number % 2 else 'dog'}-{number:02}.png"

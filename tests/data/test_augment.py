@@ -69,12 +69,12 @@ def test_truths_move_with_their_pixels() -> None:
     seen = 0
     for net in (NET, replace(NET, letter_box=1)):
         for _ in range(150):
-            one = draw_crop(net, needs(jitter=0.3, resize=1.5), size, generator, net_size)
-            moved = moved_truths(truths, one)
+            drawn_crop = draw_crop(net, needs(jitter=0.3, resize=1.5), size, generator, net_size)
+            moved = moved_truths(truths, drawn_crop)
             rows = training_truths(moved, net_size, 1, 10, generator)
-            result = crop(image, one)
-            result = result[:, ::-1] if one.flip else result
-            margin = 1.5 + max(net_size[0] / one.swidth, net_size[1] / one.sheight)
+            result = crop(image, drawn_crop)
+            result = result[:, ::-1] if drawn_crop.flip else result
+            margin = 1.5 + max(net_size[0] / drawn_crop.swidth, net_size[1] / drawn_crop.sheight)
             if len(rows) and (rows[0, 2:4] * net_size > 4).all():
                 found = extent(result[..., 0] > 140)  # the mean colour around is about 27
                 np.testing.assert_allclose(corners(rows[0, :4], net_size), found, atol=margin)
@@ -83,8 +83,8 @@ def test_truths_move_with_their_pixels() -> None:
 
 
 def test_truths_of_a_hand_made_crop_and_flip() -> None:
-    one = DrawnCrop((100, 100), (100, 100), pleft=20, pright=-20, ptop=0, pbot=50, flip=True)
-    moved = moved_truths(make_truths([2, 2], [(0.5, 0.25, 0.2, 0.5), (0.5, 0.5, 1.0, 1.0)]), one)
+    drawn_crop = DrawnCrop((100, 100), (100, 100), pleft=20, pright=-20, ptop=0, pbot=50, flip=True)
+    moved = moved_truths(make_truths([2, 2], [(0.5, 0.25, 0.2, 0.5), (0.5, 0.5, 1.0, 1.0)]), drawn_crop)
     # 40..60 of 20..120 is .2 to .4, mirrored .6 to .8; 0..50 of 0..50 is all
     np.testing.assert_allclose(moved.xywh[0], [0.7, 0.5, 0.2, 1.0], atol=1e-6)
     # 0..100 of 20..120 is cut to 0 to .8, mirrored .2 to 1
@@ -268,12 +268,12 @@ def test_truths_of_a_mosaic_are_where_its_pixels_are() -> None:
             left, top = generator.integers(0, 140), generator.integers(0, 100)
             box = (left, top, left + generator.integers(30, 60), top + generator.integers(30, 50))
             drawn = towards_cut(draw_all(NET, needs(jitter=0.2), size, generator, net_size), generator, tile)
-            one = drawn[0].possible()
-            rows = training_truths(moved_truths(truth_of(size, box), one), net_size, 1, 5, generator)
+            drawn_crop = drawn[0].possible()
+            rows = training_truths(moved_truths(truth_of(size, box), drawn_crop), net_size, 1, 5, generator)
             image = boxed_image(size, box, 250)
             image[..., 1] = 60 * tile  # the tile's mark
             images.append(apply_steps(STEPS, drawn, image, rows, generator))
-            margins.append(mosaic_margins(one, cut))
+            margins.append(mosaic_margins(drawn_crop, cut))
             boxes.append(mosaic_truths(rows, tile, cut, margins[-1], net_size, bound))
         result = mosaic(images, cut, margins)
         for tile, rows in enumerate(boxes):
@@ -293,10 +293,10 @@ def test_truths_of_a_mosaic_are_where_its_pixels_are() -> None:
     assert seen > 150
 
 
-def test_the_margins_of_a_tile_are_those_around_a_image_mirrored_with_it() -> None:
-    one = DrawnCrop((200, 100), (100, 100), pleft=-20, pright=30, ptop=-10, pbot=-90)
-    assert mosaic_margins(one, (50, 50)) == (10, 10, 0, 50)  # at most the tile's own side
-    assert mosaic_margins(replace(one, flip=True), (50, 50)) == (0, 10, 10, 50)
+def test_the_margins_of_a_tile_are_those_around_an_image_mirrored_with_it() -> None:
+    drawn_crop = DrawnCrop((200, 100), (100, 100), pleft=-20, pright=30, ptop=-10, pbot=-90)
+    assert mosaic_margins(drawn_crop, (50, 50)) == (10, 10, 0, 50)  # at most the tile's own side
+    assert mosaic_margins(replace(drawn_crop, flip=True), (50, 50)) == (0, 10, 10, 50)
 
 
 def test_mixup_is_half_of_each_and_the_truths_of_both() -> None:
@@ -327,18 +327,17 @@ def test_darknets_mixup_code(mosaic: int, cutmix: int, mixup: int, code: int) ->
     assert mixup_code(replace(NET, mosaic=mosaic, cutmix=cutmix, mixup=mixup)) == code
 
 
-# Classifiers --------------------------------------------------------------------------------------------------------
+# Classifiers
 
 
-def rotate_crop(image: np.ndarray, one: DrawnTurn) -> np.ndarray:
-    """image.c:rotate_crop_image as its formula says: for each pixel of the crop, the point in the image, and its four
-    neighbours."""
+def rotate_crop(image: np.ndarray, turn: DrawnTurn) -> np.ndarray:
+    """image.c:rotate_crop_image written out: each pixel of the crop is a point of the image, between four pixels."""
     height, width = image.shape[:2]
-    y, x = np.indices((one.side, one.side), np.float64)
-    across = (x - one.side / 2 + one.dx) / one.scale * one.aspect
-    down = (y - one.side / 2 + one.dy) / one.scale
-    rx = math.cos(one.rad) * across - math.sin(one.rad) * down + width / 2
-    ry = math.sin(one.rad) * across + math.cos(one.rad) * down + height / 2
+    y, x = np.indices((turn.side, turn.side), np.float64)
+    across = (x - turn.side / 2 + turn.dx) / turn.scale * turn.aspect
+    down = (y - turn.side / 2 + turn.dy) / turn.scale
+    rx = math.cos(turn.rad) * across - math.sin(turn.rad) * down + width / 2
+    ry = math.sin(turn.rad) * across + math.cos(turn.rad) * down + height / 2
     padded = np.pad(image.astype(np.float64), ((1, 1), (1, 1), (0, 0)))  # black outside
     ix, iy = np.floor(rx).astype(int), np.floor(ry).astype(int)
     fx, fy = (rx - ix)[..., None], (ry - iy)[..., None]
@@ -357,8 +356,8 @@ def test_a_classifiers_crop_is_darknets_formula() -> None:
     net = replace(NET, width=64, height=64, angle=30, aspect=0.75, flip=0)
     for _ in range(30):
         context = DrawContext((120, 90), (64, 64), np.empty((0, 4), np.float32))
-        one = TurnCrop(net).draw(context, Dice.of(generator))
-        result = apply_steps((TurnCrop(net), ResizeToNetwork()), (one, (64, 64)), image, NO_ROWS, rng())
+        turn = TurnCrop(net).draw(context, Dice.of(generator))
+        result = apply_steps((TurnCrop(net), ResizeToNetwork()), (turn, (64, 64)), image, NO_ROWS, rng())
         np.testing.assert_allclose(
-            result * 255, rotate_crop(image, one), atol=2
+            result * 255, rotate_crop(image, turn), atol=2
         )  # OpenCV's fixed point: within 2 of 255

@@ -66,7 +66,7 @@ def test_the_programs_own_detections_give_the_programs_numbers(file: str) -> Non
     runs = [run for run in golden["runs"] if all(run[key] == content[key] for key in ("model", "letter_box_in_cfg"))]
     assert runs
     for run in runs:
-        names = [one["name"] for one in run["per_class"]]
+        names = [row["name"] for row in run["per_class"]]
         ours = darknet_map(detections, truths, names, run["iou_thresh"], run["conf_thresh"], run["points"])
         assert (run["TP"], run["FP"], run["FN"]) == (ours.TP, ours.FP, ours.FN)
         assert (ours.detections, ours.truths) == (run["detections_count"], run["unique_truth_count"])
@@ -75,11 +75,11 @@ def test_the_programs_own_detections_give_the_programs_numbers(file: str) -> Non
         assert [ours.precision, ours.recall, ours.F1] == pytest.approx(
             [run["precision"], run["recall"], run["f1"]], abs=1e-7
         )
-        for one, theirs in zip(ours.classes, run["per_class"], strict=True):
+        for result, theirs in zip(ours.classes, run["per_class"], strict=True):
             counts = {key: theirs[key] for key in ("TP", "FP", "truths", "detections")}
-            assert {key: getattr(one, key) for key in counts} == counts, theirs["name"]
-            assert pytest.approx(theirs["ap_percent"], abs=AP) == one.AP * 100, theirs["name"]
-            assert one.average_iou * 100 == pytest.approx(theirs["average_iou_percent"], abs=IOU), theirs["name"]
+            assert {key: getattr(result, key) for key in counts} == counts, theirs["name"]
+            assert pytest.approx(theirs["ap_percent"], abs=AP) == result.AP * 100, theirs["name"]
+            assert result.average_iou * 100 == pytest.approx(theirs["average_iou_percent"], abs=IOU), theirs["name"]
 
 
 BOX = (0.5, 0.5, 0.2, 0.2)
@@ -115,7 +115,7 @@ def test_classes_without_truths_count_in_darknets_mean_and_not_in_vocs() -> None
     assert voc_map(*items).mAP == 1.0
 
 
-def test_nothing_found_and_nothing_there() -> None:
+def test_nothing_found_and_no_truths() -> None:
     for result in (
         darknet_map([found()], [truth()], ["a"]),
         darknet_map([], [], ["a"]),
@@ -207,11 +207,11 @@ def test_vocs_metric_follows_its_rules_with_difficult_objects(points: int) -> No
     read = [read_voc(root / "Annotations" / f"{image.stem}.xml", names) for image in images]
     truths = [image_truths for image_truths, _ in read]
     detections = [replace(image, size=size) for image, (_, size) in zip(detections, read, strict=True)]
-    assert sum(int(one.difficult.sum()) for one in truths) == 114
+    assert sum(int(image_truths.difficult.sum()) for image_truths in truths) == 114
     ours = voc_map(detections, truths, names, points=points)
-    theirs = [voc_rules(detections, truths, label, points) for label in range(20)]
-    np.testing.assert_allclose([one.AP for one in ours.classes], theirs, atol=1e-12)
-    present = [value for value, one in zip(theirs, ours.classes, strict=True) if one.truths]
+    expected = [voc_rules(detections, truths, label, points) for label in range(20)]
+    np.testing.assert_allclose([result.AP for result in ours.classes], expected, atol=1e-12)
+    present = [value for value, result in zip(expected, ours.classes, strict=True) if result.truths]
     assert len(present) == 18
     assert ours.mAP == pytest.approx(np.mean(present))
 
@@ -220,16 +220,16 @@ def test_cocos_metric_of_perfect_and_of_missing_detections() -> None:
     pytest.importorskip("pycocotools")
     truths = [truth((0, *BOX), (1, 0.2, 0.2, 0.1, 0.3)), truth((1, *BOX))]
     perfect = [
-        Detections(one.classes, np.ones(len(one.classes), np.float32), one.xywh, size, [])
-        for one, size in zip(truths, [(640, 480), (500, 333)], strict=True)
+        Detections(objects.classes, np.ones(len(objects.classes), np.float32), objects.xywh, size, [])
+        for objects, size in zip(truths, [(640, 480), (500, 333)], strict=True)
     ]
     result = coco_map(perfect, truths, ["a", "b", "c"])
     assert result.mAP == pytest.approx(1.0)
-    assert [one.AP for one in result.classes] == pytest.approx([1, 1, 0])
+    assert [row.AP for row in result.classes] == pytest.approx([1, 1, 0])
     assert result.summary["AP75"] == pytest.approx(1.0)
     assert "mAP@[.50:.95]" in result.text()
     assert result.as_json()["coco"]["AR100"] == pytest.approx(1.0)
-    nothing = [found(size=one.size) for one in perfect]
+    nothing = [found(size=image.size) for image in perfect]
     assert coco_map(nothing, truths, ["a", "b"]).mAP == 0
 
 
@@ -239,7 +239,7 @@ def test_cocos_metric_with_cocos_own_annotations() -> None:
     pytest.importorskip("pycocotools")
     _, detections, images = read_detections(MAP_DETECTIONS / "coco.yolo-fastest-1.1-xl.json.gz")
     file = REALDATA / "coco" / "annotations" / "instances_val2017_subset.json"
-    known = {one["file_name"]: (one["width"], one["height"]) for one in json.loads(file.read_text())["images"]}
+    known = {image["file_name"]: (image["width"], image["height"]) for image in json.loads(file.read_text())["images"]}
     detections = [replace(found, size=known[image.name]) for found, image in zip(detections, images, strict=True)]
     names = read_names(REALDATA / "weights" / "names" / "coco.names")
     truths = [read_labels(path) if Path(path := label_path(str(image))).exists() else make_truths() for image in images]

@@ -86,17 +86,17 @@ def test_our_own_starts_are_as_good_as_the_programs(clusters: int) -> None:
     golden = json.loads((REALDATA / "expected" / "calc_anchors_bccd.json").read_text())["summary"][str(clusters)]
     sizes = box_sizes(open_dataset(BCCD / "bccd.data", "train"))[0] * np.float32(416)
     found = [calc_anchors(sizes, clusters, seed=seed) for seed in range(10)]
-    quality = [one.average_iou * 100 for one in found]
-    least, most = golden["avg_iou_percent_min"], golden["avg_iou_percent_max"]
-    assert min(quality) >= least - 0.3
-    assert max(quality) <= most + 0.1
+    quality = [result.average_iou * 100 for result in found]
+    lowest, highest = golden["avg_iou_percent_min"], golden["avg_iou_percent_max"]
+    assert min(quality) >= lowest - 0.3
+    assert max(quality) <= highest + 0.1
     assert np.median(quality) == pytest.approx(golden["avg_iou_percent_median"], abs=0.3)
     medians = [calc_anchors(sizes, clusters, "notes", seed=seed).average_iou * 100 for seed in range(10)]
     assert np.median(medians) >= np.median(quality), "medians suit this distance better than means"
-    for one in found:
-        areas = one.centres.prod(1)
+    for result in found:
+        areas = result.centres.prod(1)
         assert (np.diff(areas) >= 0).all()
-        np.testing.assert_array_equal(one.assignments, size_iou(sizes, one.centres).argmax(1))
+        np.testing.assert_array_equal(result.assignments, size_iou(sizes, result.centres).argmax(1))
 
 
 def test_the_same_seed_gives_the_same_anchors() -> None:
@@ -113,8 +113,8 @@ def test_a_centre_without_boxes_stays() -> None:
         np.testing.assert_array_equal(method(sizes, far).centres, far)
 
 
-def test_medians_as_the_note_has_them() -> None:
-    """Note 001's loop, box by box: nearest by 1-IoU, the median of each cluster, until nothing changes."""
+def test_medians_are_those_of_a_loop_over_the_boxes() -> None:
+    """The nearest centre by 1 - IoU, then the median of each cluster, until nothing changes."""
     rng = np.random.default_rng(2)
     sizes = np.exp(rng.normal(-2, 0.7, (200, 2)))
     start = sizes[rng.choice(200, 4, replace=False)]
