@@ -1,4 +1,4 @@
-"""[deconvolutional]: a transposed convolution (pjreddie: deconvolutional_layer.c; AlexeyAB's parser does not build it)."""
+"""[deconvolutional]: a transposed convolution (pjreddie: deconvolutional_layer.c; AlexeyAB's parser has none)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[dropout]: in training zeroes values, or blocks of them, at random; in inference its input unchanged (Darknet: dropout_layer.c)."""
+"""[dropout]: zeroes random values, or blocks of them, in training only (Darknet: dropout_layer.c)."""
 
 from __future__ import annotations
 

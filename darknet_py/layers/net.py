@@ -1,4 +1,4 @@
-"""[net]: the shape of the input, and the settings of training that belong to no layer (parser.c:parse_net_options)."""
+"""[net]: the input's shape, and the training settings of the whole network (parser.c:parse_net_options)."""
 
 from __future__ import annotations
 

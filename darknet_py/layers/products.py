@@ -1,5 +1,7 @@
-"""[sam] and [scale_channels]: an earlier map times the layer before, element by element, or a value for each channel or pixel (Darknet:
-sam_layer.c, scale_channels_layer.c)."""
+"""[sam] and [scale_channels]: an earlier map times the layer before, which has a factor for each value, channel or pixel.
+
+Darknet: sam_layer.c, scale_channels_layer.c.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from darknet_py.options import option
 
 
 class Product(Layer):
-    """The layer before times the layer `from`, which also gives the output its shape."""
+    """The layer before times the layer `from`; the output has the shape of the latter."""
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
@@ -61,7 +63,7 @@ class Sam(Product, kinds=("sam",)):
 class ScaleChannels(Product, kinds=("scale_channels",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(Product.Options):
-        scale_wh: int = option(0, "0: the layer before has a value for each channel; 1: a value for each pixel")
+        scale_wh: int = option(0, "0: the layer before has a factor for each channel; 1: for each pixel")
 
     def factor_shape(self) -> tuple[int, int, int]:
         return (1, self.shape.h, self.shape.w) if self.options.scale_wh else (self.shape.c, 1, 1)

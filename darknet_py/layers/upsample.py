@@ -1,4 +1,7 @@
-"""[upsample]: each pixel becomes a block of stride x stride; with a negative stride each block becomes its sum (Darknet: upsample_layer.c)."""
+"""[upsample]: each pixel becomes a block of stride x stride pixels; with a negative stride, a block becomes its sum.
+
+Darknet: upsample_layer.c.
+"""
 
 from __future__ import annotations
 
