@@ -111,8 +111,8 @@ def _clashing_pairs(
     """The pairs of the same group that overlap too much: (p,) int64 of the better boxes, (p,) of the worse ones.
 
     Args:
-        xywh: (m, 4), group by group, the best first. following: (m,), how many boxes of its group come after each; their
-            sum is `pairs`.
+        xywh: (m, 4), group by group, the best first. following: (m,), how many boxes of its group come after each;
+            their sum is `pairs`.
     """
     before = following.cumsum(0) - following
     firsts, seconds = [following[:0]], [following[:0]]
@@ -153,9 +153,9 @@ def _clashes(a: Tensor, a_groups: Tensor, b: Tensor, b_groups: Tensor, thresh: f
 def _greedy(clash: Tensor, alive: Tensor) -> Tensor:
     """Greedy suppression within a block: a box stays unless it clashes with an earlier box that stays.
 
-    clash: (m, m) bool, upper triangular. The rounds settle the boxes from the best on: each makes at least one more link
-    of each chain of clashes final, and a state that no longer changes is the greedy result. As chains are short, a few
-    rounds suffice.
+    clash: (m, m) bool, upper triangular. The rounds settle the boxes from the best on: each makes at least one further
+    link of each chain of clashes final, and a state that no longer changes is the greedy result. As chains are short, a
+    few rounds suffice.
     """
     kept = alive
     weights = clash.to(torch.float32)
@@ -194,8 +194,8 @@ def iou_gradient(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
     """Darknet's direction of improvement of a box, (…, 4) for centre x, y, width, height (box.c:dx_box_iou).
 
     It resembles the gradient of IoU, GIoU, DIoU or CIoU (`kind`), with peculiarities: width and height count twice, the
-    distance terms have no exponent and some have the opposite sign, and the IoU's own term is left out where the boxes do
-    not overlap.
+    distance terms have no exponent and some have the opposite sign, and the IoU's own term is left out where the boxes
+    do not overlap.
     """
     p, t = corners(pred), corners(truth)
     p = torch.cat((torch.minimum(p[..., :2], p[..., 2:]), torch.maximum(p[..., :2], p[..., 2:])), -1)
@@ -204,7 +204,7 @@ def iou_gradient(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
     inter = overlap.prod(-1, keepdim=True)
     union = size.prod(-1, keepdim=True) + truth_size.prod(-1, keepdim=True) - inter
     apart = (overlap <= 0).any(-1, keepdim=True)
-    # derivatives by left, top (low) and right, bottom (high): moving an edge changes the area by the other side's length
+    # derivatives by left, top (low) and right, bottom (high): an edge that moves changes the area by the other side
     other, other_overlap = size.flip(-1), overlap.flip(-1)
     inter_low = torch.where(p[..., :2] > t[..., :2], -other_overlap, 0.0)
     inter_high = torch.where(p[..., 2:] < t[..., 2:], other_overlap, 0.0)

@@ -26,7 +26,7 @@ OWN = "this project's own"
 
 INTRODUCTION = """# Options
 
-Every option that Darknet reads, by section, with Darknet's default. Written by `python -m darknet_py.summary --options`.
+The options of every section, with Darknet's defaults. Written by `python -m darknet_py.summary --options`.
 
 - *(no mark)*: honoured in inference, decoding or loading.
 - **training**: used in training only.

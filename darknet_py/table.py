@@ -18,8 +18,8 @@ HEADER_BYTES = 20  # of a .weights file as Darknet writes it today
 def describe(network: Network) -> dict[str, Any]:
     """The table as plain values; shapes are [channels, height, width], names are Darknet's.
 
-    `layers[k]`: index, type, out, in, inputs_count, outputs_count, bflops, n_params, `fields` (name and number of values
-    of each tensor in the .weights file), `sources` (the layers that it reads; -1: the input), and the kind's own values.
+    `layers[k]`: index, type, out, in, inputs_count, outputs_count, bflops, n_params, `fields` (name and size of each
+    tensor in the .weights file), `sources` (the layers that it reads; -1: the input), and the kind's own values.
     """
     layers = [_describe_layer(layer) for layer in network.layers]
     total = sum(layer["n_params"] for layer in layers)

@@ -114,7 +114,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
         How each layer with weights was loaded.
 
     Raises:
-        WeightsError: the file is shorter or longer than the layers need; the message says where it ends, and likely why.
+        WeightsError: the file is shorter or longer than the layers need; the message says where, and why that may be.
     """
     path = or_bundled(path)
     _check_cutoff(path, cutoff)

@@ -1,4 +1,4 @@
-"""A network as PyTorch code: traceable, the same for a batch as for each picture, in any layout, at any size."""
+"""A network as PyTorch code: traceable, the same for a batch as for each image, in any layout, at any size."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ def network_of(name: str, size: tuple[int, int] | None = None) -> Network:
     return network
 
 
-def pictures(network: Network, count: int = 1) -> torch.Tensor:
+def images_for(network: Network, count: int = 1) -> torch.Tensor:
     width, height = network.size
     return torch.rand((count, network.net.channels, height, width), generator=torch.Generator().manual_seed(3))
 
 
-def assert_same(ours: list[torch.Tensor], theirs: list[torch.Tensor], tolerance: float = TOLERANCE) -> None:
-    assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert one.shape == other.shape
-        assert float((one - other).abs().max()) <= tolerance * max(float(other.abs().max()), 1e-6)
+def assert_same(actual: list[torch.Tensor], expected: list[torch.Tensor], tolerance: float = TOLERANCE) -> None:
+    assert len(actual) == len(expected)
+    for tensor, other in zip(actual, expected, strict=True):
+        assert tensor.shape == other.shape
+        assert float((tensor - other).abs().max()) <= tolerance * max(float(other.abs().max()), 1e-6)
 
 
 def small(name: str) -> tuple[int, int] | None:
-    """A small, non-square size, where the network is not bound to one by connected layers."""
+    """A small, non-square size, where the network is not fixed by connected layers."""
     return None if name == "yolov1" else (128, 96)
 
 
 @pytest.mark.parametrize("name", TRACED)
 def test_torch_compile_takes_the_whole_network(name: str) -> None:
-    torch._dynamo.reset()  # it counts the networks of one process, and stops at eight
+    torch._dynamo.reset()  # it recompiles for at most eight networks in a process
     network = network_of(name, small(name))
-    images = pictures(network)
+    images = images_for(network)
     assert_same(torch.compile(network, backend="eager", fullgraph=True)(images), network(images), 0.0)
 
 
 @pytest.mark.parametrize("name", TRACED)
 def test_torch_export_takes_the_whole_network(name: str) -> None:
     network = network_of(name, small(name))
-    images = pictures(network)
+    images = images_for(network)
     assert_same(torch.export.export(network, (images,)).module()(images), network(images), 1e-6)
 
 
@@ -68,14 +68,14 @@ def test_torch_export_takes_the_whole_network(name: str) -> None:
 @pytest.mark.parametrize("name", ["yolov3-tiny", "yolov4-tiny", "yolov7-tiny"])
 def test_the_compiler_gives_the_same_numbers(name: str) -> None:
     network = deployed(network_of(name, small(name)))
-    images = pictures(network)
+    images = images_for(network)
     assert_same(torch.compile(network)(images), network(images))
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_batch_fusing_and_layout_change_nothing(name: str) -> None:
     network = network_of(name, small(name))
-    images = pictures(network, 3)
+    images = images_for(network, 3)
     plain = network(images)
     single = [network(image[None]) for image in images]
     assert_same(plain, [torch.cat(heads) for heads in zip(*single, strict=True)])
@@ -96,7 +96,7 @@ def test_layers_keep_darknets_numbers() -> None:
     assert network.heads == [82, 94, 106]
     assert network.layers[61].shape[:3] == (512, 4, 4)
     assert network.layers[86].source_indices == (85, 61)
-    images = pictures(network)
+    images = images_for(network)
     features = network.features(images, [61, 81, 82])
     assert features[61].shape == (1, 512, 4, 4)
     assert torch.equal(features[81], network(images)[0])
@@ -119,7 +119,7 @@ def test_activations_are_freed_after_their_last_reader() -> None:
 
 def test_a_classifier_gives_its_last_layer() -> None:
     network = network_of("darknet19", (64, 64))
-    (output,) = network(pictures(network, 2))
+    (output,) = network(images_for(network, 2))
     assert output.shape == (2, 1000)
     assert torch.allclose(output.sum(1), torch.ones(2))
 

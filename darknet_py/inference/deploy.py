@@ -1,4 +1,4 @@
-"""The deployed form of a network: an equivalent network, with a cfg text of its own, that leaves less to do at inference.
+"""The deployed form of a network: an equivalent network, with a cfg of its own, that leaves less to do in inference.
 
 small = deployed(network)
 small.save_weights("deployed.weights")          # and small.cfg.text is its cfg

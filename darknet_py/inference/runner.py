@@ -20,7 +20,7 @@ class Runner:
     """Images → raw outputs of the heads.
 
     Attributes:
-        network: the network that runs, derived from the user's. precision: a key of PRECISIONS. batch: images per batch.
+        network: what runs, derived from the user's network. precision: a key of PRECISIONS. batch: images per batch.
     """
 
     def __init__(self, network: Network, precision: str, batch: int) -> None:

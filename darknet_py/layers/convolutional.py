@@ -36,7 +36,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
         cbn: int = option(
             0,
-            "1: as batch_normalize=1 (Darknet on a GPU also takes the statistics over several mini-batches, which is not implemented)",
+            "1: as batch_normalize=1 (statistics over several mini-batches, Darknet's on a GPU, are not implemented)",
         )
         binary: int = option(0, "1: each weight is replaced by its sign times the mean absolute weight of its filter")
         xnor: int = option(0, "1: as binary=1, and each input is replaced by its sign; groups counts as 1")
@@ -44,7 +44,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         flipped: int = option(0, "1: the .weights file holds this layer's weights transposed", use="load")
         share_index: int | None = option(
             None,
-            "uses the weights of the layer of this number (relative if negative); the file then holds none for this layer",
+            "uses the weights of this layer (relative if negative); the file then holds none for the layer itself",
         )
         antialiasing: int = option(
             0, "1, 2: convolves with stride 1, then blurs with the stride (1: 3x3 binomial, 2: 2x2 mean)"

@@ -124,5 +124,5 @@ def drop_blocks(x: Tensor, options: BlockOptions, progress: float) -> Tensor:
 
 
 def _start(at: Tensor, length: int, side: int) -> Tensor:
-    """The first row or column of a block at `at`; beyond length - side, the distance by which `at` exceeds it (Darknet)."""
+    """The first row or column of a block at `at`: beyond length - side, Darknet takes the excess instead."""
     return torch.where(at > length - side, at - (length - side), at).clamp(0, length - side)

@@ -1,4 +1,4 @@
-"""[gru]: a gated recurrent unit, with the logistic function of the candidate in place of tanh (Darknet: gru_layer.c)."""
+"""[gru]: a gated recurrent unit whose candidate passes the logistic function, not tanh (Darknet: gru_layer.c)."""
 
 from __future__ import annotations
 

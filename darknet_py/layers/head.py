@@ -46,9 +46,9 @@ class Candidates(NamedTuple):
 class Head(Layer):
     """A layer that gives boxes: `boxes` computes all of them, `decode` those over a threshold.
 
-    Both read the head's raw output, what `network(x)` gives for it. A kind defines `boxes` and `needs` (and `forward`, if
-    Darknet's l.output differs from the head's input); decoding, losses, evaluation and export use these. `nms_kind` and
-    `beta_nms` are the defaults of suppression.
+    Both read the head's raw output, what `network(x)` gives for it. A kind defines `boxes` and `needs` (and `forward`,
+    if Darknet's l.output differs from the head's input); decoding, losses, evaluation and export use these. `nms_kind`
+    and `beta_nms` are the defaults of suppression.
     """
 
     head: ClassVar[bool] = True
@@ -93,7 +93,7 @@ class Head(Layer):
         return Candidates(image, boxes.xywh[image, box], boxes.objectness[image, box], chosen * (chosen > thresh))
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
-        """The factors from fractions of the image to the unit of the anchors; size: (width, height) of the input, pixels."""
+        """The factors from fractions of the image to the unit of the anchors. size: of the input, pixels."""
         return size
 
     def needs(self) -> BoxNeeds:
@@ -119,9 +119,9 @@ class Head(Layer):
         self.class_map = torch.tensor([int(line) for line in lines])
 
     def set_input(self, place: Place, channels: int, key: str, needed: str) -> None:
-        """Sets `shape` to the input's, which must have this number of channels; a CfgError says which `filters` to write.
+        """Sets `shape` to the input's, which must have this number of channels; the error says what to write.
 
-        key: the option that an error is reported at. needed: the channels as a formula, for the message.
+        key: the option at which an error is reported. needed: the channels as a formula, for the message.
         """
         self.shape = place.image()
         if self.shape.c == channels:
@@ -141,7 +141,7 @@ def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple
     if needed > num:
         place.warn(
             "mask",
-            f"there is no anchor {needed - 1}, as num={num}; Darknet reads past the end of its list; write num={needed}",
+            f"there is no anchor {needed - 1} (num={num}); Darknet reads past the end of its list; write num={needed}",
         )
     if needed > MAX_ANCHORS:
         place.fail("mask" if mask else "num", f"{needed} anchors are too many; {MAX_ANCHORS} is the limit")
@@ -168,7 +168,7 @@ class GridHead(Head):
         return raw.permute(0, 2, 3, 1).unflatten(3, (len(self.anchors), -1)).flatten(1, 3)
 
     def raw_of(self, values: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The inverse of `values`: (n, h*w*anchors, entries) → (n, anchors*entries, h, w); grid: (width, height), cells."""
+        """The inverse of `values`: (n, h*w*anchors, entries) → (n, anchors*entries, h, w). grid: (width, height)."""
         return values.unflatten(1, (grid[1], grid[0], len(self.anchors))).flatten(3).permute(0, 3, 1, 2)
 
     def place_of(self, box: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -189,7 +189,7 @@ class GridHead(Head):
         return self.boxes_at(values, torch.arange(values.shape[1], device=raw.device), grid, size)
 
     def likely(self, values: Tensor, thresh: float) -> Tensor:
-        """(n, k, entries) → (n, k) bool: which boxes may have a class over the threshold; `decode` computes only these."""
+        """(n, k, entries) → (n, k) bool: which boxes may have a class over the threshold; `decode` skips the others."""
         raise NotImplementedError
 
     def decode(

@@ -44,8 +44,10 @@ class Shape(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A tensor of a .weights file. transposed: "" (never), "always" (option `flipped`), or "by header" (connected layers of
-    old files)."""
+    """A tensor of a .weights file.
+
+    transposed: when the file holds it so: "" (never), "always" (`flipped`), "by header" (connected layers, old files).
+    """
 
     name: str
     tensor: Tensor
@@ -101,7 +103,7 @@ class Place:
         self.cfg.warn(self.section, self.section.get(key) if key else None, text)
 
     def layer(self, key: str, reference: int) -> int:
-        """The absolute number of the layer that the option `key` refers to; negative references count back from here."""
+        """The absolute number of a layer that the option `key` refers to; negative references count back from here."""
         index = self.index + reference if reference < 0 else reference
         if 0 <= index < self.index:
             return index

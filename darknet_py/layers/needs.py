@@ -15,8 +15,10 @@ class TruthFormat(Protocol):
     """The form in which an image's ground truth reaches the loss."""
 
     def __call__(self, rows: Rows) -> NDArray[np.float32]:
-        """Rows of x, y, w, h, class, track_id (m, 6), with a seventh number, the truth's weight, if images are blended → an
-        array of the same shape for all images. x, y, w, h are fractions of the image."""
+        """Rows (m, 6) of x, y, w, h, class, track_id → an array of the same shape for all images.
+
+        x, y, w, h are fractions of the image. A seventh number is the truth's weight, where images are blended.
+        """
         ...
 
 
@@ -32,8 +34,11 @@ class BoxList:
 
 @dataclass(frozen=True)
 class CellGrid:
-    """(side*side*(1+classes+4),): for each cell an objectness, the classes (one-hot), x and y as fractions of the cell, w
-    and h as fractions of the image (Darknet: data.c:fill_truth_region). Of several objects in a cell, the first counts."""
+    """(side*side*(1+classes+4),): the truths by the cells of their centres (Darknet: data.c:fill_truth_region).
+
+    For each cell: 1 if it has an object, the classes (one-hot), x and y as fractions of the cell, w and h as fractions
+    of the image. Of several objects in a cell, the first counts.
+    """
 
     side: int
     classes: int
@@ -81,7 +86,7 @@ class ClassTree:
 
 @dataclass(frozen=True)
 class ClassNeeds:
-    """Images with a vector of class targets, (classes,) float32. tree: the ancestors of a true class are true as well."""
+    """Images with a vector of class targets, (classes,) float32. tree: the ancestors of a true class are true too."""
 
     classes: int
     tree: ClassTree | None = None

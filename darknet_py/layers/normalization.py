@@ -27,8 +27,8 @@ class Normalization(Layer, kinds=("normalization", "lrn")):
         self.shape = place.image()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Darknet's running sum starts with the channels 0..size/2-1 and then moves on channel by channel: channel size/2
-        never enters it, yet leaves it later. So each sum is that over the window minus the square of this channel."""
+        """Darknet's running sum starts with the channels 0..size/2-1 and then moves on by a channel at a time: channel
+        size/2 never enters it, yet leaves it later. So each sum is the window's, minus the square of that channel."""
         size = self.options.size
         squares = x * x
         window = F.pad(squares.unsqueeze(1), (0, 0, 0, 0, (size - 1) // 2, size // 2))

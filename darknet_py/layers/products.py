@@ -1,4 +1,4 @@
-"""[sam] and [scale_channels]: an earlier map times the layer before, which has a factor for each value, channel or pixel.
+"""[sam] and [scale_channels]: an earlier map times the layer before: a factor for each value, channel or pixel.
 
 Darknet: sam_layer.c, scale_channels_layer.c.
 """

@@ -65,8 +65,10 @@ class Region(GridHead, kinds=("region",)):
         return self.shape.w, self.shape.h
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, anchors*(5+classes), h, w) → the same shape, but the values are in Darknet's order, box by box; objectness and
-        classes are probabilities."""
+        """(n, anchors*(5+classes), h, w) → the same shape, but with the values in Darknet's order, box by box.
+
+        Objectness and classes are probabilities.
+        """
         entries = self.values(x)
         parts = (entries[..., :4], entries[..., 4:5].sigmoid(), self._probabilities(entries[..., 5:]))
         return torch.cat(parts, -1).reshape(-1, *self.shape[:3])

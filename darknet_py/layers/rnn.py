@@ -17,8 +17,8 @@ from darknet_py.options import option
 class Recurrent(Layer):
     """A layer with states: tensors that start at 0 and are kept until `reset` (or until the batch size changes).
 
-    A kind defines `step`, a time step. In inference `forward` takes a single step; in training it takes the time_steps of
-    a mini-batch, and gradients pass back through them.
+    A kind defines `step`, a time step. In inference `forward` takes a single step; in training it takes the time_steps
+    of a mini-batch, and gradients pass back through them.
     """
 
     folds = ("batch_normalize",)

@@ -57,7 +57,7 @@ class Softmax(Layer, kinds=("softmax", "soft")):
 
 
 class Tree(nn.Module):
-    """A hierarchy of classes: line k of its file is `name parent`, with a parent of -1 at the root; siblings are adjacent.
+    """A hierarchy of classes: line k of its file is `name parent`, the root's parent is -1; siblings are adjacent.
 
     `parent`: (classes,) int64; `group`: (classes,) int64, the group of siblings of each class.
     """
@@ -92,7 +92,7 @@ class Tree(nn.Module):
         return exponential / total.gather(-1, group)
 
     def along_paths(self, probabilities: Tensor) -> Tensor:
-        """(…, classes) → the same shape: each probability times those of all ancestors (tree.c:hierarchy_predictions)."""
+        """(…, classes) → the same shape: each probability times its ancestors' (tree.c:hierarchy_predictions)."""
         result = probabilities.clone()
         for level in range(1, self.depth + 1):
             members = getattr(self, f"level{level}")
@@ -101,7 +101,7 @@ class Tree(nn.Module):
 
 
 def read_tree(place: Place, name: str, classes: int) -> Tree:
-    """Reads the file that the section's option `tree` names, with an error at that option if it is missing or invalid."""
+    """Reads the file that the section's option `tree` names, or fails at that option."""
     path = place.cfg.find_file(name)
     if path is None:
         place.fail("tree", "there is no such file, here or beside the cfg")
@@ -122,5 +122,5 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
         names.append(words[0])
         parents.append(parent)
     if not parents or len(parents) != classes:
-        place.fail("tree", f"{path} has {len(parents)} classes, but {classes} are needed")
+        place.fail("tree", f"{path} has {len(parents)} classes instead of {classes}")
     return Tree(names, parents)
