@@ -59,7 +59,7 @@ def receptive_fields(network: Network) -> list[tuple[int, int]]:
     scales: list[tuple[int, int]] = []
     field, scale = (1, 1), (1, 1)
     for layer in network.layers:
-        values = layer.describe()
+        values: dict[str, Any] = layer.describe()
         size, dilation = values.get("size", 1), values.get("dilation", 1)
         stride = max(1, values.get("stride", 1))
         if layer.kind in ("upsample", "reorg3d"):

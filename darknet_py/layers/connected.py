@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +48,7 @@ class Connected(Normalised, kinds=("connected", "conn")):
         x = F.linear(x, self.weights, self.biases) if self.scales is None else self.normalise(F.linear(x, self.weights))
         return self.arithmetic.activate(x, self.options.activation, own=True).view(-1, self.options.output, 1, 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "outputs": self.options.output,
             "batch_normalize": self.options.batch_normalize,

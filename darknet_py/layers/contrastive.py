@@ -6,7 +6,6 @@ Darknet: softmax_layer.c, contrastive part.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from darknet_py.layers.head import FLT_MAX
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.layers.needs import ClassNeeds
+from darknet_py.layers.yolo import Yolo
 from darknet_py.options import option
 
 
@@ -34,12 +34,12 @@ class Contrastive(Layer, kinds=("contrastive",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.classes = options.classes
-        self.yolo_layers: tuple[Any, ...] = ()  # the [yolo] layer; in a tuple it is no submodule of this layer
+        self.yolo_layers: tuple[Yolo, ...] = ()  # the [yolo] layer; in a tuple it is no submodule of this layer
         self.time_steps, self.truth_thresh = place.net.time_steps, place.net.label_smooth_eps
         if options.yolo_layer:
             index = place.layer("yolo_layer", options.yolo_layer)
-            yolo: Any = place.earlier[index]
-            if yolo.kind != "yolo":
+            yolo = place.earlier[index]
+            if not isinstance(yolo, Yolo):
                 place.fail("yolo_layer", f"layer {index} is a [{yolo.kind}], not a [yolo]")
             self.classes, self.yolo_layers = yolo.options.classes, (yolo,)
             if (place.input.h, place.input.w) != (yolo.shape.h, yolo.shape.w) or place.input.c % len(yolo.anchors):
@@ -50,7 +50,7 @@ class Contrastive(Layer, kinds=("contrastive",)):
         self.shape = Shape.flat(place.input.count)
 
     @property
-    def yolo(self) -> Any:
+    def yolo(self) -> Yolo | None:
         """The [yolo] layer to whose boxes the embeddings belong, or None."""
         return self.yolo_layers[0] if self.yolo_layers else None
 
@@ -60,5 +60,5 @@ class Contrastive(Layer, kinds=("contrastive",)):
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x).flatten(1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"classes": self.classes, "temperature": self.options.temperature}

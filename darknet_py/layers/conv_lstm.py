@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,7 +101,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
     def bflops(self) -> float:
         return super().bflops + (12 if self.options.peephole else 9) * self.shape.count / 1e9
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("peephole", "bottleneck", "activation", "lstm_activation")
         return {name: getattr(self.options, name) for name in names}
 

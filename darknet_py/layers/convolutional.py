@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +167,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         count = 2.0 * self.owner.weights.numel() * self.host_shape.h * self.host_shape.w / 1e9
         return count / 32 if self.xnor else count
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "filters": self.options.filters,
             "size": self.options.size,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -45,5 +44,5 @@ class Cost(Layer, kinds=("cost",)):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"cost_type": self.options.type, "scale": self.options.scale, "ratio": self.options.ratio}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -70,7 +69,7 @@ class Crnn(Recurrent, kinds=("crnn",)):
         self.states["hidden"] = state
         return self.output_layer(state)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"hidden": self.hidden.count, "hidden_filters": self.hidden.c, "activation": self.options.activation}
 
     def filters_text(self) -> str:

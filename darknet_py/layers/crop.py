@@ -6,7 +6,6 @@ Darknet: crop_layer.c.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +53,7 @@ class Crop(Layer, kinds=("crop",)):
             columns = torch.where(_draw(1, x) == 1, x.shape[3] - 1 - columns, columns)
         return x.index_select(2, rows).index_select(3, columns)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("flip", "angle", "saturation", "exposure", "noadjust", "shift")
         return {name: getattr(self.options, name) for name in names}
 

@@ -6,7 +6,7 @@ Its input is flat: the classes of all cells, then the objectness of all boxes, t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -95,7 +95,7 @@ class Detection(Head, kinds=("detection",)):
         classes = classes[:, :, None].expand(-1, -1, self.options.num, -1)
         return Boxes(torch.cat((centre, sides), -1).flatten(1, 2), objectness.flatten(1), classes.flatten(1, 2))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         options = self.options
         names = (
             "classes", "side", "coords", "softmax", "sqrt", "rescore", "forced", "coord_scale", "object_scale",

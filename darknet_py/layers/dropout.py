@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +35,6 @@ class Dropout(Layer, kinds=("dropout",)):
         kept = torch.rand(x.shape, device=x.device) >= self.options.probability
         return x * kept / (1 - self.options.probability) if self.options.probability != 1 else x * 0
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("probability", "dropblock", "dropblock_size_rel", "dropblock_size_abs")
         return {name: getattr(self.options, name) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +46,7 @@ class Gru(Recurrent, kinds=("gru",)):
         self.states["output"] = output
         return output
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"batch_normalize": self.options.batch_normalize}
 
     def filters_text(self) -> str:

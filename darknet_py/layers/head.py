@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg import shortened
-from darknet_py.layers.layer import Layer, Place
+from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.names import read_lines
 
@@ -61,7 +61,7 @@ class Head(Layer):
     anchors: Tensor | None  # (anchors, 2) widths and heights, in the unit of `anchor_unit`; None: there are none
     class_map: Tensor | None  # (m,) int64, the head's class of each class of the labels (option `map`), for training
 
-    def __init__(self, options: Any, place: Place) -> None:
+    def __init__(self, options: LayerOptions, place: Place) -> None:
         super().__init__(options, place)
         self.register_buffer("anchors", None, persistent=False)
         self.register_buffer("class_map", None, persistent=False)

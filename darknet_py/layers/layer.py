@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from darknet_py.cfg import Cfg, Section
 from darknet_py.layers.arithmetic import PLAIN, Arithmetic
 from darknet_py.layers.needs import Needs
+from darknet_py.layers.net import NetOptions
 from darknet_py.options import MAX_INT, option
 
 KINDS: dict[str, type[Layer]] = {}
@@ -89,7 +90,7 @@ class Place:
     cfg: Cfg
     section: Section
     index: int
-    net: Any
+    net: NetOptions
     earlier: Sequence[Layer]
     input: Shape
     weight_count: int = 0
@@ -161,14 +162,14 @@ class Layer(nn.Module):
         """One of `parts`."""
         return cast(Layer, getattr(self, name))
 
-    def __init_subclass__(cls, kinds: tuple[str, ...] = (), **rest: Any) -> None:
+    def __init_subclass__(cls, kinds: tuple[str, ...] = (), **rest: object) -> None:
         super().__init_subclass__(**rest)
         for kind in kinds:
             KINDS[kind] = cls
         if kinds:
             cls.kind = kinds[0]
 
-    def __init__(self, options: Any, place: Place) -> None:
+    def __init__(self, options: LayerOptions, place: Place) -> None:
         super().__init__()
         self.options = options
         self.index = place.index
@@ -230,7 +231,7 @@ class Layer(nn.Module):
         """The training data of a layer with a loss; None: it needs none of its own."""
         return None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """The layer table's values besides shapes and counts, named as in the cfg; `summary --json` prints them."""
         return {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +53,7 @@ class Local(Layer, kinds=("local",)):
         x = torch.einsum("pok,nkp->nop", self.weights, windows).flatten(1) + self.biases
         return self.arithmetic.activate(x.view(-1, *self.shape[:3]), self.options.activation, own=True)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("filters", "size", "stride", "pad", "activation")
         return {name: getattr(self.options, name) for name in names}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -49,7 +48,7 @@ class Lstm(Recurrent, kinds=("lstm",)):
         self.states.update(cell=cell, hidden=hidden)
         return hidden
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"batch_normalize": self.options.batch_normalize}
 
     def filters_text(self) -> str:

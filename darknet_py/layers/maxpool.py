@@ -6,7 +6,6 @@ The padding is the sum of both sides; half of it, rounded down, goes to the left
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +57,7 @@ class Pool(Layer):
     def bflops(self) -> float:
         return self.size**2 * self.input.c * self.shape.h * self.shape.w / 1e9
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "size": self.size,
             "stride": self.stride[1],

@@ -6,7 +6,6 @@ Darknet: sam_layer.c, scale_channels_layer.c.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -51,7 +50,7 @@ class Product(Layer):
     def forward(self, before: Tensor, other: Tensor) -> Tensor:
         return self.arithmetic.activate(before * other, self.options.activation, own=True)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"inputs": list(self.references()), "activation": self.options.activation}
 
 
@@ -68,5 +67,5 @@ class ScaleChannels(Product, kinds=("scale_channels",)):
     def factor_shape(self) -> tuple[int, int, int]:
         return (1, self.shape.h, self.shape.w) if self.options.scale_wh else (self.shape.c, 1, 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return super().describe() | {"inputs_count": self.shape.count, "scale_wh": self.options.scale_wh}

@@ -6,7 +6,6 @@ Each anchor has a block of channels x, y, w, h, objectness, classes; anchors are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,7 +111,7 @@ class Region(GridHead, kinds=("region",)):
         last = sure & (sure.flip(1).cumsum(1).flip(1) == 1)
         return probs * last * (scale > thresh)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         options = self.options
         names = (
             "classes", "coords", "softmax", "rescore", "bias_match", "absolute", "classfix", "thresh", "coord_scale",

@@ -6,7 +6,6 @@ Darknet: reorg_old_layer.c, reorg_layer.c, blas.c:reorg_cpu.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -63,7 +62,7 @@ class Reorg3d(Layer, kinds=("reorg3d",)):
         inner, outer = (self.input.c, -1) if self.options.reverse else (-1, self.input.c)
         return x.reshape(x.shape[0], outer, inner).transpose(1, 2).reshape(-1, *self.shape[:3])
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"stride": self.options.stride, "reverse": self.options.reverse}
 
     def size_text(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ class Recurrent(Layer):
 
     folds = ("batch_normalize",)
 
-    def __init__(self, options: Any, place: Place) -> None:
+    def __init__(self, options: LayerOptions, place: Place) -> None:
         super().__init__(options, place)
         self.states: dict[str, Tensor] = {}
 
@@ -96,7 +95,7 @@ class Rnn(Recurrent, kinds=("rnn",)):
         self.states["hidden"] = state
         return self.output_layer(state)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"hidden": self.options.hidden}
 
     def filters_text(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +63,7 @@ class Route(Layer, kinds=("route",)):
             inputs = tuple(x.chunk(self.options.groups, 1)[self.options.group_id] for x in inputs)
         return inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"inputs": list(self.source_indices), "groups": self.options.groups, "group_id": self.options.group_id}
 
     def size_text(self) -> str:

@@ -6,7 +6,6 @@ pjreddie's program also adds maps of different sizes, and has the factors `alpha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +114,7 @@ class Shortcut(Layer, kinds=("shortcut",)):
     def bflops(self) -> float:
         return self.shape.count * len(self.references()) / 1e9 * (2 if self.weights is not None else 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "inputs": list(self.references()),
             "activation": self.options.activation,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ class Softmax(Layer, kinds=("softmax", "soft")):
         x = x.flatten(1).unflatten(1, (self.options.groups, -1))
         return (x / self.options.temperature).softmax(2).flatten(1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "groups": self.options.groups,
             "temperature": self.options.temperature,

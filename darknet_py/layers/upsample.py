@@ -6,7 +6,6 @@ Darknet: upsample_layer.c.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,7 +36,7 @@ class Upsample(Layer, kinds=("upsample",)):
         x = F.interpolate(x, scale_factor=self.stride, mode="nearest") if self.stride > 1 else x
         return x if self.options.scale == 1 else x * self.options.scale
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"stride": self.stride, "reverse": int(self.reverse), "scale": self.options.scale}
 
     def size_text(self) -> str:

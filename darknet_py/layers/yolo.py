@@ -106,7 +106,7 @@ class YoloFamily(GridHead):
         entries = x.unflatten(1, (len(self.anchors), -1)).movedim(2, -1)
         return self.active(entries).movedim(-1, 2).flatten(1, 2)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         options, mask = self.options, self.options.masked
         about = {"mask": mask, "n": len(mask), "total": options.num, "max_boxes": options.max}
         return about | {name: getattr(options, name) for name in self.table_names}
