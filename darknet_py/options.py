@@ -37,7 +37,7 @@ class Meaning:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
-    otherwise: str | None = None  # what Darknet uses in place of a word it does not know; None: it stops
+    fallback: str | None = None  # what Darknet uses in place of a word it does not know; None: it stops
     own: bool = False  # this project's own option; Darknet ignores it
 
 
@@ -49,11 +49,11 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
-    otherwise: str | None = None,
+    fallback: str | None = None,
     own: bool = False,
 ) -> Any:
     """A field of an options class: Darknet's default, the meaning with its unit; see `Meaning` and `Use`."""
-    meaning = Meaning(text, use, minimum, maximum, choices, otherwise, own)
+    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own)
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 
@@ -166,16 +166,16 @@ def _word(cfg: Cfg, section: Section, written: Option, meaning: Meaning) -> str:
         return value
     word = value.split("#")[0].split(";")[0]
     if word in meaning.choices:
-        otherwise = f", and uses '{meaning.otherwise}'" if meaning.otherwise else ""
-        text = f"Darknet takes the comment as part of the word{otherwise}; move it to a line of its own"
-        if meaning.otherwise is None:
+        fallback = f", and uses '{meaning.fallback}'" if meaning.fallback else ""
+        text = f"Darknet takes the comment as part of the word{fallback}; move it to a line of its own"
+        if meaning.fallback is None:
             cfg.fail(section, written, text)
         cfg.warn(section, written, text)
-        return meaning.otherwise
+        return meaning.fallback
     value = shortened(value)
     closest = difflib.get_close_matches(value, meaning.choices, n=1)
     advice = f"did you mean '{closest[0]}'?" if closest else f"write one of {', '.join(meaning.choices)}"
-    if meaning.otherwise is None:
+    if meaning.fallback is None:
         cfg.fail(section, written, f"'{value}' is not known; {advice}")
-    cfg.warn(section, written, f"'{value}' is not known, Darknet uses '{meaning.otherwise}'; {advice}")
-    return meaning.otherwise
+    cfg.warn(section, written, f"'{value}' is not known, Darknet uses '{meaning.fallback}'; {advice}")
+    return meaning.fallback

@@ -220,7 +220,7 @@ def test_a_float_beyond_float32_is_refused() -> None:
         build(NET + "[dropout]\nprobability=1e39\n")
 
 
-# -------------------------------------------------------------------------------------- warnings, and which option counts
+# ----------------------------------------------------------------------------------- warnings, and which option counts
 
 WARNINGS = {
     "a repeated option": (
@@ -382,7 +382,7 @@ def test_a_message_is_short_however_long_the_line(line: str) -> None:
 
 
 def test_a_convolution_may_follow_a_connected_layer() -> None:
-    """Its values are channels of a single pixel; gru, softmax and others give flat values (cfg_bad/convolutional_after_gru)."""
+    """Its values are channels of a single pixel; others, as gru, give flat values (cfg_bad/convolutional_after_gru)."""
     assert last(NET + "[connected]\noutput=5\n[convolutional]\nfilters=2\n").input[:4] == (5, 1, 1, 5)
 
 

@@ -1,4 +1,4 @@
-"""Whatever a user's file holds, it is read, or refused with one sentence; never another exception, never a memory full of nothing.
+"""Whatever a file holds, it is read, or refused with a message: no other exception, no exhausted memory.
 
 Every run draws the same cases. For a longer search, of new ones, DARKNET_PY_FUZZ=100 multiplies their number.
 """
@@ -428,7 +428,8 @@ def test_our_own_cfgs_with_mistakes_are_built_or_refused(path: Path, data: st.Da
 HUGE = {
     "ten layers, each of which would fit": "[net]\nwidth=1\nheight=1\nchannels=1\n"
     + "[convolutional]\nfilters=16384\n" * 10,
-    "a layer that Darknet's integers could count": "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nfilters=2000000000\n",
+    "a layer that Darknet's integers could count": "[net]\nwidth=1\nheight=1\nchannels=1\n"
+    "[convolutional]\nfilters=2000000000\n",
     "a map": "[net]\nwidth=40000\nheight=40000\nchannels=1\n[convolutional]\n",
     "a blur": "[net]\nwidth=1\nheight=1\nchannels=1\n[convolutional]\nfilters=100000000\nantialiasing=1\n",
     "anchors": "[net]\nwidth=1\nheight=1\nchannels=1\n[yolo]\nnum=100000\nmask=99999\n",

@@ -1,4 +1,4 @@
-"""A network as PyTorch code: traceable, independent of batch, layout and other networks, and trainable in a plain loop."""
+"""A network as PyTorch code: traceable, independent of batch, layout and other networks, trainable in any loop."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_recurrent_networks_remember_until_told_to_forget() -> None:
     assert torch.equal(network(x)[0], first)
 
 
-# ----------------------------------------------------------------------------------- heads that are sources of later layers
+# ------------------------------------------------------------------------- heads that are sources of later layers
 
 NET = "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=2\n"
 HEAD = (
@@ -227,8 +227,9 @@ def test_training_a_network_leaves_the_others_as_they_are() -> None:
 
 
 def test_a_plain_training_loop_has_the_batch_norm_of_pytorch() -> None:
-    text = "[net]\nwidth=6\nheight=6\nchannels=3\n[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nactivation=leaky\n"
-    network = Network(parse_text(text)).initialise(1).train()
+    net = "[net]\nwidth=6\nheight=6\nchannels=3\n"
+    text = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\nactivation=leaky\n"
+    network = Network(parse_text(net + text)).initialise(1).train()
     layer = network.layers[0]
     convolution, norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
     with torch.no_grad():

@@ -289,7 +289,7 @@ def test_a_network_in_channels_last_is_loaded_rightly(tmp_path: Path) -> None:
 
 
 def test_the_deployed_form_is_a_cfg_and_weights_of_its_own(tmp_path: Path) -> None:
-    """Its batch norm is folded into the weights; it loads, runs and saves like any other network, and shares nothing with the first."""
+    """Its batch norm is folded into the weights, and it shares nothing with the original network."""
     text = (
         NET + "[convolutional]\nfilters=3\nbatch_normalize=1 # folded\nactivation=leaky\n[convolutional]\nfilters=2\n"
     )
@@ -362,7 +362,7 @@ def test_a_real_backbone_is_loaded_as_the_message_advises(name: str, tmp_path: P
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 @pytest.mark.parametrize("version", [(0, 2, 5), (0, 1, 0)])
 def test_loading_takes_no_more_memory_than_the_file(version: tuple[int, int, int], tmp_path: Path) -> None:
-    """No second copy, not even of one tensor: 96 MB may cost 1.2 times as much. VmHWM is the largest resident size so far."""
+    """No second copy, not even of a single tensor: 96 MB may cost 1.2 times as much. VmHWM: largest resident size."""
     (tmp_path / "my.cfg").write_text("[net]\ninputs=4900\n[connected]\noutput=4900\n")
     with open(tmp_path / "my.weights", "wb") as file:
         file.write(header(version) + np.ones(4900 + 4900 * 4900, dtype="<f4").tobytes())

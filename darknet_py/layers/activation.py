@@ -14,7 +14,7 @@ from darknet_py.options import option
 
 def activation_option(default: str) -> Any:  # as dataclasses.field: the type is the field's
     """The option `activation`; Darknet uses relu in place of a word that it does not know."""
-    return option(default, "the activation function", choices=tuple(ACTIVATIONS), otherwise="relu")
+    return option(default, "the activation function", choices=tuple(ACTIVATIONS), fallback="relu")
 
 
 class Activation(Layer, kinds=("activation",)):

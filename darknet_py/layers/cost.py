@@ -21,7 +21,7 @@ class Cost(Layer, kinds=("cost",)):
             "sse",
             "sse: squared error; masked: the same, except where the truth is -1234; smooth: Huber loss",
             choices=COST_TYPES,
-            otherwise="sse",
+            fallback="sse",
             use="training",
         )
         scale: float = option(1.0, "multiplies the gradient", use="training")

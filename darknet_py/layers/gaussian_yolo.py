@@ -25,9 +25,9 @@ class GaussianYolo(YoloFamily, kinds=("Gaussian_yolo",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
-        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS, otherwise="default")
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS, fallback="default")
         yolo_point: str = option(
-            "center", "the point of the box that x and y predict", choices=tuple(POINTS), otherwise="center"
+            "center", "the point of the box that x and y predict", choices=tuple(POINTS), fallback="center"
         )
         uc_normalizer: float = option(1.0, "multiplies the gradient of the uncertainties (sigmas)", use="training")
 

@@ -45,13 +45,13 @@ class YoloOptions(LayerOptions):
         1.0, "multiplies all gradients of the head in back-propagation (Darknet on a GPU)", use="untrained"
     )
     iou_loss: str = option(
-        "mse", "loss of the boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+        "mse", "loss of the boxes", choices=("mse", "iou", "giou", "diou", "ciou"), fallback="iou", use="training"
     )
     iou_thresh_kind: str = option(
         "iou",
         "measure of overlap for iou_thresh",
         choices=("iou", "giou", "diou", "ciou"),
-        otherwise="iou",
+        fallback="iou",
         use="training",
     )
     jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
@@ -120,7 +120,7 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         new_coords: int = option(
             0, "1: the layer before ends in the logistic function, and a box is (2w)^2 times as wide as its anchor"
         )
-        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3], otherwise="default")
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3], fallback="default")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(
             1,
