@@ -1,4 +1,4 @@
-"""[net]: the shape of the input, and the settings of training that belong to no layer (parser.c:parse_net_options)."""
+"""[net]: the input's shape, and the training settings of the whole network (parser.c:parse_net_options)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NetOptions:
         0.9, "momentum of SGD: fraction of an update that is added to the next one", use="training"
     )
     decay: float = option(0.0001, "weight decay", use="training")
-    policy: str = option("constant", "learning-rate schedule", choices=POLICIES, otherwise="constant", use="training")
+    policy: str = option("constant", "learning-rate schedule", choices=POLICIES, fallback="constant", use="training")
     burn_in: int = option(0, "iterations of warm-up, in which the learning rate grows from 0", use="training")
     power: float = option(4.0, "exponent of burn_in and of the policies poly and random", use="training")
     step: int = option(
