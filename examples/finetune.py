@@ -14,8 +14,8 @@ from torch import Tensor
 
 import darknet_py
 from darknet_py.data.dataset import open_dataset
-from darknet_py.data.loader import detection_batches
-from darknet_py.shapes import draw_scene, write_dataset
+from darknet_py.data.loader import image_batches
+from darknet_py.data.shapes import draw_scene, write_dataset
 from darknet_py.training.step import Trainer
 
 CFG, WEIGHTS = "cfg/shapes.cfg", "weights/shapes.weights"
@@ -55,8 +55,9 @@ def darknets_training(iterations: int, folder: Path) -> list[float]:
     dataset = open_dataset(write_dataset(folder, train=32, valid=1), "train")
     network = darknet_py.load(CFG, WEIGHTS)
     trainer = Trainer(network)
-    head = network.head_layers()[-1]
-    batches = detection_batches(dataset, network.net, head.options, mini_batch=trainer.mini_batch, seed=1, workers=0)
+    needs = network.needs()  # which truths the head reads, and how its images are augmented
+    assert needs is not None
+    batches = image_batches(dataset, network.net, needs, mini_batch=trainer.mini_batch, seed=1, workers=0)
     losses = []
     for _ in range(iterations):
         for _ in range(network.net.subdivisions):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,13 +21,15 @@ import torch
 import darknet_py.network
 from darknet_py import train
 from darknet_py.cfg import parse_cfg
+from darknet_py.data.shapes import write_dataset
 from darknet_py.detector import Detector
 from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.layer import LayerOptions
 from darknet_py.layers.needs import BoxNeeds
+from darknet_py.losses import LOSSES
+from darknet_py.losses.assign import READS as ASSIGNER_READS
 from darknet_py.network import Network
 from darknet_py.options import Meaning, cfg_name, meaning_of, read_options
-from darknet_py.shapes import write_dataset
 from darknet_py.training.step import Trainer
 from darknet_py.weights import load_weights
 
@@ -52,6 +55,7 @@ YOLO_HEAD = (
     "truth_thresh=.9 iou_thresh=.3 random=1 map=classes.map nms_kind=diounms"
 )
 TRACKING = "embedding_layer=1 track_history_size=4 sim_thresh=.7 dets_for_track=2 dets_for_show=2 track_ciou_norm=.1"
+LOGITS = f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=linear\n[yolo] {YOLO_HEAD} loss={{loss}}"
 
 CASES: dict[str, list[str]] = {
     COMMON: [
@@ -71,6 +75,7 @@ CASES: dict[str, list[str]] = {
         f"{IMAGES} time_steps=2 letter_box=1 flip=0 saturation=1.5 exposure=1.5 hue=.1 blur=1 "
         f"gaussian_noise=10\n{DETECTOR}",
         f"{IMAGES} mosaic=1 mosaic_bound=1 cutmix=1 mixup=1\n{DETECTOR}",
+        f"{IMAGES} mixup=1 mixup_beta=1.5\n{DETECTOR}",
         f"{IMAGES} dynamic_minibatch=1 resize_step=16\n{DETECTOR} random=1",
         f"{IMAGES} badlabels_rejection_percentage=1 num_sigmas_reject_badlabels=3 equidistant_point=1\n{DETECTOR}",
         f"{IMAGES} angle=7 aspect=1.2 max_crop=80 min_crop=60 label_smooth_eps=.1\n{STEM}\n{CLASSIFIER}",
@@ -166,7 +171,8 @@ CASES: dict[str, list[str]] = {
         f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=logistic\n[yolo] {YOLO_HEAD} iou_loss={loss} "
         f"new_coords=1 focal_loss=1 show_details=0 {TRACKING}"
         for loss in ("mse", "ciou")
-    ],
+    ]
+    + [LOGITS.format(loss="giou") + " assigner=grid box_weight=2 objectness_weight=.5 class_weight=3"],
 }
 
 
@@ -197,12 +203,16 @@ def computes(frame: FrameType | None) -> bool:
     return True
 
 
-def recording(options: Any, names: set[str]) -> Any:
-    """The same options, of a class that adds to `names` what is read of them."""
+def belongs_to_a_loss(frame: FrameType | None) -> bool:
+    return frame is not None and frame.f_globals.get("__name__", "").startswith("darknet_py.losses")
+
+
+def recording(options: Any, names: set[str], counts: Callable[[FrameType | None], bool] = computes) -> Any:
+    """The same options, of a class that adds to `names` what is read of them, where the reader counts."""
 
     class Recording(type(options)):  # type: ignore[misc]
         def __getattribute__(self, name: str) -> Any:
-            if name not in names and computes(sys._getframe(1)):
+            if name not in names and counts(sys._getframe(1)):
                 names.add(name)
             return super().__getattribute__(name)
 
@@ -292,3 +302,30 @@ def test_options_are_read_as_declared(kind: str, tmp_path: Path, data: Path, mon
     assert not unread, f"[{kind}] {unread}: nobody reads them; build them, or declare them untrained or none"
     misread = {name: use for name, use in fields.items() if use in ("untrained", "none") and name in read}
     assert not misread, f"[{kind}] {misread}: they are read; declare what they bear on"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, losses in LOSSES.items() for name in losses])
+def test_a_loss_reads_what_it_declares(
+    kind: str, name: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which options a loss has no use for is computed from `Loss.reads`."""
+    names: set[str] = set()
+
+    def read_recording(options_class: type, cfg: Any, section: Any) -> Any:
+        options = read_options(options_class, cfg, section)
+        is_kind = options_class is not NetOptions and KINDS[section.name].kind == kind
+        return recording(options, names, belongs_to_a_loss) if is_kind else options
+
+    monkeypatch.setattr(darknet_py.network, "read_options", read_recording)
+    (tmp_path / "classes.map").write_text("1\n0\n2\n3\n4\n5\n")
+    (tmp_path / "classes.tree").write_text("a -1\nb -1\nc -1\nd 0\ne 0\nf 0\n")
+    cases = CASES[kind][:2] if name == "darknet" else [LOGITS.format(loss=name)]
+    for number, case in enumerate(cases):
+        path = tmp_path / f"case{number}.cfg"
+        path.write_text(cfg_text(case))
+        live(path, data)
+    loss = LOSSES[kind][name]
+    declared = loss.reads | ASSIGNER_READS.get(loss.assigner, frozenset())
+    training = {field.name for field in dataclasses.fields(kinds()[kind]) if meaning_of(field).use == "training"}
+    assert names & training == declared & training

@@ -13,8 +13,8 @@ MASKED = -1234.0  # a truth that says nothing
 
 
 def softmax_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
-    """Cross-entropy: raw (n, …) logits, truths (n, classes). The delta is truth - probability, whatever the temperature. With a class
-    tree, groups of siblings that the truth says nothing of are left alone."""
+    """Cross-entropy: raw (n, …) logits, truths (n, classes). The delta is truth - probability, whatever the
+    temperature. With a class tree, groups of siblings that the truth says nothing of are left alone."""
     probability = layer.forward(full(raw))
     truth = truths.view_as(probability)
     counts = truth != MASKED if layer.tree is not None else torch.ones_like(truth, dtype=torch.bool)

@@ -1,8 +1,9 @@
-"""The loss of [contrastive]: embeddings of the same thing come together, the others part (Darknet: softmax_layer.c:forward_contrastive_layer,
-blas.c:grad_contrastive_loss_positive, …; after https://arxiv.org/abs/2004.11362).
+"""The loss of [contrastive]: embeddings of the same thing come together, the others part (Darknet:
+softmax_layer.c:forward_contrastive_layer, blas.c:grad_contrastive_loss_positive, …; after
+https://arxiv.org/abs/2004.11362).
 
-A sample is a whole picture, two of which in a row are views of one; or, with `yolo_layer`, a box of that head that a truth trains, and
-boxes with the truth's track number are the same thing.
+A sample is a whole image, two of which in a row are views of one; or, with `yolo_layer`, a box of that head that a
+truth trains, and boxes with the truth's track number are the same thing.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ CHUNK = 1 << 23  # comparisons at once; bounds memory, not the result
 
 
 class Samples(NamedTuple):
-    """cell: (m,) which of the embeddings, ascending. label: (m,) the same for the same thing. group: (m,) only samples of one group (class
-    and step in time) are compared. kind: (m,) the class."""
+    """cell: (m,) which of the embeddings, ascending. label: (m,) the same for the same thing. group: (m,) only samples
+    of one group (class and step in time) are compared. kind: (m,) the class."""
 
     cell: Tensor
     label: Tensor
@@ -33,12 +34,15 @@ class Samples(NamedTuple):
 
 
 def contrastive_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
-    """raw: (n, anchors*size, h, w) embeddings (for whole pictures (n, size)). truths: those of the [yolo] layer, or (n, classes)."""
+    """raw: (n, anchors*size, h, w) embeddings (for whole images (n, size)). truths: those of the [yolo] layer, or (n,
+    classes)."""
     n, options = raw.shape[0], layer.options
     height, width = raw.shape[2:] if raw.ndim == 4 else (1, 1)
     anchors = len(layer.yolo.anchors) if layer.yolo else 1
     entries = full(raw).reshape(n, anchors, -1, height * width).transpose(2, 3)
-    samples = boxes(layer, truths, state, (width, height)) if layer.yolo else pictures(layer, truths, height * width)
+    samples = (
+        boxes(layer, truths, state, (width, height)) if layer.yolo else whole_images(layer, truths, height * width)
+    )
     z = entries.flatten(0, 2)[samples.cell]
     delta = torch.zeros_like(entries).flatten(0, 2)
     delta[samples.cell] = deltas(z, samples, options, whole=not layer.yolo)
@@ -47,8 +51,8 @@ def contrastive_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> 
     return Delta(delta, squared_sum(delta), {"count": delta.new_tensor(float(len(z)))})
 
 
-def pictures(layer: Any, truths: Tensor, cells: int) -> Samples:
-    """Every picture is labelled by the last class that is true of it, or, without one, as the same as its neighbour."""
+def whole_images(layer: Any, truths: Tensor, cells: int) -> Samples:
+    """Every image is labelled by the last class that is true of it, or, without one, as the same as its neighbour."""
     n = len(truths)
     true = truths.view(n, -1) > layer.truth_thresh
     numbers = torch.arange(true.shape[1], device=truths.device)
@@ -59,7 +63,8 @@ def pictures(layer: Any, truths: Tensor, cells: int) -> Samples:
 
 
 def boxes(layer: Any, rows: Tensor, state: State, grid: tuple[int, int]) -> Samples:
-    """The boxes of the head that are some truth's best; of several truths of a box, the last counts. One with a track number under 0 is compared with none."""
+    """The boxes of the head that are some truth's best; of several truths of a box, the last counts. One with a track
+    number under 0 is compared with none."""
     yolo, (width, height) = layer.yolo, grid
     truths, anchors = as_truths(rows, yolo.options.classes, yolo.class_map), len(layer.yolo.anchors)
     level = levels_of([yolo], [rows.new_zeros(0)], [grid], state.size)[0]
@@ -95,7 +100,7 @@ def deltas(z: Tensor, samples: Samples, options: Any, *, whole: bool) -> Tensor:
         alone = alone | (probability > 1)
         times = negatives(samples, compared, same, options.contrastive_neg_max)
         attracted = same & compared
-    probability = torch.where(alone, CERTAIN, probability)  # of whole pictures Darknet's is infinite here
+    probability = torch.where(alone, CERTAIN, probability)  # of whole images Darknet's is infinite here
     towards = attracted * (1 - probability)
     away = times * probability
     scale = 1 / (same.sum(1).clamp(min=1) * options.temperature * length)
@@ -104,8 +109,8 @@ def deltas(z: Tensor, samples: Samples, options: Any, *, whole: bool) -> Tensor:
 
 
 def negatives(samples: Samples, compared: Tensor, same: Tensor, most: int) -> Tensor:
-    """(m, m): how often sample i is pushed from sample k: once for each partner j of i whose class is k's. Darknet goes through these j
-    and k in order, and stops when it has come by `most` of them."""
+    """(m, m): how often sample i is pushed from sample k: once for each partner j of i whose class is k's. Darknet goes
+    through these j and k in order, and stops when it has come by `most` of them."""
     count = len(compared)
     partners = int(same.sum(1).max())
     partner = same.long().argsort(dim=1, descending=True, stable=True)[
@@ -126,5 +131,5 @@ def negatives(samples: Samples, compared: Tensor, same: Tensor, most: int) -> Te
 
 CONTRASTIVE = Loss(
     by_layer(contrastive_delta),
-    frozenset({"temperature", "cls_normalizer", "max_delta", "contrastive_neg_max", "yolo_layer", "label_smooth_eps"}),
+    frozenset({"temperature", "cls_normalizer", "max_delta", "contrastive_neg_max"}),
 )

@@ -16,8 +16,8 @@ FAR = 20.0  # the worst that a root mean square difference can be
 
 
 def detection_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
-    """raw: (n, count). truths: (n, side*side*(1+classes+4)): of each cell, whether an object is here, its classes, x and y in the cell,
-    w and h as fractions of the image."""
+    """raw: (n, count). truths: (n, side*side*(1+classes+4)): of each cell, whether an object is here, its classes, x
+    and y in the cell, w and h as fractions of the image."""
     options = layer.options
     side, num, classes = options.side, options.num, options.classes
     out = layer.forward(full(raw))

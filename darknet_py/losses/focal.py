@@ -1,8 +1,9 @@
-"""Focal loss of the objectness, GIoU loss of boxes, and truths that weigh as much as their image does in a blend, in place of Darknet's
-for [yolo].
+"""Focal loss of the objectness, GIoU loss of boxes, and truths that weigh as much as their image does in a blend, in
+place of Darknet's for [yolo].
 
-For each head, the sum over the boxes of weight * ((2 - w*h) * (1 - GIoU) + BCE of classes) where a truth trains them, and of
-|target - p|^2 * BCE of the objectness there and in the background. Focal loss: https://arxiv.org/abs/1708.02002 (gamma 2, alpha 1);
+For each head, the sum over the boxes of weight * ((2 - w*h) * (1 - GIoU) + BCE of classes) where a truth trains them,
+and of |target - p|^2 * BCE of the objectness there and in the background. Focal loss: https://arxiv.org/abs/1708.02002
+(gamma 2, alpha 1);
 the weights of blended images: https://arxiv.org/abs/1902.04103.
 """
 

@@ -1,7 +1,8 @@
 """GIoU loss of boxes, with a weight for each scale's objectness, in place of Darknet's for [yolo].
 
-For each head, over the mini-batch: 0.05 * mean(1 - GIoU) + classes/80 * mean(BCE of classes), both over the boxes that a truth trains, +
-balance * 5 * w*h/416^2 * mean(BCE of objectness), over those and the background; times the number of images.
+For each head, over the mini-batch: 0.05 * mean(1 - GIoU) + classes/80 * mean(BCE of classes), both over the boxes that
+a truth trains, + balance * 5 * w*h/416^2 * mean(BCE of objectness), over those and the background; times the number of
+images.
 GIoU: https://arxiv.org/abs/1902.09630; the weights: those of the widespread PyTorch trainings of YOLOv3.
 """
 

@@ -1,8 +1,8 @@
 """The grid assigner with cross-entropy losses and label smoothing, in place of Darknet's for [yolo].
 
-Loss: 2 BCE of x and y + 2 (w, h)^2 + BCE of objectness + BCE of classes, where a class's target is 1 - eps + eps/classes, and
-eps/classes for the others (eps: label_smooth_eps); sums over the boxes. Assigner (assign/grid.py) and weights: those of YOLOv3 in
-MMDetection (https://arxiv.org/abs/1906.07155).
+Loss: 2 BCE of x and y + 2 (w, h)^2 + BCE of objectness + BCE of classes, where a class's target is 1 - eps +
+eps/classes, and eps/classes for the others (eps: label_smooth_eps); sums over the boxes. Assigner (assign/grid.py) and
+weights: those of YOLOv3 in MMDetection (https://arxiv.org/abs/1906.07155).
 """
 
 from __future__ import annotations

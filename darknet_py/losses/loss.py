@@ -24,8 +24,9 @@ class Output(NamedTuple):
 class State:
     """What a loss knows of the run beside outputs and truths.
 
-    size: (width, height) of the network's input, pixels. net: the options of [net]. seen: images shown to the network so far, this
-    mini-batch included. iteration: updates so far. layers: layers with a loss in the network, over which Darknet's cost is a mean.
+    size: (width, height) of the network's input, pixels. net: the options of [net]. seen: images shown to the network
+    so far, this mini-batch included. iteration: updates so far. layers: layers with a loss in the network, over which
+    Darknet's cost is a mean.
     rejection: what [yolo] heads remember of their deltas.
     """
 
@@ -39,9 +40,10 @@ class State:
 
 @dataclass(frozen=True)
 class Value:
-    """total: a scalar in the graph, summed over the images of the mini-batch; it is differentiated as it is, and reported.
-    parts: the same number in parts, by any names, detached. counts: figures for people (`count` of trained boxes, `iou`: their mean
-    IoU), by layer."""
+    """total: a scalar in the graph, summed over the images of the mini-batch; it is differentiated as it is, and
+    reported.
+    parts: the same number in parts, by any names, detached. counts: figures for people (`count` of trained boxes,
+    `iou`: their mean IoU), by layer."""
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
@@ -55,8 +57,9 @@ LossFunction: TypeAlias = Callable[[Sequence[Output], Tensor, State], Value]
 class Loss:
     """A loss of one kind of layer.
 
-    reads: the training options of the layer and of [net] that it has a use for; those of the kind's other losses alone are named in
-    a warning where a cfg sets them. assigner: the one that it takes where the cfg names none; "": it has none to choose.
+    reads: the training options of the layer and of [net] that it has a use for; those of the kind's other losses alone
+    are named in a warning where a cfg sets them. assigner: the one that it takes where the cfg names none; "": it has
+    none to choose.
     """
 
     function: LossFunction
@@ -65,8 +68,8 @@ class Loss:
 
 
 class Delta(NamedTuple):
-    """What one of Darknet's layers gives. delta: like the raw output, minus the gradient that Darknet takes. cost: a scalar, what
-    Darknet reports for the layer, summed over the mini-batch. counts: see `Value`."""
+    """What one of Darknet's layers gives. delta: like the raw output, minus the gradient that Darknet takes. cost: a
+    scalar, what Darknet reports for the layer, summed over the mini-batch. counts: see `Value`."""
 
     delta: Tensor
     cost: Tensor
@@ -74,8 +77,8 @@ class Delta(NamedTuple):
 
 
 class _Cost(torch.autograd.Function):
-    """A cost whose gradient is minus the deltas, whatever the derivative of the cost is: Darknet defines deltas, and some are the
-    gradient of no cost."""
+    """A cost whose gradient is minus the deltas, whatever the derivative of the cost is: Darknet defines deltas, and
+    some are the gradient of no cost."""
 
     @staticmethod
     def forward(ctx: Any, cost: Tensor, count: int, *tensors: Tensor) -> Tensor:
@@ -95,8 +98,8 @@ class _Cost(torch.autograd.Function):
 
 
 def darknet_value(outputs: Sequence[Output], deltas: Sequence[Delta], state: State) -> Value:
-    """The cost that Darknet reports, with its deltas as the gradient (network.c:get_network_cost: the mean over all layers with a
-    loss, whose deltas are not divided)."""
+    """The cost that Darknet reports, with its deltas as the gradient (network.c:get_network_cost: the mean over all
+    layers with a loss, whose deltas are not divided)."""
     costs = [delta.cost / state.layers for delta in deltas]
     raws = [output.raw for output in outputs]
     total = _Cost.apply(torch.stack(costs).sum(), len(raws), *raws, *(delta.delta for delta in deltas))

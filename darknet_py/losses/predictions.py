@@ -1,4 +1,5 @@
-"""What the losses beside Darknet's share: [yolo] heads' raw outputs as logits and boxes, and which of these the truths train."""
+"""What the losses beside Darknet's share: [yolo] heads' raw outputs as logits and boxes, and which of these the truths
+train."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ WEIGHTS = frozenset({"box_weight", "objectness_weight", "class_weight", "assigne
 
 
 class Prediction(NamedTuple):
-    """All boxes of a head: logits (n, k, 5+classes) as they are, xywh (n, k, 4) fractions of the network's input, and the
-    assignment of the truths to them. grid: (width, height) of the map."""
+    """All boxes of a head: logits (n, k, 5+classes) as they are, xywh (n, k, 4) fractions of the network's input, and
+    the assignment of the truths to them. grid: (width, height) of the map."""
 
     layer: Any
     logits: Tensor
@@ -31,7 +32,8 @@ class Prediction(NamedTuple):
 def predictions(
     outputs: Sequence[Output], rows: Tensor, state: State, assigner: str
 ) -> tuple[list[Prediction], Truths]:
-    """The heads of a group, assigned by the option `assigner` (or the one named here), and the truths of the mini-batch.
+    """The heads of a group, assigned by the option `assigner` (or the one named here), and the truths of the
+    mini-batch.
 
     Raises:
         DarknetError: a head gives no logits, or the heads of the group differ in their classes or assigner.
@@ -56,7 +58,8 @@ def predictions(
 
 
 def weight(layer: Any, term: str, usual: float) -> float:
-    """The weight of a term of the loss ("box", "objectness", "class"): the head's option, or what is usual for this loss."""
+    """The weight of a term of the loss ("box", "objectness", "class"): the head's option, or what is usual for this
+    loss."""
     value = getattr(layer.options, f"{term}_weight")
     return usual if value is None else float(value)
 

@@ -61,12 +61,12 @@ class RegionDelta:
         tree, out = self.layer.tree, self.out[boxes, 5:]
         delta, node = self.delta[boxes, 5:], labels.clone()
         for _ in range(tree.depth + 1):
-            there = node >= 0
+            on_path = node >= 0
             current = node.clamp(min=0)
-            siblings = (tree.group[None] == tree.group[current][:, None]) & there[:, None]
+            siblings = (tree.group[None] == tree.group[current][:, None]) & on_path[:, None]
             truth = one_hot(current, out.shape[1]).float()
             delta = torch.where(siblings, factor * (truth - out), delta)
-            node = torch.where(there, tree.parent[current], node)
+            node = torch.where(on_path, tree.parent[current], node)
         self.delta[boxes, 5:] = delta
 
     def objectness_delta(self, boxes: Tensor, goal: Tensor | float, scale: float) -> Tensor:

@@ -1,4 +1,5 @@
-"""Deltas of [yolo] that are left out, as labels they come from may be wrong: badlabels_rejection_percentage, num_sigmas_reject_badlabels; or
+"""Deltas of [yolo] that are left out, as labels they come from may be wrong: badlabels_rejection_percentage,
+num_sigmas_reject_badlabels; or
 as they are small: equidistant_point (Darknet: yolo_layer.c:forward_yolo_layer)."""
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ RENEWED = 0.01  # part of the rolling figures that a mini-batch renews
 
 @dataclass
 class Rejection:
-    """What all yolo heads of a network remember together: the rolling maximum, mean and deviation of their deltas, and the threshold
-    that leaves out the percentage asked for."""
+    """What all yolo heads of a network remember together: the rolling maximum, mean and deviation of their deltas, and
+    the threshold that leaves out the percentage asked for."""
 
     highest: float = 0.0
     average: float = 0.0
@@ -26,7 +27,8 @@ class Rejection:
     threshold: float = 0.0
 
     def apply(self, net: NetOptions, iteration: int, delta: Tensor, entries: int) -> Tensor:
-        """The deltas of a head, some of them 0 now. iteration: updates so far. entries: values of a box, 5 + classes."""
+        """The deltas of a head, some of them 0 now. iteration: updates so far. entries: values of a box, 5 +
+        classes."""
         start = net.max_batches * 3 // 4
         late = iteration > start
         percentage, sigmas = (

@@ -21,7 +21,8 @@ class Truths(NamedTuple):
 
 
 def as_truths(rows: Tensor, classes: int, class_map: Tensor | None = None) -> Truths:
-    """Darknet's rows (n, max, 6) of x, y, w, h, class, track; a list ends at the first x of 0, unknown classes are passed over.
+    """Darknet's rows (n, max, 6) of x, y, w, h, class, track; a list ends at the first x of 0, unknown classes are
+    passed over.
 
     class_map: (m,), the head's class for each of the labels' (`map`).
     """

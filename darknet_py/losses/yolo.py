@@ -20,7 +20,8 @@ FOCAL_ALPHA = 0.5
 
 
 class YoloDelta:
-    """Deltas of a yolo head. Everything is (boxes, entries): the head's boxes of all images in one list, in Darknet's order.
+    """Deltas of a yolo head. Everything is (boxes, entries): the head's boxes of all images in one list, in Darknet's
+    order.
 
     `numbers` is how many entries a box has before its objectness.
     """
@@ -82,7 +83,8 @@ class YoloDelta:
         return self.out[:, self.numbers]
 
     def class_delta(self, cells: Tensor, labels: Tensor) -> None:
-        """Pulls these boxes (each once) to their class; a box that has this class already keeps its other classes' deltas."""
+        """Pulls these boxes (each once) to their class; a box that has this class already keeps its other classes'
+        deltas."""
         first = self.numbers + 1
         out, delta = self.out[cells, first:], self.delta[cells, first:]
         fresh = truth_vectors(labels, out.shape[1], self.options.label_smooth_eps) - out
@@ -107,7 +109,8 @@ class YoloDelta:
         return torch.ones_like(labels, dtype=self.out.dtype) if self.multipliers is None else self.multipliers[labels]
 
     def background(self) -> None:
-        """Every box should be nothing, but those that overlap a truth well; those that overlap it very well should be it."""
+        """Every box should be nothing, but those that overlap a truth well; those that overlap it very well should be
+        it."""
         options = self.options
         self.out[:, self.numbers] = self.objectness.nan_to_num(0.0, 0.0, 0.0)
         self.delta[:, self.numbers] = options.obj_normalizer * -self.objectness
@@ -204,7 +207,8 @@ class YoloDelta:
 
 
 def yolo_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
-    """raw: (n, anchors*(5+classes), h, w), what `network(x)` gives for the head. truths: (n, max, 6) x, y, w, h, class, track."""
+    """raw: (n, anchors*(5+classes), h, w), what `network(x)` gives for the head. truths: (n, max, 6) x, y, w, h, class,
+    track."""
     return YoloDelta(layer, raw, truths, state).result()
 
 

@@ -16,7 +16,8 @@ READS = frozenset({"iou_thresh", "iou_thresh_kind", "ignore_thresh"})
 
 
 class Assigned(NamedTuple):
-    """Truths and the boxes they train, in Darknet's order. All (k,): image, truth (its number), box (its number in the head)."""
+    """Truths and the boxes they train, in Darknet's order. All (k,): image, truth (its number), box (its number in the
+    head)."""
 
     image: Tensor
     truth: Tensor
@@ -24,8 +25,9 @@ class Assigned(NamedTuple):
 
 
 def assign_darknet(levels: Sequence[Level], truths: Truths) -> list[Assignment]:
-    """Each truth trains the best of all anchors, by the IoU of sizes, where a head has it; with iou_thresh < 1 every other anchor
-    with a better IoU too. A box that overlaps a truth by more than ignore_thresh is ignored, the others are background."""
+    """Each truth trains the best of all anchors, by the IoU of sizes, where a head has it; with iou_thresh < 1 every
+    other anchor with a better IoU too. A box that overlaps a truth by more than ignore_thresh is ignored, the others
+    are background."""
     result = []
     for level in levels:
         overlap = best_truths(level.predicted, truths)[0]
@@ -39,8 +41,8 @@ def anchors_of_truths(
 ) -> Assigned:
     """Which boxes of a head the truths train.
 
-    points: (n, t, 2), what lies in the cell that is trained, if not the truths' centres. best_alone: the best anchor and no
-    other, whatever iou_thresh says.
+    points: (n, t, 2), what lies in the cell that is trained, if not the truths' centres. best_alone: the best anchor
+    and no other, whatever iou_thresh says.
     """
     device, options, anchors, mask = level.anchors.device, level.options, level.anchors, level.mask
     shifted = torch.cat((torch.zeros_like(truths.xywh[..., :2]), truths.xywh[..., 2:]), -1)[..., None, :]
@@ -66,8 +68,8 @@ def anchors_of_truths(
 
 
 def turns(boxes: Tensor) -> list[Tensor]:
-    """Rows in turns, such that no box (k,) occurs twice in a turn: Darknet works its list through one by one, and several truths
-    that train one box find what the ones before left there."""
+    """Rows in turns, such that no box (k,) occurs twice in a turn: Darknet works its list through one by one, and
+    several truths that train one box find what the ones before left there."""
     if not len(boxes):
         return []
     order = boxes.argsort(stable=True)

@@ -1,8 +1,10 @@
-"""The grid assigner: anchors in the cells that hold a truth's centre, by their overlap with the truths, over all heads at once.
+"""The grid assigner: anchors in the cells that hold a truth's centre, by their overlap with the truths, over all heads
+at once.
 
-Anchors stand in the middle of their cells. One that overlaps no truth by more than 0.5 is background. One in a cell that has some
-truth's centre is trained to be its best truth where it overlaps it by more than 0.5; and each truth trains, whatever the overlap, its
-best ones among those, of all heads. The rest is ignored. (GridAssigner of MMDetection, https://arxiv.org/abs/1906.07155.)
+Anchors stand in the middle of their cells. One that overlaps no truth by more than 0.5 is background. One in a cell
+that has some truth's centre is trained to be its best truth where it overlaps it by more than 0.5; and each truth
+trains, whatever the overlap, its best ones among those, of all heads. The rest is ignored. (GridAssigner of
+MMDetection, https://arxiv.org/abs/1906.07155.)
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ def assign_grid(levels: Sequence[Level], truths: Truths) -> list[Assignment]:
 
 
 def _at_truths(level: Level, priors: Tensor, truths: Truths) -> tuple[Tensor, Tensor]:
-    """The anchors in the cells with a truth's centre: (n, t) the first box of that cell, and the overlap of each anchor there with every
-    truth, (n, t cells, anchors, t)."""
+    """The anchors in the cells with a truth's centre: (n, t) the first box of that cell, and the overlap of each anchor
+    there with every truth, (n, t cells, anchors, t)."""
     grid = torch.tensor(level.grid, device=priors.device)
     column, row = torch.minimum((truths.xywh[..., :2].clamp(min=0) * grid).long(), grid - 1).unbind(-1)
     count = len(level.mask)

@@ -15,9 +15,11 @@ CHUNK = 16  # truths per image that are compared with all boxes at once; bounds 
 
 
 class Level(NamedTuple):
-    """One head. Sizes and positions are fractions of the network's input; boxes are in Darknet's order (cells by row, then anchors).
+    """One head. Sizes and positions are fractions of the network's input; boxes are in Darknet's order (cells by row,
+    then anchors).
 
-    predicted: (n, k, 4) boxes, detached. grid: (width, height) of the map. anchors: (all, 2), those of the other heads too.
+    predicted: (n, k, 4) boxes, detached. grid: (width, height) of the map. anchors: (all, 2), those of the other heads
+    too.
     mask: numbers of this head's anchors. options: of the head, for the thresholds of an assigner.
     """
 
@@ -37,7 +39,8 @@ class Level(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """image, truth, box: (p,) int64: this truth of this image trains the box of this number; a box may be trained by several.
+    """image, truth, box: (p,) int64: this truth of this image trains the box of this number; a box may be trained by
+    several.
     background: (n, k) bool, boxes that are trained to be nothing; what is neither is ignored."""
 
     image: Tensor
@@ -51,7 +54,8 @@ Assigner: TypeAlias = Callable[[Sequence[Level], Truths], list[Assignment]]
 
 def levels_of(layers: Sequence[Any], predicted: Sequence[Tensor], grids: Sequence[tuple[int, int]],
               size: tuple[int, int]) -> list[Level]:  # fmt: skip
-    """Levels of heads with Darknet's anchors. predicted: (n, k, 4) of each. size: (width, height) of the input, pixels."""
+    """Levels of heads with Darknet's anchors. predicted: (n, k, 4) of each. size: (width, height) of the input,
+    pixels."""
     return [
         Level(boxes.detach(), grid, layer.all_anchors / torch.tensor(size, device=boxes.device),
               layer.options.masked, layer.options)
