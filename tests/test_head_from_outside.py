@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from darknet_py.data.shapes import write_dataset
 from torch import Tensor
 
 import darknet_py
 from darknet_py import evaluate, train
 from darknet_py.boxes import giou, iou
 from darknet_py.cfg import parse_cfg
+from darknet_py.data.shapes import write_dataset
 from darknet_py.layers import KINDS, Boxes, Head
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.layers.needs import BoxNeeds, Rows
