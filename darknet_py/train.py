@@ -73,7 +73,7 @@ def _add_start(group: argparse._ArgumentGroup) -> None:
         "--seed",
         type=int,
         default=0,
-        help="random seed; the same seed gives the same batches, and a resumed run keeps its own (default: %(default)s)",
+        help="random seed; the same seed gives the same batches; a resumed run keeps its own (default: %(default)s)",
     )
 
 

@@ -183,8 +183,10 @@ class Signal:
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
     cfg = write_cfg(tmp_path, iterations=400)
     short = tmp_path / "often.data"
-    short.write_text(data.read_text().replace("train = ", f"train = {data.parent}/").replace("valid = ", f"valid = {data.parent}/")
-                     .replace("names = ", f"names = {data.parent}/") + "savelast = 3\n")  # fmt: skip
+    text = data.read_text()
+    for name in ("train", "valid", "names"):
+        text = text.replace(f"{name} = ", f"{name} = {data.parent}/")
+    short.write_text(f"{text}savelast = 3\n")
     assert run(short, cfg, tmp_path / "whole") == 0
     out = tmp_path / "killed"
     command = [

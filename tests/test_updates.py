@@ -1,4 +1,4 @@
-"""How gradients change weights, apart from plain SGD, which the kit covers: Adam, clipping, freezing, dropout, repair."""
+"""How gradients change weights, apart from plain SGD (see the kit): Adam, clipping, freezing, dropout, repair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: all that an interrupted run needs to continue with the results of an uninterrupted one, in one file."""
+"""Checkpoints: files with all that an interrupted run needs to continue as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from darknet_py.training.step import Trainer
 FORMAT = "darknet_py checkpoint 3"
 
 
-def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: dict[str, Any]) -> None:
-    """Writes the trainer's state, the random state and `progress` (plain values); an existing file is replaced when done.
+def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: Mapping[str, object]) -> None:
+    """Writes the trainer's state, the random state and `progress` (plain values); replaces an existing file at the end.
 
     Raises:
         DarknetError: the file cannot be written, e.g. the disk is full; an existing one is untouched.
@@ -30,7 +30,7 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: di
         "trainer": trainer.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state() if trainer.device.type == "cuda" else None,
-        "progress": progress,
+        "progress": dict(progress),
     }
     try:
         with replacing(path) as temporary:
@@ -41,7 +41,7 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: di
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], trainer: Trainer, settings: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str], trainer: Trainer, settings: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
     """Restores the state of a new trainer of the same cfg, and the random state; no code in the file is executed.
 

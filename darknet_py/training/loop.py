@@ -79,8 +79,9 @@ def _start(trainer: Trainer, settings: RunSettings, seed: int, resume: bool) -> 
         torch.manual_seed((progress.seed * world.size + world.rank) * 1_000_003 + trainer.iteration)
     if trainer.iteration >= settings.max_batches:
         raise DarknetError(
-            f"{trainer.network.cfg.path}: max_batches={settings.max_batches}, but these weights were already trained for "
-            f"{trainer.iteration} iterations; write a larger max_batches (or --max-batches), or count from 0 with --clear"
+            f"{trainer.network.cfg.path}: max_batches={settings.max_batches}, but these weights were already trained "
+            f"for {trainer.iteration} iterations; write a larger max_batches (or --max-batches), or count from 0 with "
+            "--clear"
         )
     return progress
 
@@ -147,9 +148,9 @@ def _check_finite(trainer: Trainer, step: Step, batch: MiniBatch) -> None:
     name = next((name for name, cost in step.parts.items() if not math.isfinite(float(cost))), "the network")
     images = ", ".join(batch.paths[:MAX_NAMED_IMAGES]) + (" …" if len(batch.paths) > MAX_NAMED_IMAGES else "")
     raise NonFiniteLossError(
-        f"the loss of {name} is not finite in iteration {trainer.iteration + 1}; no file was overwritten. Likely causes: "
-        f"the learning rate is too high (rate {trainer.rate:g}; lower it, or raise burn_in), labels are wrong (run "
-        f"python -m darknet_py.check), or the mini-batch is too small for batch norm. Images: {images}"
+        f"the loss of {name} is not finite in iteration {trainer.iteration + 1}; no file was overwritten. Likely "
+        f"causes: the learning rate is too high (rate {trainer.rate:g}; lower it, or raise burn_in), labels are wrong "
+        f"(run python -m darknet_py.check), or the mini-batch is too small for batch norm. Images: {images}"
     )
 
 

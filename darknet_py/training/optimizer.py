@@ -48,7 +48,7 @@ class Updates(torch.optim.Optimizer):
     def __init__(self, network: Network, trainable: Iterable[tuple[Layer, str, torch.nn.Parameter]]) -> None:
         self.net = network.net
         self.rule = RULES["adam" if self.net.adam else "sgd"]
-        groups: dict[tuple[Any, ...], list[Tensor]] = {}
+        groups: dict[tuple[float, ...], list[Tensor]] = {}
         for layer, name, parameter in trainable:
             options, is_weight = layer.options, name in DECAYED
             convolution = is_weight and isinstance(layer, Convolutional)
@@ -75,7 +75,7 @@ class Updates(torch.optim.Optimizer):
             yield from group["params"]
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
         """Updates the weights by the gradients in `grad`, with `rate`, `number` and `batch`."""
         for group in self.param_groups:
             parameters = group["params"]
@@ -138,7 +138,7 @@ RULES: dict[str, UpdateRule] = {
 
 
 def first_update(network: Network, layer: Layer) -> float:
-    """Number of the first update that changes a layer, counted from 1; inf: none (network_kernels.cu:update_network_gpu)."""
+    """Number of the first update that changes a layer, from 1; inf: none (network_kernels.cu:update_network_gpu)."""
     if any(later.options.train_only_bn for later in network.layers[layer.index :]):
         return math.inf  # only the rolling statistics are updated
     return max(layer.options.burnin_update * network.net.burn_in, layer.options.dont_update + 1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.network import Network
@@ -20,7 +18,7 @@ def repair_convolutions(network: Network) -> None:
             layer.register_forward_hook(_repair)
 
 
-def _repair(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+def _repair(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
     """A forward hook."""
     output = replace_non_finite(output)
     if output.requires_grad:

@@ -1,5 +1,5 @@
-"""What a training run needs before its first iteration (a network with start weights, shares for the processes, settings),
-and what it remembers from one iteration to the next.
+"""What a training run needs before its first iteration (start weights, subdivisions for the processes, settings), and
+what it remembers from one iteration to the next.
 
     network = network_to_train("cfg/yolov3-tiny.cfg")
     load_start_weights(network, "yolov3-tiny.conv.15")
@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.data.augment.lists import MIXUP, mixup_code
@@ -89,7 +89,7 @@ class Progress:
     measured: int = 0
     settings: dict[str, Value] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """The fields as plain values, for a checkpoint."""
         return dict(vars(self))
 
@@ -191,8 +191,8 @@ def split_subdivisions(network: Network, processes: int) -> str:
     subdivisions = math.lcm(net.subdivisions, processes)
     if net.batch % subdivisions:
         raise DarknetError(
-            f"{cfg}: [net] batch={net.batch} cannot be split over {processes} processes, {subdivisions} mini-batches in "
-            f"all; write a batch that is a multiple of {subdivisions}"
+            f"{cfg}: [net] batch={net.batch} cannot be split over {processes} processes, {subdivisions} mini-batches "
+            f"in all; write a batch that is a multiple of {subdivisions}"
         )
     if subdivisions == net.subdivisions:
         return ""

@@ -40,7 +40,7 @@ def network_size(net: NetOptions, random: float, iteration: int, first: int, see
 
 
 def classifier_size(net: NetOptions, iteration: int, first: int, seed: int) -> tuple[int, int]:
-    """(width, height) of a classifier's input; with `random` in [net] a new square every 40 (pjreddie's classifier.c)."""
+    """(width, height) of a classifier's input; `random` in [net]: a new square every 40 (pjreddie's classifier.c)."""
     if not net.random:
         return net.width, net.height
     period = (iteration - first) // CLASSIFIER_PERIOD

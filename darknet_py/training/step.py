@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +29,22 @@ from darknet_py.training.repair import repair_convolutions
 from darknet_py.training.schedule import learning_rate, sequence_length
 from darknet_py.training.world import World
 
+Raws: TypeAlias = dict[int, Tensor | tuple[Tensor, ...]]
+"""Layer index → raw output; of a layer with several sources, a tuple."""
+
 
 @dataclass
 class Step:
     """The results of a mini-batch.
 
     cost: the loss that was differentiated, summed over the images. parts, counts: see `losses.Value`.
-    raws: the raw outputs of the layers with a loss, by layer index; of a layer with several sources, a tuple.
+    raws: the raw outputs of the layers with a loss.
     """
 
     cost: float
     parts: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    raws: dict[int, Any] = field(default_factory=dict)
+    raws: Raws = field(default_factory=dict)
 
 
 class Trainer:
@@ -65,7 +68,8 @@ class Trainer:
         synchronised: bool = False,
         freeze: int = 0,
     ) -> None:
-        """
+        """Prepares a network for training: layers in training mode, parameters that are trained, optimizer state.
+
         Args:
             exact: true derivatives where Darknet's own differ from them (derivatives.py).
             precision: number format of the forward pass: "fp32", "bf16" or "fp16". Weights, losses and updates are
@@ -150,15 +154,15 @@ class Trainer:
                     if (option := section.get(name)) is not None:
                         cfg.warn(section, option, f"loss={layer.loss_name} does not use it; remove it")
 
-    def forward(self, images: Tensor) -> dict[int, Any]:
-        """The raw output of each layer with a loss, by layer index; gradients stop where the cfg says.
+    def forward(self, images: Tensor) -> Raws:
+        """The raw output of each layer with a loss; gradients stop where the cfg says.
 
         images: (n, channels, height, width) float32 in 0..1, or the vectors that the network reads.
         """
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self._forward(images)
 
-    def _raws(self, images: Tensor) -> dict[int, Any]:
+    def _raws(self, images: Tensor) -> Raws:
         wanted = dict.fromkeys(index for layer in self.loss_layers for index in layer.source_indices)
         outputs = self.network.run(images, list(wanted), read=self._read)
         return {
@@ -173,7 +177,7 @@ class Trainer:
         stopped = source in self.stopped or reader.index > self.overwritten.get(source, reader.index)
         return output.detach() if stopped else output
 
-    def loss(self, raws: dict[int, Any], truths: Tensor, size: tuple[int, int], seen: int) -> Value:
+    def loss(self, raws: Raws, truths: Tensor, size: tuple[int, int], seen: int) -> Value:
         """The loss of the network: the sum over its groups of layers.
 
         Args:
@@ -212,7 +216,7 @@ class Trainer:
         return Step(float(value.total.detach()), value.parts, value.counts, raws)
 
     def _begin(self) -> None:
-        """Starts an iteration; the rolling statistics of all processes but the first start from zeros, as they are added up."""
+        """Starts an iteration: rolling statistics are added up later, so all processes but one start from zeros."""
         self.arithmetic.progress = self.iteration / max(self.net.max_batches, 1)
         if not self.world.first:
             for rolling in self._rolling():
