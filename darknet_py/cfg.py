@@ -24,7 +24,7 @@ from darknet_py.files import folders_around, locate
 
 MAX_FILE_BYTES = 16 << 20  # the largest official cfg has 60 kB: a file beyond this is not a cfg
 MAX_SHOWN = 80  # characters of a value or name that a message quotes
-_SPACE = str.maketrans("", "", " \t\r\n\v\f")
+_SPACE = str.maketrans("", "", " \t\r\n")  # option_list.c:strip leaves vertical tabs and form feeds
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,10 @@ class Cfg:
 
 
 def shortened(text: str) -> str:
-    """A text as messages quote it: a long one is cut off."""
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+    """A text as messages quote it: a long one is cut off, and what cannot be seen (a no-break space, a form feed, an
+    escape sequence) is written as Python does, ``\\xa0``."""
+    text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -24,6 +25,9 @@ untrained: a part of training that is not implemented (training warns and contin
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_HEXADECIMAL = re.compile(
+    r"[+-]?0[xX]([0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)([pP][+-]?[0-9]+)?"
+)  # atof alone knows it
 MAX_INT = 2**31 - 1
 MAX_FLOAT = 3.4028234663852886e38
 
@@ -39,6 +43,7 @@ class Meaning:
     choices: tuple[str, ...] = ()
     fallback: str | None = None  # what Darknet uses in place of a word it does not know; None: it stops
     own: bool = False  # this project's own option; Darknet ignores it
+    hash_ends: bool = False  # a list ends at a `#`; in Darknet others go on through the comment behind them
 
 
 def option(
@@ -51,9 +56,10 @@ def option(
     choices: tuple[str, ...] = (),
     fallback: str | None = None,
     own: bool = False,
+    hash_ends: bool = False,
 ) -> Any:
     """A field of an options class: Darknet's default, the meaning with its unit; see `Meaning` and `Use`."""
-    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own)
+    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own, hash_ends)
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 
@@ -126,14 +132,11 @@ def _base(kind: Any) -> Any:
 
 def _number(cfg: Cfg, section: Section, written: Option, text: str, kind: type, meaning: Meaning) -> int | float:
     """Reads as atoi and atof do: the leading number counts, the rest is dropped (silently if it is a comment)."""
-    match = (_INTEGER if kind is int else _NUMBER).match(text)
+    match = _INTEGER.match(text) if kind is int else _HEXADECIMAL.match(text) or _NUMBER.match(text)
     wanted = "an integer" if kind is int and _NUMBER.match(text) else "a number"
-    if match is None and not text:
-        cfg.fail(section, written, "an element is missing (two commas in a row, or one at the end)")
     if match is None:
         cfg.fail(section, written, f"'{shortened(text)}' is not {wanted}")
-    digits = match[0].lstrip("+-0")
-    value = MAX_INT + 1 if kind is int and len(digits) > 10 else kind(match[0])
+    value = _value_of(match[0], kind)
     rest = text[match.end() :]
     if rest and rest[0] not in "#;" and not (kind is int and re.fullmatch(r"\.0*([#;].*)?", rest)):
         cfg.warn(section, written, f"Darknet reads only the leading {shortened(match[0])} of '{shortened(text)}'")
@@ -150,13 +153,29 @@ def _number(cfg: Cfg, section: Section, written: Option, text: str, kind: type, 
     return value
 
 
+def _value_of(digits: str, kind: type) -> int | float:
+    if kind is int:
+        return MAX_INT + 1 if len(digits.lstrip("+-0")) > 10 else int(digits)
+    try:
+        return float.fromhex(digits) if "x" in digits.lower() else float(digits)
+    except OverflowError:
+        return math.inf
+
+
 def _numbers(cfg: Cfg, section: Section, written: Option, kind: type, meaning: Meaning) -> tuple[int | float, ...]:
-    """A list, `1,2,3`. Darknet stops at a `#`, and reads an empty element as 0."""
-    parts = (written.value or "").split("#")[0].split(",")
-    if len(parts) > 1 and not parts[-1] and kind is float:
-        cfg.warn(section, written, "ends with a comma, so Darknet reads a further element, 0; remove the comma")
-        parts.pop()
-    return tuple(_number(cfg, section, written, part, kind, meaning) for part in parts)
+    """A list, `1,2,3`, as parser.c counts it: by the commas, up to a `#` in some options and through it in others.
+
+    An empty element is 0."""
+    text, comment, rest = (written.value or "").partition("#")
+    if not meaning.hash_ends and "," in rest:
+        warning = "Darknet reads this list on behind the '#'; write the comment on a line of its own"
+        cfg.warn(section, written, warning)
+        text += comment + rest
+    parts = text.split(",")
+    if not all(parts):
+        what = "ends with a comma" if not parts[-1] else "has two commas in a row"
+        cfg.warn(section, written, f"{what}, so Darknet reads a further element, 0; write 0, or remove the comma")
+    return tuple(_number(cfg, section, written, part or "0", kind, meaning) for part in parts)
 
 
 def _word(cfg: Cfg, section: Section, written: Option, meaning: Meaning) -> str:

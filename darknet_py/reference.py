@@ -35,6 +35,9 @@ The options of every section, with Darknet's defaults. Written by `python -m dar
 - **not implemented**: any value but the default is an error.
 - **this project's own**: read by darknet_py only; the C program ignores it.
 
+In the text of a cfg, a comment may stand behind a number. Behind a list it ends the list where the meaning says so;
+elsewhere Darknet reads on through it, up to the last comma.
+
 An option that is not listed is unknown to Darknet too, and gives a warning with its file and line.
 """
 
@@ -57,7 +60,8 @@ def option_lines(options: type) -> Iterator[OptionLine]:
         choices = f" ({', '.join(meaning.choices)})" if 0 < len(meaning.choices) <= MAX_CHOICES else ""
         field_type = str(field.type).removesuffix(" | None")
         marks = tuple(mark for mark in (USES[meaning.use], OWN if meaning.own else "") if mark)
-        yield OptionLine(cfg_name(field), field_type, default, marks, meaning.text + choices)
+        ending = "; a # ends the list" if meaning.hash_ends else ""
+        yield OptionLine(cfg_name(field), field_type, default, marks, meaning.text + choices + ending)
 
 
 def option_table(section: str) -> str:

@@ -99,10 +99,10 @@ def test_a_value_may_contain_an_equals_sign() -> None:
     assert plain(parse_text("[net]\na=b=c\n")) == [("net", [("a", "b=c")])]
 
 
-# Darknet has no comments after values: numbers survive them, as atoi and atof stop there; so do lists, up to the `#`.
+# Darknet has no comments after values: numbers survive them, as atoi and atof stop there.
 TRAILING = {
     "layers = 0 ###P6": ("route", "layers", (0,)),
-    "layers = -1,0 # both, of them": ("route", "layers", (-1, 0)),
+    "layers = -1,0 # both of them": ("route", "layers", (-1, 0)),
     "stride=2 # x": ("maxpool", "stride", 2),
     "stride=2;x": ("maxpool", "stride", 2),
     "stride=2.#x": ("maxpool", "stride", 2),
@@ -257,7 +257,8 @@ WARNINGS = {
     ),
     "a list that ends with a comma": (
         "[net]\nscales=.1,.1,\n" + NET[6:] + "[avgpool]\n",
-        "my.cfg:2: [net] scales=.1,.1,: ends with a comma, so Darknet reads a further element, 0; remove the comma",
+        "my.cfg:2: [net] scales=.1,.1,: ends with a comma, so Darknet reads a further element, 0; "
+        "write 0, or remove the comma",
     ),
     "an option that is unknown, though one is like it": (
         "[net]\nwidht=9\n" + NET[6:] + "[avgpool]\n",
@@ -468,3 +469,59 @@ def test_an_official_cfg_is_built_and_warnings_point_at_the_line(name: str) -> N
 @pytest.mark.parametrize("path", OWN_CFGS, ids=lambda path: path.stem)
 def test_our_own_cfgs_give_no_reason_for_a_warning(path: Path) -> None:
     Network(parse_cfg(path, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------- lists and odd numbers
+
+
+def lists_of(text: str) -> tuple[Network, list[str]]:
+    """A network of a text, and the warnings that it gives."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network = Network(parse_text(text, "my.cfg"))
+    return network, [str(warning.message) for warning in caught]
+
+
+CONVOLUTIONS = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=3\n[convolutional]\nfilters=3\n"
+
+
+@pytest.mark.parametrize(("line", "layers"), [("layers=-1 # was -1,-2", (1, 0)), ("layers=-1 # the last", (1,))])
+def test_a_list_of_layers_does_not_end_at_a_comment(line: str, layers: tuple[int, ...]) -> None:
+    """parser.c:parse_route counts the commas of the whole line."""
+    network, messages = lists_of(f"{CONVOLUTIONS}[route]\n{line}\n")
+    assert network.layers[2].source_indices == layers
+    assert bool(messages) == (len(layers) > 1)
+    assert all("reads this list on behind the '#'" in message for message in messages)
+
+
+def test_the_lists_of_yolo_end_at_a_comment() -> None:
+    """parser.c:parse_yolo stops at a '#', parse_region does not."""
+    text = "[net]\nwidth=8\nheight=8\nchannels=6\n[{head}]\nclasses=1\nnum=1\nanchors=4,5 # and 6,7\n"
+    network, messages = lists_of(text.format(head="yolo"))
+    assert network.layers[0].anchors.tolist() == [[4, 5]]
+    assert not messages
+    network, messages = lists_of(text.format(head="region"))
+    assert len(messages) == 2  # the comment's comma, and more values than anchors
+    assert network.layers[0].anchors.tolist() == [[4, 5]]
+
+
+def test_an_empty_element_is_0() -> None:
+    network, messages = lists_of("[net]\nwidth=8\nheight=8\nchannels=3\nscales=.1,,10,\nsteps=4,,6\n[convolutional]\n")
+    assert network.net.scales == (0.1, 0.0, 10.0, 0.0)
+    assert network.net.steps == (4, 0, 6)
+    assert "my.cfg:5: [net] scales=.1,,10,: ends with a comma, so Darknet reads a further element, 0" in messages[0]
+    assert "has two commas in a row" in messages[1]
+
+
+def test_atof_reads_hexadecimal_numbers_and_atoi_does_not() -> None:
+    network, messages = lists_of("[net]\nwidth=8\nheight=8\nchannels=3\nmomentum=0x10\nburn_in=0x10\n[convolutional]\n")
+    assert network.net.momentum == 16
+    assert network.net.burn_in == 0
+    assert "Darknet reads only the leading 0 of '0x10'" in messages[0]
+
+
+def test_what_cannot_be_seen_is_written_out_in_messages() -> None:
+    """Vertical tabs, form feeds and no-break spaces are no white space to Darknet."""
+    for sign, shown in (("\v", r"\x0b"), ("\f", r"\x0c"), ("\xa0", r"\xa0"), ("\x1b[2J", r"\x1b[2J")):
+        _, messages = lists_of(f"[net]\nwidth=8\nheight=8\nchannels=3\n{sign}batch=4\n[convolutional]\n")
+        assert f"my.cfg:5: [net] {shown}batch=4: unknown option" in messages[0]

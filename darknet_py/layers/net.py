@@ -38,7 +38,9 @@ class NetOptions:
         1, "of step: iterations between two changes; of sigmoid: the iteration of half the rate", use="training"
     )
     scale: float = option(1.0, "of step: factor by which the rate changes", use="training")
-    steps: tuple[int, ...] = option((), "of steps: iterations at which the rate changes", use="training")
+    steps: tuple[int, ...] = option(
+        (), "of steps: iterations at which the rate changes", use="training", hash_ends=True
+    )
     scales: tuple[float, ...] = option((), "of steps: factor by which the rate changes at each of them", use="training")
     seq_scales: tuple[float, ...] = option(
         (), "of steps, with track=1: factor for the mini-batches per sequence at each of them", use="training"

@@ -25,14 +25,16 @@ class YoloOptions(LayerOptions):
 
     classes: int = option(20, "number of classes", minimum=0, maximum=1_000_000)
     num: int = option(1, "number of anchors in the list, for all heads together", minimum=1, maximum=MAX_ANCHORS)
-    mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", minimum=0)
+    mask: tuple[int, ...] = option(
+        (), "the anchors of this head, counted from 0; default: all", minimum=0, hash_ends=True
+    )
     anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
     scale_x_y: float = option(1.0, "stretches the range of a box's centre about the middle of its cell")
     beta_nms: float = option(0.6, "exponent of the distance term of diounms")
     max: int = option(200, "maximum number of truths per image", use="training")
     max_delta: float = option(FLT_MAX, "clips the gradients of a box to +- this", use="training")
     counters_per_class: tuple[int, ...] = option(
-        (), "number of training images per class; rare classes get larger gradients", use="training"
+        (), "number of training images per class; rare classes get larger gradients", hash_ends=True, use="training"
     )
     label_smooth_eps: float = option(
         0.0, "label smoothing: the class targets 0 and 1 move inwards by half of this", use="training"
@@ -117,6 +119,9 @@ class Yolo(YoloFamily, kinds=("yolo",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
+        anchors: tuple[float, ...] = option(
+            (), "widths and heights of all anchors, pixels of the network's input", hash_ends=True
+        )
         new_coords: int = option(
             0, "1: the layer before ends in the logistic function, and a box is (2w)^2 times as wide as its anchor"
         )

@@ -19,7 +19,7 @@ def learning_rate(net: NetOptions, iteration: int) -> float:
     process.
     """
     if iteration < net.burn_in:
-        return float(net.learning_rate * (iteration / net.burn_in) ** net.power)
+        return net.learning_rate * _power(iteration / net.burn_in, net.power)
     return POLICIES[net.policy](net, iteration)
 
 
@@ -28,7 +28,7 @@ def _constant(net: NetOptions, iteration: int) -> float:
 
 
 def _step(net: NetOptions, iteration: int) -> float:
-    return float(net.learning_rate * net.scale ** (iteration // net.step))
+    return net.learning_rate * _power(net.scale, iteration // net.step)
 
 
 def _steps(net: NetOptions, iteration: int) -> float:
@@ -39,7 +39,7 @@ def _steps(net: NetOptions, iteration: int) -> float:
 
 
 def _exp(net: NetOptions, iteration: int) -> float:
-    return float(net.learning_rate * net.gamma**iteration)
+    return net.learning_rate * _power(net.gamma, iteration)
 
 
 def _poly(net: NetOptions, iteration: int) -> float:
@@ -49,11 +49,11 @@ def _poly(net: NetOptions, iteration: int) -> float:
 
 
 def _random(net: NetOptions, iteration: int) -> float:
-    return float(net.learning_rate * random.Random(iteration).random() ** net.power)
+    return net.learning_rate * _power(random.Random(iteration).random(), net.power)
 
 
 def _sigmoid(net: NetOptions, iteration: int) -> float:
-    return net.learning_rate / (1 + math.exp(net.gamma * (iteration - net.step)))
+    return net.learning_rate / (1 + _exponential(net.gamma * (iteration - net.step)))
 
 
 def _sgdr(net: NetOptions, iteration: int) -> float:
@@ -101,6 +101,14 @@ def _power(base: float, exponent: float) -> float:
     """As C's pow: infinity instead of an error; NaN for a fractional power of a negative base."""
     try:
         value = base**exponent
-    except ZeroDivisionError:
+    except (ZeroDivisionError, OverflowError):
         return math.inf
     return math.nan if isinstance(value, complex) else float(value)
+
+
+def _exponential(value: float) -> float:
+    """As C's exp: infinity instead of an error."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

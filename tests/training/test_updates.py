@@ -11,7 +11,7 @@ from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network
 from darknet_py.training.batch_norm import Statistics
 from darknet_py.training.derivatives import Training, set_arithmetic
-from darknet_py.training.schedule import sequence_length
+from darknet_py.training.schedule import POLICIES, learning_rate, sequence_length
 from darknet_py.training.sizes import classifier_size, mini_batch_of
 from darknet_py.training.step import Trainer
 
@@ -198,3 +198,12 @@ def test_random_classifiers_change_their_size_every_40_iterations() -> None:
     assert all(len(set(sizes[start : start + 40])) == 1 for start in range(0, 4000, 40))
     assert {width for width, _ in sizes} == {32 * side for side in range(4, 15)}
     assert all(width == height for width, height in sizes)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_survives_any_numbers(policy: str) -> None:
+    """C's exp and pow give infinity where Python raises an error."""
+    for values in ({}, {"gamma": 1e30, "scale": 1e30, "power": -1e30}, {"gamma": -3.5, "scale": 0.0, "power": 1e30}):
+        net = NetOptions(policy=policy, burn_in=2, steps=(3,), scales=(1e38,), max_batches=10, step=1, **values)
+        for iteration in (0, 1, 2, 5, 10, 711, 100_000):
+            assert isinstance(learning_rate(net, iteration), float)
