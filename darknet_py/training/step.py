@@ -202,7 +202,7 @@ class Trainer:
         seen = self.seen + count * (self.world.rank + 1)
         self.seen += count * self.world.size
         if not self.mini_batches:
-            self._begin()
+            self._start_iteration()
         if self.network.input_shape.c and self.mini_batches % sequence_length(self.net, self.iteration + 1) == 0:
             self.network.reset_state()  # a new sequence of images; texts continue, see TextBatch.fresh
         self.mini_batches += 1
@@ -215,7 +215,7 @@ class Trainer:
                 self.scaler.scale(value.total).backward()
         return Step(float(value.total.detach()), value.parts, value.counts, raws)
 
-    def _begin(self) -> None:
+    def _start_iteration(self) -> None:
         """Starts an iteration: rolling statistics are added up later, so all processes but one start from zeros."""
         self.arithmetic.progress = self.iteration / max(self.net.max_batches, 1)
         if not self.world.first:
