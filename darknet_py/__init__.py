@@ -11,6 +11,7 @@ from darknet_py.cfg import Cfg, parse_cfg
 from darknet_py.detections import Detection, Detections
 from darknet_py.detector import Detector
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, ImageError, WeightsError
+from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network, load
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ImageError",
     "Network",
     "WeightsError",
+    "deployed",
     "load",
     "parse_cfg",
 ]

@@ -70,6 +70,7 @@ class Cfg:
     lines: list[str]
     strict: bool = False
     stops: list[str] = field(default_factory=list)  # messages of `stop`
+    files: dict[str, Path] = field(default_factory=dict)  # found by `find_file`
 
     @property
     def text(self) -> str:
@@ -106,8 +107,14 @@ class Cfg:
         self.warn(section, option, text)
 
     def find_file(self, name: str) -> Path | None:
-        """A file that an option names: in the current folder, as in Darknet, or near the cfg; None: not found."""
-        return locate(name, folders_around(self.path), os.path.isfile)
+        """A file that an option names: in the current folder, as in Darknet, or near the cfg; None: not found.
+
+        One that was found stays the same, whatever becomes the current folder."""
+        path = locate(name, folders_around(self.path), os.path.isfile)
+        if path is None:
+            return self.files.get(name)
+        first = self.files.setdefault(name, path.absolute())
+        return path if path.absolute() == first else first
 
 
 def shortened(text: str) -> str:

@@ -146,7 +146,7 @@ class Run:
             self.files.close()
             if self.args.show:
                 cv2.destroyAllWindows()
-        if self.uses_folder and not self.args.quiet:
+        if self.uses_folder and not self.args.quiet and self.files.count:
             print(f"results in {self.folder / (self.save_as or '')}")
         return UNREADABLE if self.unreadable else 0
 

@@ -66,6 +66,9 @@ class Detector:
         if not self.heads:
             kinds = "[yolo], [Gaussian_yolo], [region], [detection]"
             raise DarknetError(f"{self.network.cfg.path}: no detection head ({kinds}); is it a classifier?")
+        if len({head.options.classes for head in self.heads}) > 1:
+            heads = ", ".join(f"layer {head.index}: classes={head.options.classes}" for head in self.heads)
+            raise DarknetError(f"{self.network.cfg.path}: all heads need the same classes ({heads})")
         if nms_kind not in (None, *NMS_KINDS):
             raise DarknetError(f"nms_kind '{nms_kind}': unknown; write one of {', '.join(NMS_KINDS)}")
         self.class_map = None
@@ -80,7 +83,7 @@ class Detector:
         self.nms_kind = nms_kind or self.heads[-1].nms_kind
         self.beta_nms = self.heads[-1].beta_nms if beta_nms is None else beta_nms
         self.agnostic = agnostic
-        self._shown = np.array([not name.startswith(HIDDEN) for name in self.names])
+        self._shown = np.array([not name.startswith(HIDDEN) for name in self.names], dtype=bool)
 
     def _checked(self, names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
         result = class_names(names, classes)

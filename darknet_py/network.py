@@ -260,7 +260,7 @@ def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
     if section.name not in NAMES:
         cfg.fail(section, None, "the first section must be [net]")
     options = read_options(NetOptions, cfg, section)
-    if options.policy == "steps" and len(options.scales) < max(len(options.steps), 1):
+    if options.policy == "steps" and not 0 < len(options.steps) <= len(options.scales):
         text = f"{len(options.steps)} steps and {len(options.scales)} scales; write as many of both"
         cfg.stop(section, section.get("scales") or section.get("policy"), text)
     if size is not None:
@@ -318,7 +318,16 @@ def _build(
         )
     if not kind.own_rows:
         _set_rows(layer, place)
+    _check_stored(layer)
     return layer
+
+
+def _check_stored(layer: Layer) -> None:
+    """A parameter that `stored` does not give would be neither trained, saved nor deployed."""
+    stored = {id(one.tensor) for one in layer.stored()}
+    for name, parameter in layer.named_parameters():
+        if id(parameter) not in stored:
+            raise TypeError(f"{type(layer).__name__}: `stored` does not give the parameter '{name}'; see stored_names")
 
 
 def _set_rows(layer: Layer, place: Place) -> None:

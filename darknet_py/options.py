@@ -165,8 +165,9 @@ def _value_of(digits: str, kind: type) -> int | float:
 def _numbers(cfg: Cfg, section: Section, written: Option, kind: type, meaning: Meaning) -> tuple[int | float, ...]:
     """A list, `1,2,3`, as parser.c counts it: by the commas, up to a `#` in some options and through it in others.
 
-    An empty element is 0."""
+    An empty element is 0, and so is a word behind the `#`."""
     text, comment, rest = (written.value or "").partition("#")
+    before = text.count(",")
     if not meaning.hash_ends and "," in rest:
         warning = "Darknet reads this list on behind the '#'; write the comment on a line of its own"
         cfg.warn(section, written, warning)
@@ -175,7 +176,11 @@ def _numbers(cfg: Cfg, section: Section, written: Option, kind: type, meaning: M
     if not all(parts):
         what = "ends with a comma" if not parts[-1] else "has two commas in a row"
         cfg.warn(section, written, f"{what}, so Darknet reads a further element, 0; write 0, or remove the comma")
-    return tuple(_number(cfg, section, written, part or "0", kind, meaning) for part in parts)
+    words = range(before + 1, len(parts))
+    values = (
+        "0" if not part or (place in words and not _NUMBER.match(part)) else part for place, part in enumerate(parts)
+    )
+    return tuple(_number(cfg, section, written, value, kind, meaning) for value in values)
 
 
 def _word(cfg: Cfg, section: Section, written: Option, meaning: Meaning) -> str:

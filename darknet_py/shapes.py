@@ -1,7 +1,7 @@
 """The command that draws the data set of the bundled model.
 
-python -m darknet_py.shapes data/shapes          # images, labels, shapes.data; train with it: python -m
-darknet_py.train
+python -m darknet_py.shapes data/shapes          # images, labels and shapes.data
+python -m darknet_py.train data/shapes/shapes.data cfg/shapes.cfg
 """
 
 from __future__ import annotations

@@ -332,7 +332,7 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
             about = json.loads(metadata["darknet_py"])
             major, minor, revision = map(int, about["version"])
             network.version, network.seen = (major, minor, revision), int(about["seen"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise WeightsError(
                 f"{path}: its metadata is damaged: the version or the number of images seen is missing"
             ) from None

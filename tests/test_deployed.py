@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,33 @@ RECURRENT = {
     "crnn": "[net]\nwidth=6\nheight=5\nchannels=3\n[crnn]\noutput=4\nhidden=5\npad=1\nbatch_normalize=1\n",
     "conv_lstm": "[net]\nwidth=6\nheight=5\nchannels=3\n[conv_lstm]\noutput=4\npad=1\npeephole=1\nbatch_normalize=1\n",
 }
+
+
+SHARED = """[net]
+width=16
+height=16
+channels=3
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+pad=1
+stride=2
+activation=leaky
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+pad=1
+activation=leaky
+[convolutional]
+share_index=1
+batch_normalize=1
+filters=4
+size=3
+pad=1
+activation=leaky
+"""
 
 
 def assert_deployed(network: Network, folder: Path, inputs: list[torch.Tensor]) -> None:
@@ -61,3 +89,22 @@ def test_recurrent_layers_can_be_deployed(kind: str, tmp_path: Path) -> None:
     shape = network.input_shape
     inputs = torch.rand((3, 2, *(shape[:3] if shape.c else shape[3:4])), generator=generator)
     assert_deployed(network, tmp_path, list(inputs))
+
+
+def test_a_layer_that_shares_weights_can_be_deployed(tmp_path: Path) -> None:
+    network = Network(parse_text(SHARED)).initialise(1).eval().requires_grad_(False)
+    for layer in network.layers[:2]:
+        layer.rolling_mean.fill_(0.1)
+        layer.rolling_variance.fill_(0.7)
+    assert_deployed(network, tmp_path, [images_for(network)])
+
+
+def test_options_set_in_python_stay_set() -> None:
+    network = network_of("yolov3-tiny", (64, 64))
+    heads = network.head_layers()
+    heads[0].options = replace(heads[0].options, scale_x_y=1.2)
+    network.net = replace(network.net, letter_box=True)
+    form = deployed(network)
+    assert form.net.letter_box
+    assert form.head_layers()[0].options.scale_x_y == 1.2
+    assert_same(form(images_for(network)), network(images_for(network)), TOLERANCE)

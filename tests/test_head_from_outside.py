@@ -47,7 +47,8 @@ class Corners:
         return result
 
 
-class Points(Head, kinds=("points",)):
+class Points(Head):
+    kind = "points"
     box_values = 4
     stored_names = ("scale",)
 

@@ -12,6 +12,8 @@ from torch import nn
 from darknet_py import DarknetError, Network, load, parse_cfg
 from darknet_py.cfg import parse_text
 from darknet_py.inference.deploy import deployed
+from darknet_py.layers import KINDS, Layer
+from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.training.step import Trainer
 
 DETECTORS = sorted(path.stem for path in CFGS.glob("yolo*.cfg"))
@@ -255,3 +257,21 @@ def test_a_plain_training_loop_has_the_batch_norm_of_pytorch() -> None:
             optimizer.step()
     assert torch.allclose(layer.rolling_mean, norm.running_mean, atol=1e-6)
     assert torch.allclose(layer.rolling_variance, norm.running_var, atol=1e-6)
+
+
+def test_a_layer_gives_all_its_parameters_to_stored() -> None:
+    """One that it kept to itself would be neither trained, saved nor deployed."""
+
+    class Forgetful(Layer):
+        kind = "forgetful"
+
+        def __init__(self, options: LayerOptions, place: Place) -> None:
+            super().__init__(options, place)
+            self.shape, self.gain = place.input, nn.Parameter(torch.ones(1))
+
+    try:
+        KINDS["forgetful"] = Forgetful
+        with pytest.raises(TypeError, match=r"'gain'.*stored_names"):
+            Network(parse_text("[net]\nwidth=4\nheight=4\nchannels=1\n[forgetful]\n"))
+    finally:
+        del KINDS["forgetful"]

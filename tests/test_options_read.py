@@ -197,7 +197,7 @@ def computes(frame: FrameType | None) -> bool:
     if frame is None or not frame.f_globals.get("__name__", "").startswith("darknet_py"):
         return False
     while frame is not None and (module := frame.f_globals.get("__name__", "")).startswith("darknet_py"):
-        if frame.f_code.co_name in ("describe", "_check_turns") or module == "darknet_py.options":
+        if frame.f_code.co_name in ("describe", "_check_rotations") or module == "darknet_py.options":
             return False
         frame = frame.f_back
     return True

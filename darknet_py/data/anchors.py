@@ -203,7 +203,7 @@ def with_anchors(path: str | os.PathLike[str], centres: Floats) -> bytes:
             _set(values, network.cfg, head.index, "anchors", anchors_text(centres, is_whole).strip())
         if any(head.options.num != len(centres) for head in heads):
             _share(values, network.cfg, heads, len(centres))
-        lines = Path(path).read_bytes().split(b"\n")
+        lines = Path(network.cfg.path).read_bytes().split(b"\n")
         for number, value in values.items():
             lines[number - 1] = _with_value(lines[number - 1], value.encode())
         result = b"\n".join(lines)

@@ -136,6 +136,10 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             flipped = stored.name == "weights" and self.options.flipped
             yield stored._replace(transposed="always") if flipped else stored
 
+    def folded(self) -> Iterator[tuple[str, Tensor]]:
+        if not self.shared:
+            yield from super().folded()
+
     def initialise(self, generator: torch.Generator) -> None:
         if not self.shared:
             self.initialise_normalisation()

@@ -15,9 +15,6 @@ from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, NMS_KINDS, Boxes, GridH
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.options import option
 
-LOSSES = ("darknet", "grid", "giou", "focal")
-ASSIGNERS = ("darknet", "grid")
-
 
 @dataclass(frozen=True, kw_only=True)
 class YoloOptions(LayerOptions):
@@ -143,24 +140,28 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         dets_for_track: int = option(1, "tracking: detections that start a track", use="none")
         dets_for_show: int = option(1, "tracking: detections after which a track is shown", use="none")
         track_ciou_norm: float = option(0.01, "tracking: weight of the distance between boxes", use="none")
-        loss: str = option("darknet", "the loss (docs/TRAINING.md)", choices=LOSSES, use="training", own=True)
+        loss: str = option(
+            "darknet", "the loss: darknet, grid, giou, focal (docs/TRAINING.md)", use="training", own=True
+        )
         assigner: str | None = option(
             None,
             "which boxes a truth trains; default: the loss's own assigner",
-            choices=ASSIGNERS,
             use="training",
             own=True,
         )
         box_weight: float | None = option(
             None,
             "multiplies the loss of boxes, with a loss other than darknet; default: the loss's own weight",
+            minimum=0,
             use="training",
             own=True,
         )
         objectness_weight: float | None = option(
-            None, "multiplies the loss of the objectness, likewise", use="training", own=True
+            None, "multiplies the loss of the objectness, likewise", minimum=0, use="training", own=True
         )
-        class_weight: float | None = option(None, "multiplies the loss of classes, likewise", use="training", own=True)
+        class_weight: float | None = option(
+            None, "multiplies the loss of classes, likewise", minimum=0, use="training", own=True
+        )
 
     @property
     def loss_name(self) -> str:

@@ -1,6 +1,7 @@
-"""Deltas of [yolo] that are left out, as labels they come from may be wrong: badlabels_rejection_percentage,
-num_sigmas_reject_badlabels; or
-as they are small: equidistant_point (Darknet: yolo_layer.c:forward_yolo_layer)."""
+"""Deltas of [yolo] that are left out, as their labels may be wrong or as they are small.
+
+badlabels_rejection_percentage, num_sigmas_reject_badlabels, equidistant_point (yolo_layer.c:forward_yolo_layer).
+"""
 
 from __future__ import annotations
 
@@ -31,9 +32,7 @@ class Rejection:
         classes."""
         start = net.max_batches * 3 // 4
         late = iteration > start
-        percentage, sigmas = (
-            (net.badlabels_rejection_percentage, net.num_sigmas_reject_badlabels) if late else (0.0, 0.0)
-        )
+        percentage, sigmas = late * net.badlabels_rejection_percentage, late * net.num_sigmas_reject_badlabels
         small = net.equidistant_point and iteration > net.equidistant_point
         if not (percentage or sigmas or small):
             return delta

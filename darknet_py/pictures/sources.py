@@ -55,7 +55,7 @@ def expand(names: Sequence[str]) -> list[Source]:
     """The pictures and videos that the user's words mean, in order.
 
     Raises:
-        DarknetError: nothing is there of that name, or a folder or list names no picture.
+        DarknetError: nothing is there of that name, or a folder or list names no image.
     """
     return [source for name in names for source in _expand(name)]
 
@@ -69,7 +69,7 @@ def _expand(name: str) -> list[Source]:
     if path.is_dir():
         found = [str(one) for one in sorted(path.iterdir()) if one.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
         if not found:
-            raise DarknetError(f"{name}: no pictures in this folder; known are {' '.join(sorted(SUFFIXES))}")
+            raise DarknetError(f"{name}: no images in this folder; known are {' '.join(sorted(SUFFIXES))}")
         return [_file(one) for one in found]
     if path.suffix.lower() in LIST_SUFFIXES:
         return _list(name)
@@ -83,9 +83,9 @@ def _expand(name: str) -> list[Source]:
 
 def _list(name: str) -> list[Source]:
     """A path per line, from the current folder as in Darknet, or else from the list's own folder."""
-    lines = read_lines(name, "list of pictures")
+    lines = read_lines(name, "list of images")
     if not lines:
-        raise DarknetError(f"{name}: this list names no picture")
+        raise DarknetError(f"{name}: this list names no image")
     folder = Path(name).parent
     return [_file(line if os.path.exists(line) else str(locate(line, [folder]) or line)) for line in lines]
 

@@ -55,8 +55,17 @@ def load_checkpoint(
         DarknetError: there is no checkpoint, it is damaged, or it is of another network or other `settings`.
     """
     content = _read(path)
+    try:
+        return _restore(path, content, trainer, settings or {})
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
+        raise DarknetError(f"{path}: not a checkpoint, or damaged: {_first_line(error)}") from None
+
+
+def _restore(
+    path: str | os.PathLike[str], content: dict[str, Any], trainer: Trainer, settings: Mapping[str, object]
+) -> dict[str, Any]:
     saved = content["progress"].get("settings", {})
-    for name, value in (settings or {}).items():
+    for name, value in settings.items():
         before = saved.get(name)
         if before not in (None, value):
             text = f"this run was started with {name.replace('_', '-')} {before}, not {value}; resume it with the same"
@@ -74,13 +83,17 @@ def load_checkpoint(
     return dict(content["progress"])
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise DarknetError(f"{path}: no such checkpoint to resume from; start without --resume")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise DarknetError(f"{path}: not a checkpoint, or damaged: {str(error).splitlines()[0][:120]}") from None
+        raise DarknetError(f"{path}: not a checkpoint, or damaged: {_first_line(error)}") from None
     if not isinstance(content, dict) or not str(content.get("format", "")).startswith(FORMAT[:-1]):
         raise DarknetError(f"{path}: not a checkpoint of this program")
     if content["format"] != FORMAT:

@@ -169,9 +169,8 @@ def _finish(
 def _evaluate(trainer: Trainer, settings: RunSettings, progress: Progress) -> float | None:
     """The mAP, where an evaluation is due; the weights of the best one are kept."""
     iteration, every = trainer.iteration, settings.evaluate_every
-    if settings.evaluate is None or not every or iteration < trainer.net.burn_in:
-        return None
-    if iteration % every and iteration != settings.max_batches:
+    due = iteration % every == 0 and iteration >= trainer.net.burn_in if every else False
+    if settings.evaluate is None or not (due or (every and iteration == settings.max_batches)):
         return None
     with trainer.ema.applied() as network:
         precision = settings.evaluate(network)

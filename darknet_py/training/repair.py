@@ -14,7 +14,7 @@ MAX_DELTA = 1.0  # of the gradient of a convolution's output, absolute
 def repair_convolutions(network: Network) -> None:
     """From now on convolutions give finite values, and the gradients of their outputs are clipped to ±MAX_DELTA."""
     for layer in network.layers:
-        if isinstance(layer, Convolutional):
+        if isinstance(layer, Convolutional) and _repair not in layer._forward_hooks.values():
             layer.register_forward_hook(_repair)
 
 

@@ -160,7 +160,7 @@ def override_recipe(network: Network, *, loss: str | None = None, mixup_beta: fl
         raise DarknetError(f"--loss {loss} is for [yolo] heads; {network.cfg.path} has none")
     if mixup_beta is None:
         return
-    if mixup_beta <= 0 or mixup_code(network.net) != MIXUP or not network.heads:
+    if not 0 < mixup_beta < math.inf or mixup_code(network.net) != MIXUP or not network.heads:
         raise DarknetError(
             f"--mixup-beta {mixup_beta:g} sets how a detector's images are blended; it needs a number above 0, and "
             "mixup=1 in [net] (without mosaic)"

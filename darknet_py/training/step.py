@@ -8,7 +8,7 @@ trainer.update()
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.layers import Head, Layer
-from darknet_py.losses import Loss, Output, Rejection, State, Value, loss_of, unread_options
+from darknet_py.losses import LOSSES, Loss, Output, Rejection, State, Value, loss_of, unread_options
+from darknet_py.losses.assign import ASSIGNERS
 from darknet_py.network import Network, raw_of
 from darknet_py.options import untrained
 from darknet_py.training.batch_norm import Statistics
@@ -150,11 +151,26 @@ class Trainer:
         ):
             for option in untrained(section, options):
                 cfg.warn(section, option, "not implemented in training; it has no effect")
-        for layer in self.loss_layers:
-            for section in (cfg.sections[0], cfg.sections[layer.index + 1]):
-                for name in sorted(unread_options(layer)):
-                    if (option := section.get(name)) is not None:
-                        cfg.warn(section, option, f"loss={layer.loss_name} does not use it; remove it")
+        formats = {type(head.needs().truth_format): head for head in network.head_layers()}
+        if len(formats) > 1:
+            heads = " and ".join(f"layer {head.index} ([{head.kind}])" for head in formats.values())
+            raise DarknetError(
+                f"{cfg.path}: {heads} need different forms of truths; train them in networks of their own"
+            )
+        self._warn_of_unread_options()
+
+    def _warn_of_unread_options(self) -> None:
+        cfg = self.network.cfg
+        unread = {
+            (section.line, name): (section, layer.loss_name)
+            for layer in self.loss_layers
+            for section in (cfg.sections[0], cfg.sections[layer.index + 1])
+            for name in sorted(unread_options(layer))
+        }
+        written = [(section.get(name), section, loss) for (_, name), (section, loss) in unread.items()]
+        for option, section, loss in written:
+            if option is not None:
+                cfg.warn(section, option, f"it has no effect with loss={loss}")
 
     def forward(self, images: Tensor) -> Raws:
         """The raw output of each layer with a loss; gradients stop where the cfg says.
@@ -297,15 +313,17 @@ class Trainer:
         Raises:
             DarknetError: it is of another network, or of other trainable layers.
         """
-        weights = dict(state["weights"])
+        weights, values = dict(state["weights"]), []
         for index, name, tensor in self._named():
             value = weights.pop(f"layers.{index}.{name}", None)
             if value is None or value.shape != tensor.shape:
                 where = f"layer {index} ([{self.network.layers[index].kind}], {name})"
                 raise DarknetError(f"does not belong to {self.network.cfg.path}: {where} differs")
-            tensor.copy_(value)
+            values.append((tensor, value))
         if weights:
             raise DarknetError(f"does not belong to {self.network.cfg.path}: it also has {next(iter(weights))}")
+        for tensor, value in values:
+            tensor.copy_(value)
         try:
             self.optimizer.load_state_dict(state["optimizer"])
         except ValueError:
@@ -327,11 +345,27 @@ class Trainer:
 
 
 def _groups(network: Network) -> dict[Loss, list[Layer]]:
-    """Each loss of the network → its layers, in order."""
+    """Each loss of the network → its layers, in order.
+
+    Raises:
+        CfgError: a layer names a loss or an assigner that is not known. DarknetError: no layer has a loss.
+    """
     groups: dict[Loss, list[Layer]] = {}
-    for layer in network.layers:
-        if (loss := loss_of(layer)) is not None:
-            groups.setdefault(loss, []).append(layer)
+    for layer in (layer for layer in network.layers if layer.kind in LOSSES):
+        _check_name(network, layer, "loss", layer.loss_name, LOSSES[layer.kind])
+        loss = loss_of(layer)
+        assert loss is not None
+        if loss.assigner:
+            _check_name(network, layer, "assigner", layer.options.assigner, ASSIGNERS)
+        groups.setdefault(loss, []).append(layer)
     if not groups:
-        raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ([yolo], [softmax], [cost] …)")
+        kinds = ", ".join(f"[{kind}]" for kind in LOSSES)
+        raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ({kinds})")
     return groups
+
+
+def _check_name(network: Network, layer: Layer, key: str, name: str | None, known: Iterable[str]) -> None:
+    if name is not None and name not in known:
+        section = network.cfg.sections[layer.index + 1]
+        text = f"'{name}' is not known; write one of {', '.join(known)}"
+        network.cfg.fail(section, section.get(key), text)

@@ -63,7 +63,7 @@ def test_standard_input_gives_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("empty", "no pictures in this folder"), ("*.xyz", "no file matches"), ("gone.txt", "cannot read")],
+    [("empty", "no images in this folder"), ("*.xyz", "no file matches"), ("gone.txt", "cannot read")],
 )
 def test_sources_without_images(folder: Path, name: str, message: str) -> None:
     with pytest.raises(DarknetError, match=message):

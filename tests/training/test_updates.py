@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from darknet_py.cfg import parse_text
+from darknet_py.errors import CfgError, DarknetError
+from darknet_py.layers.net import POLICIES as NAMES
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network
 from darknet_py.training.batch_norm import Statistics
@@ -207,3 +209,38 @@ def test_a_policy_survives_any_numbers(policy: str) -> None:
         net = NetOptions(policy=policy, burn_in=2, steps=(3,), scales=(1e38,), max_batches=10, step=1, **values)
         for iteration in (0, 1, 2, 5, 10, 711, 100_000):
             assert isinstance(learning_rate(net, iteration), float)
+
+
+def test_the_schedules_are_those_that_a_cfg_can_name() -> None:
+    assert set(POLICIES) == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("loss=gioo", r"loss=gioo: 'gioo' is not known; write one of darknet, grid, giou, focal"),
+        ("loss=giou\nassigner=tal", r"assigner=tal: 'tal' is not known; write one of darknet, grid"),
+    ],
+)
+def test_a_loss_and_an_assigner_must_be_known(words: str, message: str) -> None:
+    yolo = "[convolutional]\nfilters=18\nsize=1\nactivation=linear\n[yolo]\nclasses=1\nmask=0,1,2\nnum=3\n"
+    with pytest.raises(CfgError, match=rf":\d+: \[yolo\] {message}"):
+        make(layers=yolo + "anchors=1,2, 3,4, 5,6\n" + words)
+
+
+def test_heads_of_one_network_need_one_form_of_truths() -> None:
+    connected = "[connected]\noutput=11\nactivation=linear\n[detection]\nclasses=1\ncoords=4\nside=1\nnum=2\n"
+    yolo = (
+        "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[yolo]\nclasses=1\nmask=0\nnum=1\nanchors=1,2\n[route]\n"
+        "layers=0\n"
+    )
+    with pytest.raises(DarknetError, match=r"layer 1 \(\[yolo\]\) and layer 4 \(\[detection\]\) need different forms"):
+        make(layers=yolo + connected)
+
+
+def test_a_refused_state_changes_nothing() -> None:
+    trainer, other = make(), make(layers=LAYERS.replace("filters=3", "filters=5"))
+    before = [weights(trainer, layer) for layer in (0, 1)]
+    with pytest.raises(DarknetError, match=r"layer 1 .* differs"):
+        trainer.load_state_dict(other.state_dict())
+    assert all(map(torch.equal, [weights(trainer, layer) for layer in (0, 1)], before))
