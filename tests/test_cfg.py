@@ -525,3 +525,11 @@ def test_what_cannot_be_seen_is_written_out_in_messages() -> None:
     for sign, shown in (("\v", r"\x0b"), ("\f", r"\x0c"), ("\xa0", r"\xa0"), ("\x1b[2J", r"\x1b[2J")):
         _, messages = lists_of(f"[net]\nwidth=8\nheight=8\nchannels=3\n{sign}batch=4\n[convolutional]\n")
         assert f"my.cfg:5: [net] {shown}batch=4: unknown option" in messages[0]
+
+
+def test_words_behind_a_comment_sign_are_zeros() -> None:
+    """atof gives 0 for a word; so a remark with a comma does no harm where surplus values are left out."""
+    net = "[net]\nwidth=8\nheight=8\nchannels=3\npolicy=steps\nsteps=5,6\nscales=.1,.2 # first, then second\n"
+    network, messages = lists_of(f"{net}[convolutional]\n")
+    assert network.net.scales[:2] == (0.1, 0.2)
+    assert "reads this list on behind the '#'" in messages[0]
