@@ -1,6 +1,6 @@
-"""Box maths: the IoU family and non-maximum suppression, in Darknet's own forms (Darknet: box.c).
+"""Box arithmetic for heads, losses and suppression: the IoU family and NMS in Darknet's forms (Darknet: box.c).
 
-Boxes are (…, 4) float tensors of centre x, centre y, width, height, in any one unit.
+Boxes are (…, 4) float tensors: centre x, centre y, width, height, all in the same unit.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor
 
-DIOU_EXPONENT = 0.6  # box.c:box_diou takes the distance term to this power, the paper does not
-BLOCK = 2048  # candidates that are compared with each other at once; bounds memory, not the result
-PAIRS = 1 << 20  # pairs of candidates that are measured at once; the same
-SPARSE = 256  # up to so many pairs per candidate it is faster to measure those of the same group alone
+DIOU_EXPONENT = 0.6  # box.c:box_diou raises the distance term to this power, the paper does not
+BLOCK = 2048  # candidates compared with each other at once; limits memory, changes no result
+PAIRS = 1 << 20  # pairs of candidates measured at once; likewise
+SPARSE = 256  # up to this many pairs per candidate it is faster to measure only pairs of the same group
 
 
 def corners(xywh: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def _areas(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union, (…); 0 where either is 0."""
+    """Intersection over union (…), 0..1; 0 where the intersection or the union is 0."""
     overlap, union = _areas(a, b)
     return torch.where((overlap == 0) | (union == 0), 0.0, overlap / union)
 
@@ -64,7 +64,8 @@ def diou(a: Tensor, b: Tensor, exponent: float = DIOU_EXPONENT) -> Tensor:
 
 
 def ciou(a: Tensor, b: Tensor) -> Tensor:
-    """Complete IoU (Zheng et al., 2019) of predictions `a` and truths `b`: the distance term without an exponent, and proportions."""
+    """Complete IoU (Zheng et al., 2019) of predictions `a` and truths `b`: the distance term without an exponent, and a
+    term for the aspect ratios."""
     distance, diagonal = _distance(a, b)
     overlap = iou(a, b)
     v = 4 / math.pi**2 * (torch.atan(b[..., 2] / b[..., 3]) - torch.atan(a[..., 2] / a[..., 3])) ** 2
@@ -75,15 +76,15 @@ def ciou(a: Tensor, b: Tensor) -> Tensor:
 def nms(
     xywh: Tensor, scores: Tensor, groups: Tensor, thresh: float, kind: str = "default", beta: float = 0.6
 ) -> Tensor:
-    """Which boxes survive: in each group the best score wins, and every later box that overlaps it too much goes.
+    """Greedy non-maximum suppression: in each group, a box goes if it overlaps a better box that stays too much.
 
     Args:
-        xywh: (m, 4). scores: (m,). groups: (m,) int64; boxes of different groups (class, picture) do not meet.
-        thresh: overlap that a pair may have. kind: "default" and "cornersnms" measure it by IoU, "greedynms" by Darknet's DIoU
-            (exponent 0.6), "diounms" by DIoU with the exponent `beta`.
+        xywh: (m, 4). scores: (m,). groups: (m,) int64; boxes of different groups (class, image) are not compared.
+        thresh: maximum overlap of a pair. kind: how it is measured: "default" and "cornersnms" by IoU, "greedynms" by
+            Darknet's DIoU (exponent 0.6), "diounms" by DIoU with the exponent `beta`.
 
     Returns:
-        (m,) bool. Equal scores keep their order, as in Darknet with a stable sort.
+        (m,) bool, which boxes stay. Of equal scores the first counts as better, as in Darknet with a stable sort.
     """
     order = scores.argsort(descending=True, stable=True)
     order = order[groups[order].argsort(stable=True)]
@@ -107,25 +108,26 @@ def nms(
 def _clashing_pairs(
     xywh: Tensor, following: Tensor, pairs: int, thresh: float, kind: str, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """The pairs of the same group that overlap too much: (p,) the better one of each, (p,) the other.
+    """The pairs of the same group that overlap too much: (p,) int64 of the better boxes, (p,) of the worse ones.
 
     Args:
-        xywh: (m, 4), group by group, the best first. following: (m,) candidates of the same group behind each; `pairs` in all.
+        xywh: (m, 4), group by group, the best first. following: (m,), how many boxes of its group come after each;
+            their sum is `pairs`.
     """
     before = following.cumsum(0) - following
-    found = []
+    firsts, seconds = [following[:0]], [following[:0]]
     for start in range(0, pairs, PAIRS):
         pair = torch.arange(start, min(start + PAIRS, pairs), device=xywh.device)
         first = torch.searchsorted(before, pair, right=True) - 1
         second = first + 1 + pair - before[first]
         clash = _overlap(xywh[first], xywh[second], kind, beta) > thresh
-        found.append((first[clash], second[clash]))
-    empty = following[:0]
-    return (torch.cat([one for one, _ in found]), torch.cat([one for _, one in found])) if found else (empty, empty)
+        firsts.append(first[clash])
+        seconds.append(second[clash])
+    return torch.cat(firsts), torch.cat(seconds)
 
 
 def _greedy_pairs(first: Tensor, second: Tensor, count: int) -> Tensor:
-    """`_greedy` where the clashes are a list of pairs: (count,) bool."""
+    """`_greedy` with the clashes as a list of pairs: (count,) bool."""
     kept = torch.ones(count, dtype=torch.bool, device=first.device)
     while True:
         again = torch.ones_like(kept)
@@ -136,22 +138,24 @@ def _greedy_pairs(first: Tensor, second: Tensor, count: int) -> Tensor:
 
 
 def _overlap(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
+    """The overlap of boxes that broadcast against each other, (…), as the kind of suppression measures it."""
     if kind == "greedynms":
         return diou(a, b)
     return diou(a, b, beta) if kind == "diounms" else iou(a, b)
 
 
 def _clashes(a: Tensor, a_groups: Tensor, b: Tensor, b_groups: Tensor, thresh: float, kind: str, beta: float) -> Tensor:
-    """(len(a), len(b)) bool: same group, and too much overlap."""
+    """(len(a), len(b)) bool: same group and too much overlap."""
     overlap = _overlap(a[:, None], b[None], kind, beta)
     return (overlap > thresh) & (a_groups[:, None] == b_groups[None])
 
 
 def _greedy(clash: Tensor, alive: Tensor) -> Tensor:
-    """Greedy suppression within a block, `clash` upper triangular: a box stays unless a box that stays, before it, clashes.
+    """Greedy suppression within a block: a box stays unless it clashes with an earlier box that stays.
 
-    The rounds settle the boxes from the best on: each round is exact for at least one more link of every chain of clashes, and
-    what no longer changes is the greedy result. Chains are short, so a few rounds do.
+    clash: (m, m) bool, upper triangular. The rounds settle the boxes from the best on: each makes at least one further
+    link of each chain of clashes final, and a state that no longer changes is the greedy result. As chains are short, a
+    few rounds suffice.
     """
     kept = alive
     weights = clash.to(torch.float32)
@@ -165,7 +169,7 @@ def _greedy(clash: Tensor, alive: Tensor) -> Tensor:
 def _suppress_later(
     alive: Tensor, xywh: Tensor, groups: Tensor, start: int, thresh: float, kind: str, beta: float
 ) -> None:
-    """Boxes are sorted by group, so of this block only the last group can reach into later blocks."""
+    """Suppresses boxes of later blocks: as boxes are sorted by group, only the block's last group goes on there."""
     end = min(start + BLOCK, len(alive))
     reach = int(torch.searchsorted(groups, groups[end - 1], right=True))
     if reach <= end:
@@ -179,7 +183,7 @@ def _suppress_later(
 
 
 def rmse(a: Tensor, b: Tensor) -> Tensor:
-    """Root of the summed squared differences of the four numbers of a box (box.c:box_rmse)."""
+    """Root of the sum of the squared differences of x, y, w, h (box.c:box_rmse)."""
     return ((a - b) ** 2).sum(-1).sqrt()
 
 
@@ -189,8 +193,9 @@ MEASURES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 def iou_gradient(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
     """Darknet's direction of improvement of a box, (…, 4) for centre x, y, width, height (box.c:dx_box_iou).
 
-    It is the gradient of IoU, GIoU, DIoU or CIoU in peculiar forms: width and height count twice, the distance terms have no
-    exponent and partly other signs, and where the boxes do not overlap the IoU's part is left out.
+    It resembles the gradient of IoU, GIoU, DIoU or CIoU (`kind`), with peculiarities: width and height count twice, the
+    distance terms have no exponent and some have the opposite sign, and the IoU's own term is left out where the boxes
+    do not overlap.
     """
     p, t = corners(pred), corners(truth)
     p = torch.cat((torch.minimum(p[..., :2], p[..., 2:]), torch.maximum(p[..., :2], p[..., 2:])), -1)
@@ -199,7 +204,7 @@ def iou_gradient(pred: Tensor, truth: Tensor, kind: str) -> Tensor:
     inter = overlap.prod(-1, keepdim=True)
     union = size.prod(-1, keepdim=True) + truth_size.prod(-1, keepdim=True) - inter
     apart = (overlap <= 0).any(-1, keepdim=True)
-    # by left, top (low) and right, bottom (high): of the area, the intersection, the union; an edge moves by the other side's length
+    # derivatives by left, top (low) and right, bottom (high): an edge that moves changes the area by the other side
     other, other_overlap = size.flip(-1), overlap.flip(-1)
     inter_low = torch.where(p[..., :2] > t[..., :2], -other_overlap, 0.0)
     inter_high = torch.where(p[..., 2:] < t[..., 2:], other_overlap, 0.0)
@@ -225,8 +230,8 @@ def _giou_gradient(
     term_low = (hull * union_low - union * hull_low) / hull**2
     term_high = (hull * union_high - union * hull_high) / hull**2
     keep = torch.where(apart, 0.0, 1.0)
-    there = (hull > 0) | apart
-    return torch.where(there, low * keep + term_low, low), torch.where(there, high * keep + term_high, high)
+    defined = (hull > 0) | apart
+    return torch.where(defined, low * keep + term_low, low), torch.where(defined, high * keep + term_high, high)
 
 
 def _distance_gradient(
@@ -246,5 +251,5 @@ def _distance_gradient(
         by_proportion = 8 / math.pi**2 * angle * alpha
         size = size + torch.stack((by_proportion * pred[..., 3], -by_proportion * pred[..., 2]), -1)
     term = torch.cat((centre, size), -1)
-    there = (diagonal > 0) | apart
-    return torch.where(there, torch.where(apart, 0.0, gradient) + term, gradient)
+    defined = (diagonal > 0) | apart
+    return torch.where(defined, torch.where(apart, 0.0, gradient) + term, gradient)

@@ -1,10 +1,11 @@
-"""The language of .cfg files: text in, sections with their options and line numbers out; knows no layer.
+"""The language of .cfg files, where everything begins: text → sections with options and line numbers; knows no layer.
 
     cfg = parse_cfg("cfg/yolov3.cfg")
     cfg.sections[1].name, cfg.sections[1].get("filters").value      # 'convolutional', '32'
 
-The rules are those of Darknet's parser.c:read_cfg and option_list.c: white space counts nowhere, a line that begins with
-``#`` or ``;`` is a comment, a comment behind a value is NOT removed (numbers survive it), and of a repeated option the first wins.
+The rules are those of Darknet's parser.c:read_cfg and option_list.c: all white space is ignored, a line that begins
+with ``#`` or ``;`` is a comment, a comment after a value is NOT removed (numbers survive it), and the first of repeated
+options counts.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.files import folders_around, locate
 
-LARGEST_FILE = 16 << 20  # bytes; the largest official cfg has 60 kB, so a larger file is not a cfg
-LONGEST_SHOWN = 80  # characters of a value or name in a message
-_SPACE = str.maketrans("", "", " \t\r\n\v\f")
+MAX_FILE_BYTES = 16 << 20  # the largest official cfg has 60 kB: a file beyond this is not a cfg
+MAX_SHOWN = 80  # characters of a value or name that a message quotes
+_SPACE = str.maketrans("", "", " \t\r\n")  # option_list.c:strip leaves vertical tabs and form feeds
 
 
 @dataclass(frozen=True)
 class Option:
-    """One ``key=value`` line: all white space is gone; `value` is None where the line had no ``=``."""
+    """One ``key=value`` line, without white space; `value` is None where the line has no ``=``."""
 
     key: str
     value: str | None
@@ -40,7 +41,7 @@ class Option:
 
 @dataclass
 class Section:
-    """One ``[name]`` and the options below it, in the order of the file, repeats included."""
+    """One ``[name]`` and the options below it, in the order of the file, repeated ones included."""
 
     name: str
     line: int
@@ -52,13 +53,17 @@ class Section:
         self.first.setdefault(option.key, option)
 
     def get(self, key: str) -> Option | None:
-        """The option that counts: the first of that name, as in Darknet; None where there is none."""
+        """The first option of that name, which is the one that Darknet uses; None: the section has none."""
         return self.first.get(key)
 
 
 @dataclass
 class Cfg:
-    """A parsed .cfg. `path` is used in messages, and to find files that options name; `lines` is the text as it was written."""
+    """A parsed .cfg.
+
+    `path` appears in messages, and is where files that options name are looked for. `lines` is the text as written.
+    `strict`: warnings are errors.
+    """
 
     path: str
     sections: list[Section]
@@ -67,11 +72,11 @@ class Cfg:
 
     @property
     def text(self) -> str:
-        """The whole file, as it was written."""
+        """The whole file, as written."""
         return "\n".join(self.lines)
 
     def message(self, section: Section | None, option: Option | str | None, text: str, line: int | None = None) -> str:
-        """The one form of every message: ``file:line: [section] option=value: text``."""
+        """The form of all messages: ``file:line: [section] option=value: text``."""
         if line is None:
             line = option.line if isinstance(option, Option) else section.line if section else 1
         where = f"{self.path}:{line}:"
@@ -84,53 +89,57 @@ class Cfg:
     def fail(
         self, section: Section | None, option: Option | str | None, text: str, line: int | None = None
     ) -> NoReturn:
+        """Raises a CfgError at an option, at a section, or (both None) at a line of the file."""
         raise CfgError(self.message(section, option, text, line))
 
     def warn(self, section: Section | None, option: Option | str | None, text: str, line: int | None = None) -> None:
-        """Warns with CfgWarning; with `strict`, the same is an error."""
+        """Gives a CfgWarning; if the cfg is `strict`, raises a CfgError."""
         if self.strict:
             self.fail(section, option, text, line)
         warnings.warn(self.message(section, option, text, line), CfgWarning, stacklevel=2)
 
     def find_file(self, name: str) -> Path | None:
-        """A file that an option names, in the current folder as in Darknet, or around the cfg; None if it is not there."""
+        """A file that an option names: in the current folder, as in Darknet, or near the cfg; None: not found."""
         return locate(name, folders_around(self.path), os.path.isfile)
 
 
 def shortened(text: str) -> str:
-    """For messages: a long text cut to its beginning."""
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+    """A text as messages quote it: a long one is cut off, and what cannot be seen (a no-break space, a form feed, an
+    escape sequence) is written as Python does, ``\\xa0``."""
+    text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
     """Reads a .cfg file.
 
     Args:
-        source: path of the file; where there is none, the bundled file of that name is read (cfg/yolov3.cfg).
-        strict: treat every warning (repeated or unknown options, values that Darknet reads only in part) as an error.
+        source: path of the file; if it does not exist, the bundled file of that name is read (cfg/yolov3.cfg).
+        strict: treat warnings (repeated or unknown options, values that Darknet reads only in part) as errors.
 
     Raises:
-        CfgError: the file cannot be read, is no text, is empty, or breaks the language (options before the first section …).
+        CfgError: the file cannot be read, is not text, is empty, or breaks a rule of the language (an option before the
+            first section …).
     """
     path = or_bundled(source)
     try:
         size = os.path.getsize(path)
-        data = Path(path).read_bytes() if size <= LARGEST_FILE else b""
+        data = Path(path).read_bytes() if size <= MAX_FILE_BYTES else b""
     except OSError as error:
         raise CfgError(f"{path}: cannot read this cfg: {error.strerror or error}") from None
     except ValueError:
-        raise CfgError(f"{path!r}: this is no file name") from None
-    if size > LARGEST_FILE:
-        raise CfgError(f"{path}: {size} bytes are too many for a .cfg; is it a .weights file?")
+        raise CfgError(f"{path!r}: this is not a file name") from None
+    if size > MAX_FILE_BYTES:
+        raise CfgError(f"{path}: {size} bytes is too large for a .cfg; is it a .weights file?")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CfgError(f"{path}: this text is UTF-16; save it as UTF-8")
     if b"\0" in data:
-        raise CfgError(f"{path}: this is a binary file, not a .cfg; are cfg and weights exchanged?")
+        raise CfgError(f"{path}: this is a binary file, not a .cfg; are the cfg and the weights swapped?")
     return parse_text(data.decode("utf-8-sig", errors="replace"), path, strict=strict)
 
 
 def parse_text(text: str, path: str = "<text>", *, strict: bool = False) -> Cfg:
-    """`parse_cfg` for a cfg that is at hand as text; `path` is what messages call it."""
+    """`parse_cfg` for a cfg in memory; `path` is what messages call it."""
     lines = text.split("\n")
     cfg = Cfg(path, [], lines, strict)
     for number, stripped in _meaningful(lines):
@@ -143,11 +152,12 @@ def parse_text(text: str, path: str = "<text>", *, strict: bool = False) -> Cfg:
         else:
             _add_option(cfg, cfg.sections[-1], stripped, number)
     if not cfg.sections:
-        cfg.fail(None, None, "no section at all; a cfg begins with [net]")
+        cfg.fail(None, None, "the file has no sections; a cfg begins with [net]")
     return cfg
 
 
 def _meaningful(lines: list[str]) -> Iterator[tuple[int, str]]:
+    """Line numbers and lines without white space; empty lines and comments are left out."""
     for number, line in enumerate(lines, 1):
         stripped = line.translate(_SPACE)
         if stripped and stripped[0] not in "#;":
@@ -169,9 +179,13 @@ def _add_option(cfg: Cfg, section: Section, stripped: str, line: int) -> None:
     key, equals, value = stripped.partition("=")
     option = Option(key, value if equals else None, line)
     if not equals:
-        cfg.warn(section, option, "no value, Darknet takes the default; write key=value")
+        cfg.warn(section, option, "no value, Darknet uses the default; write key=value")
     elif not value:
-        cfg.warn(section, Option(stripped, None, line), "no value, Darknet drops this line and takes the default")
+        cfg.warn(
+            section,
+            Option(stripped, None, line),
+            "no value, Darknet drops this line and uses the default; write a value",
+        )
         return
     first = section.get(key)
     if first is not None:

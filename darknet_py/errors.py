@@ -1,21 +1,21 @@
-"""What can be wrong with a user's files: one class each, one sentence each, no traceback at the command line."""
+"""The errors that a user's input can cause; commands print their sentence without a traceback."""
 
 
 class DarknetError(ValueError):
-    """A mistake in something the user gave (a file, an option, a value); its text is one sentence that can be acted on."""
+    """A mistake in the user's input (a file, an option, a value); the text says what is wrong and what to do."""
 
 
 class CfgError(DarknetError):
-    """A wrong .cfg: ``file:line: [section] option=value: what is wrong; what to write``."""
+    """An invalid .cfg: ``file:line: [section] option=value: what is wrong; what to write``."""
 
 
 class WeightsError(DarknetError):
-    """A .weights file that does not fit its network, or is cut off, or cannot be written."""
+    """A weights file that does not fit its network, is cut off, or cannot be read or written."""
 
 
 class ImageError(DarknetError):
-    """A picture or video that cannot be read, or does not fit the network's channels."""
+    """An image or video that cannot be read, or does not match the network's channels."""
 
 
 class CfgWarning(UserWarning):
-    """Something in a .cfg that Darknet reads otherwise than its author may think, or does not read at all."""
+    """Something in a .cfg that Darknet ignores, or reads differently from what its author probably meant."""

@@ -1,4 +1,4 @@
-"""The small text files around a model: .names (a class per line) and .data (key = value), as Darknet reads them."""
+"""The small text files beside a model, as Darknet reads them: .names (a class per line) and .data (key = value)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from darknet_py.files import folders_around, locate
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
-    """A text file's contents without a byte-order mark.
+    """A text file's contents without a byte-order mark; `what` is what messages call the file.
 
     Raises:
-        DarknetError: it cannot be read, or is no text.
+        DarknetError: it cannot be read, or is not text.
     """
     path = or_bundled(path)
     try:
@@ -29,12 +29,12 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
 
 
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
-    """The lines of a list file: stripped, without empty ones."""
+    """The non-empty lines of a file, stripped."""
     return [line.strip() for line in read_text(path, what).splitlines() if line.strip()]
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
-    """Class names, one per line; the line's number is the class."""
+    """Class names, a line each; the class is the line's number, counted from 0."""
     lines = [line.strip() for line in read_text(path, "names file").splitlines()]
     while lines and not lines[-1]:
         lines.pop()
@@ -42,17 +42,17 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def class_names(names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
-    """Class names as a user gives them: the path of a names file, or the names; None: the numbers of the classes."""
+    """Class names from the path of a names file, or from a sequence of names; None: the class numbers."""
     if names is None:
         return [str(index) for index in range(classes)]
     return read_names(names) if isinstance(names, (str, os.PathLike)) else list(names)
 
 
 def read_data(path: str | os.PathLike[str]) -> dict[str, str]:
-    """A .data file: `classes`, `train`, `valid`, `names`, `backup` … The first of a repeated key counts.
+    """A .data file: `classes`, `train`, `valid`, `names`, `backup` … Of repeated keys, the first counts.
 
     Raises:
-        DarknetError: it cannot be read, or a line is no `key=value`.
+        DarknetError: it cannot be read, or a line is not `key=value`.
     """
     path = or_bundled(path)
     section = parse_text("[data]\n" + read_text(path, "data file"), path).sections
@@ -62,12 +62,11 @@ def read_data(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def find_beside(name: str, data: str | os.PathLike[str]) -> Path:
-    """A file that a .data file names, in the current folder or around the .data file; the name itself if it is not
-    there."""
+    """A file that a .data file names, in the current folder or near the .data file; if not found, the name itself."""
     return locate(name, folders_around(data)) or Path(name)
 
 
 def names_file(options: Mapping[str, str], data: str | os.PathLike[str]) -> Path | None:
-    """The names file of a .data file with these `options`: its `names`, or else its `labels`; None: it has neither."""
+    """The names file of the .data file `data`, whose keys are `options`: `names`, or else `labels`; None: neither."""
     name = options.get("names") or options.get("labels")
     return find_beside(name, data) if name else None

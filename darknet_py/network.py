@@ -1,7 +1,7 @@
-"""From sections to a network: layers built in order, their sources resolved, run as one nn.Module.
+"""From a parsed cfg to a network: layers built in order, their sources resolved, run as one nn.Module.
 
 network = load("cfg/yolov3.cfg", "yolov3.weights")
-heads = network(images)                         # raw inputs of the heads, layers 82, 94, 106
+heads = network(images)                         # what the heads read, ready for their `boxes`: layers 82, 94, 106
 maps = network.features(images, [61, 81])       # what Darknet leaves in those layers' l.output
 """
 
@@ -26,7 +26,7 @@ from darknet_py.table import table
 from darknet_py.weights import load_weights, save_weights
 
 Read: TypeAlias = Callable[[Layer, int, Tensor], Tensor]
-"""(reader, index of the layer it reads, that layer's output) → what the reader gets."""
+"""(layer, index of a layer that it reads, that layer's output) → what the first layer gets."""
 
 
 class Network(nn.Module):
@@ -35,22 +35,23 @@ class Network(nn.Module):
     Attributes:
         cfg: the parsed file it was built from. net: the options of its [net].
         layers: the layers in Darknet's order.
-        heads: indices of the detection heads; those that exist in training alone are not among them.
-        seen: images it was trained on, as the .weights file says. version: (major, minor, revision) of that file.
+        heads: indices of the detection heads, without auxiliary heads, which exist in training only.
+        seen: number of images it was trained on, from the .weights file.
+        version: (major, minor, revision) of that file.
     """
 
     def __init__(self, cfg: Cfg, *, size: tuple[int, int] | None = None) -> None:
-        """Builds the layers; their weights are memory not yet written: call `initialise`, or load a file.
+        """Builds the layers. Their weights are uninitialised memory: call `initialise`, or load a file.
 
         Args:
             cfg: the parsed file.
-            size: (width, height) of the input in pixels, in place of those of [net].
+            size: (width, height) of the input in pixels, instead of [net]'s.
 
         Raises:
             CfgError: an option, a reference or a shape is wrong.
         """
         super().__init__()
-        self.cfg, self.given_size = cfg, size
+        self.cfg, self.size_override = cfg, size
         self.net = _net_options(cfg, size)
         self.seen = 0
         self.version = (0, 2, 5)
@@ -61,10 +62,10 @@ class Network(nn.Module):
             layer = _build(
                 cfg, section, index, self.net, layers, layers[-1].shape if layers else self.input_shape, total
             )
-            total += sum(one.tensor.numel() for one in layer.stored())
+            total += sum(stored.tensor.numel() for stored in layer.stored())
             layers.append(layer)
         if not layers:
-            cfg.fail(cfg.sections[0], None, "no layer follows")
+            cfg.fail(cfg.sections[0], None, "no layer follows; write at least one")
         self.layers: Sequence[Layer] = cast(Sequence[Layer], nn.ModuleList(layers))
         self.heads = [layer.index for layer in layers if layer.head and not layer.auxiliary]
         sources = dict.fromkeys(source for index in self.heads for source in layers[index].source_indices)
@@ -73,7 +74,7 @@ class Network(nn.Module):
         self._plan(self._outputs)
 
     def _plan(self, wanted: Iterable[int]) -> list[tuple[int, tuple[int, ...], tuple[int, ...]]]:
-        """The steps to these layers' outputs: (layer, its sources, outputs that nobody reads afterwards). Worked out once."""
+        """The steps to these layers' outputs: (layer, its sources, outputs that no later step reads). Computed once."""
         key = tuple(sorted(set(wanted)))
         if key in self._plans:
             return self._plans[key]
@@ -92,7 +93,10 @@ class Network(nn.Module):
         return steps
 
     def run(self, images: Tensor, wanted: list[int], read: Read | None = None) -> dict[int, Tensor]:
-        """The outputs of these layers, and no others that they do not need; `read` may replace what a layer reads of another."""
+        """The outputs of these layers by their indices; no layer is run that they do not depend on.
+
+        read: replaces what a layer reads of another (training stops gradients there).
+        """
         outputs = {-1: images}
         for index, sources, done in self._plan(wanted):
             layer = self.layers[index]
@@ -103,11 +107,11 @@ class Network(nn.Module):
         return outputs
 
     def forward(self, images: Tensor) -> list[Any]:
-        """Raw outputs, one for each head, ready for its `boxes` and `decode`: a tensor, or a tuple where a head reads several layers.
-        Without a head, the last layer's output.
+        """The raw output of each head, ready for its `boxes` and `decode`: a tensor, or a tuple of tensors for a head
+        that reads several layers. A network without heads gives its last layer's output.
 
         Args:
-            images: (n, channels, height, width) float, 0..1, RGB; for networks without an image, (n, inputs).
+            images: (n, channels, height, width) float, 0..1, RGB; (n, inputs) for networks without image input.
         """
         outputs = self.run(images, self._outputs)
         if not self.heads:
@@ -115,12 +119,12 @@ class Network(nn.Module):
         return [raw_of(self.layers[index], outputs) for index in self.heads]
 
     def features(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
-        """What Darknet leaves in these layers' `l.output`: (n, c, h, w), or (n, count) for layers without an image.
+        """These layers' outputs, Darknet's `l.output`, by their indices: (n, c, h, w), or (n, count) for flat outputs.
 
-        For a head: its activated output. The raw one is that of the layer before.
+        A head's output is activated. The raw output is that of the layer before it.
 
         Raises:
-            IndexError: a number that is no layer's.
+            IndexError: there is no layer of that number.
         """
         wanted = list(layers)
         for index in wanted:
@@ -142,34 +146,34 @@ class Network(nn.Module):
         return self
 
     def set_net(self, **options: Any) -> None:
-        """Replaces options of [net] that bear on training; the layers are built and stay as they are."""
+        """Replaces training options of [net]; the layers stay as built."""
         self.net = replace(self.net, **options)
 
     def set_options(self, kind: str, **options: Any) -> int:
-        """Replaces options of the layers of a kind that bear on training; returns how many such layers there are."""
+        """Replaces training options in all layers of a kind; returns the number of these layers."""
         layers = [layer for layer in self.layers if layer.kind == kind]
         for layer in layers:
             layer.options = replace(layer.options, **options)
         return len(layers)
 
     def channels_last(self) -> Network:
-        """Lays the weights out as the fast convolutions want them, channels innermost; the numbers stay the same."""
+        """Stores the weights channels-last in memory, as fast convolutions prefer; the numbers stay the same."""
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     def reset_state(self, lanes: Tensor | None = None) -> None:
-        """Recurrent layers forget what they have read, of these lanes (n,) bool of their input; None: of all."""
+        """Resets the states of recurrent layers. lanes: (n,) bool, the rows of the input to reset; None: all."""
         for layer in self.layers:
             if isinstance(layer, Recurrent):
                 layer.reset(lanes)
 
     def states(self) -> dict[str, Tensor]:
-        """What the recurrent layers remember, by "layer.name"."""
+        """The states of the recurrent layers, by "layer.name"."""
         recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
         return {f"{layer.index}.{name}": state for layer in recurrent for name, state in layer.states.items()}
 
     def set_states(self, states: dict[str, Tensor]) -> None:
-        """Makes the recurrent layers remember what `states` gave."""
+        """Restores what `states` returned."""
         self.reset_state()
         for key, state in states.items():
             index, name = key.split(".")
@@ -177,7 +181,7 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
 
     @property
@@ -187,17 +191,18 @@ class Network(nn.Module):
 
     @property
     def classes(self) -> int:
-        """Classes of the last head; for a network without a head, values of its output."""
+        """Number of classes of the last head; without heads, the number of values of the output."""
         if self.heads:
             return self.head_layers()[-1].classes
         return self.layers[-1].shape.count
 
     def needs(self) -> Needs | None:
-        """What data the network is trained with: the last head says it, or else the last layer that has a loss; None: there is none."""
+        """The training data that the last head needs, or else the last layer with a loss; None: there is neither."""
         layers = [*self.layers, *self.head_layers()]
         return next((needs for layer in reversed(layers) if (needs := layer.needs()) is not None), None)
 
     def head_layers(self) -> list[Head]:
+        """The heads, in the order of `forward`'s result."""
         return [cast(Head, self.layers[index]) for index in self.heads]
 
     def summary(self, *, receptive_field: bool = False) -> str:
@@ -205,7 +210,7 @@ class Network(nn.Module):
         return table(self, receptive_field=receptive_field)
 
     def save_weights(self, path: str | os.PathLike[str], *, cutoff: int | None = None) -> None:
-        """Writes a .weights file (or .safetensors, by the name's ending); `cutoff`: only the layers before this one.
+        """Writes a .weights file, or .safetensors by the extension; `cutoff`: only the layers before this one.
 
         Raises:
             WeightsError: the file cannot be written.
@@ -214,7 +219,7 @@ class Network(nn.Module):
 
 
 def raw_of(head: Layer, outputs: Mapping[int, Tensor]) -> Any:
-    """What a head reads, of these layers' outputs: a tensor, or a tuple of several."""
+    """What a head reads, from the outputs by layer index: a tensor, or a tuple if it reads several layers."""
     inputs = tuple(outputs[index] for index in head.source_indices)
     return inputs[0] if len(inputs) == 1 else inputs
 
@@ -228,18 +233,18 @@ def load(
     cutoff: int | None = None,
     strict: bool = False,
 ) -> Network:
-    """Builds a network from its .cfg and loads its weights; ready for inference (eval mode, no gradients asked for).
+    """Builds a network from its .cfg and loads its weights, ready for inference (eval mode, no gradients).
 
     Args:
         cfg: path of the .cfg.
-        weights: path of a .weights or .safetensors file; None: fresh random weights.
-        device: where the network shall live.
-        size: (width, height) of the input in pixels, in place of those of [net].
-        cutoff: load only the layers before this one, the others stay fresh (backbones such as darknet53.conv.74: 75).
-        strict: unknown, repeated or half-read options are errors, not warnings.
+        weights: path of a .weights or .safetensors file; None: random weights.
+        device: where to put the network.
+        size: (width, height) of the input in pixels, instead of [net]'s.
+        cutoff: load only the layers before this one, the others get random weights (darknet53.conv.74: 75).
+        strict: unknown, repeated or partly read options are errors, not warnings.
 
     Raises:
-        CfgError, WeightsError: one sentence that says where and what.
+        CfgError, WeightsError: the cfg or the weights are invalid; the message says where and why.
     """
     network = Network(parse_cfg(cfg, strict=strict), size=size)
     if weights is None:
@@ -301,7 +306,7 @@ def _build(
     except RuntimeError as error:
         if "allocate memory" not in str(error):
             raise
-        place.fail(None, "there is not enough memory for this layer's weights")
+        place.fail(None, "not enough memory for this layer's weights")
     layer.check_count(place, None, "the output", layer.shape.count)
     if not kind.own_rows:
         _set_rows(layer, place)
@@ -309,9 +314,9 @@ def _build(
 
 
 def _set_rows(layer: Layer, place: Place) -> None:
-    """A layer has as many rows for an image as what it reads."""
+    """A layer has as many rows per image as the layers that it reads, which must agree."""
     rows = {place.earlier[index].shape.rows if index >= 0 else 1: index for index in layer.source_indices}
     if len(rows) > 1:
         text = ", ".join(f"layer {index}: {count}" for count, index in rows.items())
-        place.fail(None, f"the layers that it reads have different numbers of rows for an image ({text})")
+        place.fail(None, f"the layers that it reads have different numbers of rows per image ({text})")
     layer.shape = layer.shape._replace(rows=next(iter(rows), 1))

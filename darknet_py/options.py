@@ -1,13 +1,14 @@
-"""Typed options: from the strings of a cfg section to a frozen dataclass with Darknet's names, defaults and number rules.
+"""Typed options: a cfg section's strings → a frozen dataclass with Darknet's names, defaults and number rules.
 
-A layer kind declares what it reads as fields made by `option`; `read_options` fills them. The declaration is the documentation:
-`python -m darknet_py.summary --options` prints it, and docs/OPTIONS.md is made from it.
+A layer kind declares what it reads as fields made by `option`; `read_options` fills them. The declaration is the
+documentation: `python -m darknet_py.summary --options` prints it, and docs/OPTIONS.md is made from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -15,27 +16,34 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from darknet_py.cfg import Cfg, Option, Section, shortened
 
 Use = Literal["forward", "load", "training", "untrained", "none", "refused"]
-"""What an option bears on: the numbers of a forward pass (or of decoding), how weights are loaded, training alone, a part of training
-that is not built (training says so, and goes on without it), no number at all (memory, streams, display: Darknet reads it, we have
-nothing to do), or a forward pass that is not built (any value but the default is an error)."""
+"""What an option affects.
+
+forward: the numbers of a forward pass or of decoding. load: how weights are loaded. training: training only.
+untrained: a part of training that is not implemented (training warns and continues without it). none: no number
+(memory, streams, display). refused: a forward pass that is not implemented (any value but the default is an error).
+"""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_HEXADECIMAL = re.compile(
+    r"[+-]?0[xX]([0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)([pP][+-]?[0-9]+)?"
+)  # atof alone knows it
 MAX_INT = 2**31 - 1
 MAX_FLOAT = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What is known of an option beside its type and default."""
+    """What an option declares beside its type and default."""
 
     text: str
     use: Use
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
-    otherwise: str | None = None  # Darknet's choice for a word it does not know; None: it stops
-    own: bool = False  # a word of this project, unknown to Darknet
+    fallback: str | None = None  # what Darknet uses in place of a word it does not know; None: it stops
+    own: bool = False  # this project's own option; Darknet ignores it
+    hash_ends: bool = False  # a list ends at a `#`; in Darknet others go on through the comment behind them
 
 
 def option(
@@ -46,20 +54,22 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
-    otherwise: str | None = None,
+    fallback: str | None = None,
     own: bool = False,
+    hash_ends: bool = False,
 ) -> Any:
-    """A field of an options class: Darknet's default, the meaning with its unit, the range, the words it may be."""
-    meaning = Meaning(text, use, minimum, maximum, choices, otherwise, own)
+    """A field of an options class: Darknet's default, the meaning with its unit; see `Meaning` and `Use`."""
+    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own, hash_ends)
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 
 def cfg_name(field: dataclasses.Field[Any]) -> str:
-    """The option's name in a cfg: `from_` is `from`, which Python keeps for itself."""
+    """The option's name in a cfg: the field `from_` is the option `from`, a word reserved by Python."""
     return field.name.rstrip("_")
 
 
 def meaning_of(field: dataclasses.Field[Any]) -> Meaning:
+    """What `option` declared for a field."""
     return field.metadata["meaning"]
 
 
@@ -69,106 +79,122 @@ T = TypeVar("T")
 def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
     """The section's options as an instance of the dataclass `kind`.
 
-    An option that `kind` does not declare is unknown to Darknet too: a warning (an error when the cfg is strict) with the
-    closest known name.
+    An option that `kind` does not declare is unknown to Darknet too: a warning (an error if the cfg is strict) that
+    suggests the closest known name.
 
     Raises:
-        CfgError: a value that is no number, is out of range, or is no word that Darknet knows where it would stop.
+        CfgError: a value is not a number, is out of range, or is a word at which Darknet stops.
     """
     fields = {cfg_name(field): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     types = get_type_hints(kind)
     values: dict[str, Any] = {}
-    for given in section.options:
-        field = fields.get(given.key)
+    for written in section.options:
+        field = fields.get(written.key)
         if field is None:
-            closest = difflib.get_close_matches(given.key, fields, n=1)
+            closest = difflib.get_close_matches(written.key, fields, n=1)
             advice = f"; did you mean '{closest[0]}'?" if closest else "; remove it"
-            cfg.warn(section, given, f"unknown option, Darknet ignores it{advice}")
-        elif given.value is not None and section.get(given.key) is given:  # the first counts; cfg.py has warned
-            value = _value(cfg, section, given, types[field.name], meaning_of(field))
+            cfg.warn(section, written, f"unknown option, Darknet ignores it{advice}")
+        elif written.value is not None and section.get(written.key) is written:  # the first counts; cfg.py has warned
+            value = _value(cfg, section, written, types[field.name], meaning_of(field))
             if meaning_of(field).use == "refused" and value != field.default:
-                cfg.fail(section, given, f"not built ({meaning_of(field).text}); remove it, or write {field.default}")
+                cfg.fail(
+                    section, written, f"not implemented ({meaning_of(field).text}); remove it or write {field.default}"
+                )
             values[field.name] = value
     return kind(**values)
 
 
 def untrained(section: Section, options: Any) -> list[Option]:
-    """The options of a section that ask for a part of training that is not built."""
+    """The options that a section sets although that part of training is not implemented."""
     asked = [
         section.get(cfg_name(field))
         for field in dataclasses.fields(options)
         if meaning_of(field).use == "untrained" and getattr(options, field.name) != field.default
     ]
-    return [given for given in asked if given is not None]
+    return [written for written in asked if written is not None]
 
 
-def _value(cfg: Cfg, section: Section, given: Option, kind: Any, meaning: Meaning) -> Any:
+def _value(cfg: Cfg, section: Section, written: Option, kind: Any, meaning: Meaning) -> Any:
     base = _base(kind)
     if base is str:
-        return _word(cfg, section, given, meaning)
+        return _word(cfg, section, written, meaning)
     if base in (int, float):
-        return _number(cfg, section, given, given.value or "", base, meaning)
+        return _number(cfg, section, written, written.value or "", base, meaning)
     element = int if "int" in str(base) else float
-    return _numbers(cfg, section, given, element, meaning)
+    return _numbers(cfg, section, written, element, meaning)
 
 
 def _base(kind: Any) -> Any:
-    """`int | None` → int: None stands for 'derived from other options'."""
-    arguments = [one for one in getattr(kind, "__args__", ()) if one is not type(None)]
-    return arguments[0] if type(None) in getattr(kind, "__args__", ()) else kind
+    """`int | None` → int: a default of None is derived from other options."""
+    alternatives = getattr(kind, "__args__", ())
+    return next(part for part in alternatives if part is not type(None)) if type(None) in alternatives else kind
 
 
-def _number(cfg: Cfg, section: Section, given: Option, text: str, kind: type, meaning: Meaning) -> int | float:
-    """atoi or atof: the leading number counts, what follows is dropped (silently if it is a comment)."""
-    match = (_INTEGER if kind is int else _NUMBER).match(text)
+def _number(cfg: Cfg, section: Section, written: Option, text: str, kind: type, meaning: Meaning) -> int | float:
+    """Reads as atoi and atof do: the leading number counts, the rest is dropped (silently if it is a comment)."""
+    match = _INTEGER.match(text) if kind is int else _HEXADECIMAL.match(text) or _NUMBER.match(text)
     wanted = "an integer" if kind is int and _NUMBER.match(text) else "a number"
-    if match is None and not text:
-        cfg.fail(section, given, "an element is missing (two commas in a row, or one at the end)")
     if match is None:
-        cfg.fail(section, given, f"'{shortened(text)}' is not {wanted}")
-    digits = match[0].lstrip("+-0")
-    value = MAX_INT + 1 if kind is int and len(digits) > 10 else kind(match[0])
+        cfg.fail(section, written, f"'{shortened(text)}' is not {wanted}")
+    value = _value_of(match[0], kind)
     rest = text[match.end() :]
     if rest and rest[0] not in "#;" and not (kind is int and re.fullmatch(r"\.0*([#;].*)?", rest)):
-        cfg.warn(section, given, f"Darknet reads only the leading {shortened(match[0])} of '{shortened(text)}'")
+        cfg.warn(section, written, f"Darknet reads only the leading {shortened(match[0])} of '{shortened(text)}'")
     if abs(value) > (MAX_INT if kind is int else MAX_FLOAT):
         cfg.fail(
             section,
-            given,
+            written,
             f"{shortened(match[0])} is out of range for {'a 32-bit integer' if kind is int else 'a float'}",
         )
     if meaning.minimum is not None and value < meaning.minimum:
-        cfg.fail(section, given, f"{match[0]} is too small; write {meaning.minimum:g} or more")
+        cfg.fail(section, written, f"{match[0]} is too small; write {meaning.minimum:g} or more")
     if meaning.maximum is not None and value > meaning.maximum:
-        cfg.fail(section, given, f"{match[0]} is too large; write {meaning.maximum:g} or less")
+        cfg.fail(section, written, f"{match[0]} is too large; write {meaning.maximum:g} or less")
     return value
 
 
-def _numbers(cfg: Cfg, section: Section, given: Option, kind: type, meaning: Meaning) -> tuple[int | float, ...]:
-    """A list, `1,2,3`. Darknet stops at a `#`, and reads an empty element as 0."""
-    parts = (given.value or "").split("#")[0].split(",")
-    if len(parts) > 1 and not parts[-1] and kind is float:
-        cfg.warn(section, given, "ends with a comma, Darknet reads one more element, 0; remove the comma")
-        parts.pop()
-    return tuple(_number(cfg, section, given, part, kind, meaning) for part in parts)
+def _value_of(digits: str, kind: type) -> int | float:
+    if kind is int:
+        return MAX_INT + 1 if len(digits.lstrip("+-0")) > 10 else int(digits)
+    try:
+        return float.fromhex(digits) if "x" in digits.lower() else float(digits)
+    except OverflowError:
+        return math.inf
 
 
-def _word(cfg: Cfg, section: Section, given: Option, meaning: Meaning) -> str:
-    value = given.value or ""
+def _numbers(cfg: Cfg, section: Section, written: Option, kind: type, meaning: Meaning) -> tuple[int | float, ...]:
+    """A list, `1,2,3`, as parser.c counts it: by the commas, up to a `#` in some options and through it in others.
+
+    An empty element is 0."""
+    text, comment, rest = (written.value or "").partition("#")
+    if not meaning.hash_ends and "," in rest:
+        warning = "Darknet reads this list on behind the '#'; write the comment on a line of its own"
+        cfg.warn(section, written, warning)
+        text += comment + rest
+    parts = text.split(",")
+    if not all(parts):
+        what = "ends with a comma" if not parts[-1] else "has two commas in a row"
+        cfg.warn(section, written, f"{what}, so Darknet reads a further element, 0; write 0, or remove the comma")
+    return tuple(_number(cfg, section, written, part or "0", kind, meaning) for part in parts)
+
+
+def _word(cfg: Cfg, section: Section, written: Option, meaning: Meaning) -> str:
+    """A word, one of the choices if there are any; one that Darknet replaces is replaced, with a warning."""
+    value = written.value or ""
     if not meaning.choices or value in meaning.choices:
         return value
     word = value.split("#")[0].split(";")[0]
     if word in meaning.choices:
-        otherwise = f", and goes on with '{meaning.otherwise}'" if meaning.otherwise else ""
-        text = f"Darknet takes the comment as part of the word{otherwise}; move it to a line of its own"
-        if meaning.otherwise is None:
-            cfg.fail(section, given, text)
-        cfg.warn(section, given, text)
-        return meaning.otherwise
+        fallback = f", and uses '{meaning.fallback}'" if meaning.fallback else ""
+        text = f"Darknet takes the comment as part of the word{fallback}; move it to a line of its own"
+        if meaning.fallback is None:
+            cfg.fail(section, written, text)
+        cfg.warn(section, written, text)
+        return meaning.fallback
     value = shortened(value)
     closest = difflib.get_close_matches(value, meaning.choices, n=1)
     advice = f"did you mean '{closest[0]}'?" if closest else f"write one of {', '.join(meaning.choices)}"
-    if meaning.otherwise is None:
-        cfg.fail(section, given, f"'{value}' is not known; {advice}")
-    cfg.warn(section, given, f"'{value}' is not known, Darknet goes on with '{meaning.otherwise}'; {advice}")
-    return meaning.otherwise
+    if meaning.fallback is None:
+        cfg.fail(section, written, f"'{value}' is not known; {advice}")
+    cfg.warn(section, written, f"'{value}' is not known, Darknet uses '{meaning.fallback}'; {advice}")
+    return meaning.fallback

@@ -11,28 +11,32 @@ from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.layer import LayerOptions
 from darknet_py.options import cfg_name, meaning_of
 
-MAX_CHOICES = 8  # choices that are listed behind an option's meaning; longer lists stand in the meaning itself
+MAX_CHOICES = 8  # longer lists of choices are not printed after an option's meaning
 
-# What an option's use is called in the reference; "": nothing is said.
 USES = {
     "forward": "",
     "load": "",
     "training": "training",
-    "untrained": "training, not built",
+    "untrained": "training, not implemented",
     "none": "no effect here",
-    "refused": "not built",
+    "refused": "not implemented",
 }
+"""An option's use → its mark in the reference."""
+OWN = "this project's own"
 
 INTRODUCTION = """# Options
 
-Every option that Darknet reads, section by section, with Darknet's default. Written by
-`python -m darknet_py.summary --options`.
+The options of every section, with Darknet's defaults. Written by `python -m darknet_py.summary --options`.
 
 - *(no mark)*: honoured in inference, decoding or loading.
 - **training**: used in training only.
-- **training, not built**: used in training only, and not implemented; training warns and goes on without it.
+- **training, not implemented**: would affect training only; training warns and continues without it.
 - **no effect here**: Darknet reads it, but it changes no result (memory, streams, display).
-- **not built**: not implemented; any value but the default is an error.
+- **not implemented**: any value but the default is an error.
+- **this project's own**: read by darknet_py only; the C program ignores it.
+
+In the text of a cfg, a comment may stand behind a number. Behind a list it ends the list where the meaning says so;
+elsewhere Darknet reads on through it, up to the last comma.
 
 An option that is not listed is unknown to Darknet too, and gives a warning with its file and line.
 """
@@ -44,7 +48,7 @@ class OptionLine(NamedTuple):
     name: str
     type: str
     default: str
-    use: str
+    marks: tuple[str, ...]
     meaning: str
 
 
@@ -55,11 +59,13 @@ def option_lines(options: type) -> Iterator[OptionLine]:
         default = "" if field.default is None or field.default == () else str(field.default)
         choices = f" ({', '.join(meaning.choices)})" if 0 < len(meaning.choices) <= MAX_CHOICES else ""
         field_type = str(field.type).removesuffix(" | None")
-        yield OptionLine(cfg_name(field), field_type, default, meaning.use, meaning.text + choices)
+        marks = tuple(mark for mark in (USES[meaning.use], OWN if meaning.own else "") if mark)
+        ending = "; a # ends the list" if meaning.hash_ends else ""
+        yield OptionLine(cfg_name(field), field_type, default, marks, meaning.text + choices + ending)
 
 
 def option_table(section: str) -> str:
-    """The options of one section as text, a line each.
+    """The options of a section as text, a line each.
 
     Raises:
         DarknetError: there is no such section.
@@ -71,7 +77,7 @@ def option_table(section: str) -> str:
     lines = list(option_lines(sections[section]))
     width = max(len(line.name) + len(line.default) for line in lines) + 3
     return "\n".join(
-        f"{f'{line.name}={line.default}':{width}} {line.meaning}" + (f" [{USES[line.use]}]" if USES[line.use] else "")
+        f"{f'{line.name}={line.default}':{width}} {line.meaning}" + "".join(f" [{mark}]" for mark in line.marks)
         for line in lines
     )
 
@@ -94,11 +100,11 @@ def _markdown(title: str, lines: list[OptionLine]) -> str:
     if not lines:
         return f"## {title}\n\nNo options of its own.\n"
     rows = [
-        f"| {line.name} | {line.type} | {line.default} | {_mark(line.use)}{line.meaning} |".replace("  ", " ")
+        f"| {line.name} | {line.type} | {line.default} | {_marks(line)}{line.meaning} |".replace("  ", " ")
         for line in lines
     ]
     return "\n".join([f"## {title}\n", "| option | type | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 
-def _mark(use: str) -> str:
-    return f"**{USES[use]}** " if USES[use] else ""
+def _marks(line: OptionLine) -> str:
+    return f"**{', '.join(line.marks)}** " if line.marks else ""

@@ -1,4 +1,4 @@
-"""The layer table that Darknet prints when it loads a cfg, as plain values and as text (`network.summary()`)."""
+"""The layer table of a network, as Darknet prints it: as plain values, and as text for `network.summary()`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from darknet_py.network import Network
 
 COLUMNS = ("layer", "", "filters", "size/strd(dil)", "input", "", "output", "from", "BFLOPs", "parameters")
-LEFT_ALIGNED = (1, 3, 7)  # columns of words
-HEADER_BYTES = 20  # of the .weights files that Darknet writes today
+LEFT_ALIGNED = (1, 3, 7)  # columns of text
+HEADER_BYTES = 20  # of a .weights file as Darknet writes it today
 
 
 def describe(network: Network) -> dict[str, Any]:
     """The table as plain values; shapes are [channels, height, width], names are Darknet's.
 
-    `layers[k]`: index, type, out, in, inputs_count, outputs_count, bflops, n_params, `fields` (name and count of each
-    tensor in the .weights file), `sources` (the layers that it reads; -1: the input), and what its kind adds.
+    `layers[k]`: index, type, out, in, inputs_count, outputs_count, bflops, n_params, `fields` (name and size of each
+    tensor in the .weights file), `sources` (the layers that it reads; -1: the input), and the kind's own values.
     """
     layers = [_describe_layer(layer) for layer in network.layers]
     total = sum(layer["n_params"] for layer in layers)
@@ -54,12 +54,12 @@ def _describe_layer(layer: Layer) -> dict[str, Any]:
 
 
 def receptive_fields(network: Network) -> list[tuple[int, int]]:
-    """(width, height) in pixels of each layer's receptive field, as parser.c counts it (`show_receptive_field=1`)."""
+    """(width, height) in pixels of each layer's receptive field, as parser.c computes it (`show_receptive_field=1`)."""
     fields: list[tuple[int, int]] = []
     scales: list[tuple[int, int]] = []
     field, scale = (1, 1), (1, 1)
     for layer in network.layers:
-        values = layer.describe()
+        values: dict[str, Any] = layer.describe()
         size, dilation = values.get("size", 1), values.get("dilation", 1)
         stride = max(1, values.get("stride", 1))
         if layer.kind in ("upsample", "reorg3d"):
@@ -82,7 +82,7 @@ def _maximum(pairs: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def table(network: Network, *, receptive_field: bool = False) -> str:
-    """The table as text: a line per layer, then the totals."""
+    """The table as text: a line per layer, then the totals. receptive_field: with a column of receptive fields."""
     show_fields = receptive_field or network.net.show_receptive_field
     rows = [[*COLUMNS], *map(_row, network.layers)]
     if show_fields:

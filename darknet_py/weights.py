@@ -1,7 +1,7 @@
-"""Darknet's .weights files, and safetensors: into a network and out of it, every byte accounted for.
+"""Darknet's .weights files and safetensors: into a network and out of it; a file must have exactly the size it needs.
 
-A .weights file is a header (int32 major, minor, revision; images seen: 64 bits from version 0.2 on, 32 before) and then
-float32 values, layer after layer (parser.c:load_weights_upto). What each layer stores, in which order, the layer says: `stored`.
+A .weights file is a header (int32 major, minor, revision; images seen: 64 bits from version 0.2 on, 32 before), then
+float32 values, layer by layer (parser.c:load_weights_upto). Each layer's `stored` lists its tensors in file order.
 """
 
 from __future__ import annotations
@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     from darknet_py.network import Network
 
 FLOAT = 4  # bytes
+SIGNATURES = {
+    b"PK": "a zip or PyTorch file",
+    b"<": "a web page",
+    b"[": "a .cfg",
+    b"#": "a text file",
+    b"\x89PNG": "an image",
+    b"\xff\xd8": "an image",
+    b"version https": "a git-lfs pointer",
+    b"\x1f\x8b": "a gzip file",
+}
+"""The first bytes of files that are mistaken for .weights files."""
 
 
 class Header(NamedTuple):
@@ -41,12 +52,12 @@ class Header(NamedTuple):
 
     @property
     def transposed(self) -> bool:
-        """Connected layers' weights are stored inputs first (very old programs)."""
+        """Connected layers' weights are stored transposed, inputs first (files of very old programs)."""
         return self.major > 1000 or self.minor > 1000
 
 
 class Loaded(NamedTuple):
-    """What became of one layer: `values` of `needed` floats came from the file; `state` is loaded, fresh, or dontload."""
+    """How a layer was loaded: `values` of `needed` floats came from the file; `state`: loaded, fresh, or dontload."""
 
     index: int  # type: ignore[assignment]  # tuple.index is not missed
     kind: str
@@ -59,7 +70,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """The header of a .weights file.
 
     Raises:
-        WeightsError: no such file, too short for a header, or not a .weights file at all.
+        WeightsError: there is no such file, it is too short for a header, or it is not a .weights file.
     """
     try:
         with open(path, "rb") as file:
@@ -67,42 +78,43 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     except OSError as error:
         raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
     if len(data) < 16:
-        raise WeightsError(f"{path}: {len(data)} bytes; not even a header (16 bytes) fits; a download that failed?")
+        raise WeightsError(
+            f"{path}: {len(data)} bytes; too short even for the header (16 bytes); did the download fail?"
+        )
     major, minor, revision = struct.unpack("<3i", data[:12])
     if not (0 <= major < 100_000 and 0 <= minor < 100_000 and 0 <= revision < 100_000):
         raise WeightsError(
-            f"{path}: not a .weights file: its first bytes {data[:8]!r} are no version number{_guess(data)}"
+            f"{path}: not a .weights file: its first bytes {data[:8]!r} are not a version number{_guess(data)}"
         )
     if major * 10 + minor >= 2:
         if len(data) < 20:
             raise WeightsError(
-                f"{path}: {len(data)} bytes; the header of version {major}.{minor} has 20; a download that failed?"
+                f"{path}: {len(data)} bytes; the header of version {major}.{minor} has 20; did the download fail?"
             )
         return Header(major, minor, revision, struct.unpack("<Q", data[12:20])[0], 20)
     return Header(major, minor, revision, struct.unpack("<I", data[12:16])[0], 16)
 
 
 def _guess(data: bytes) -> str:
-    known = {b"PK": "a zip or PyTorch file", b"<": "a web page", b"[": "a .cfg", b"#": "a text", b"\x89PNG": "a picture", b"\xff\xd8": "a picture",
-             b"version https": "a git-lfs pointer", b"\x1f\x8b": "a gzip file"}  # fmt: skip
-    return next((f" (this is {what})" for start, what in known.items() if data.lstrip().startswith(start)), "")
+    """What the file is instead, from its first bytes."""
+    return next((f" (this is {what})" for start, what in SIGNATURES.items() if data.lstrip().startswith(start)), "")
 
 
 def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None) -> list[Loaded]:
     """Fills a network from a .weights or .safetensors file.
 
-    Each tensor is read from the file straight into its place: one copy, no second one in memory.
+    Tensors are read from the file directly into the network, without a second copy in memory.
 
     Args:
-        path: the file; what ends in .safetensors is read as that.
-        cutoff: only the layers before this one are read (backbones); the others get fresh weights. A file that holds more than these
-            is read in part, with a warning.
+        path: the file; its extension decides the format.
+        cutoff: read only the layers before this one (a backbone); the others get fresh weights. If the file holds more
+            than these layers, the rest is not read, with a warning.
 
     Returns:
-        What became of each layer.
+        How each layer with weights was loaded.
 
     Raises:
-        WeightsError: the file is shorter or longer than the layers need; the message says where it ends and why that may be.
+        WeightsError: the file is shorter or longer than the layers need; the message says where, and why that may be.
     """
     path = or_bundled(path)
     _check_cutoff(path, cutoff)
@@ -114,8 +126,8 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     with open(path, "rb", buffering=0) as file, torch.no_grad():
         file.seek(header.size)
         for layer in wanted:
-            for one in layer.loaded():
-                _read_tensor(file, one, header, path)
+            for stored in layer.loaded():
+                _read_tensor(file, stored, header, path)
     network.seen = header.seen
     network.version = header[:3]
     return _report(network, {layer.index for layer in wanted})
@@ -124,9 +136,9 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
 def _check_size(
     network: Network, layers: Sequence[Layer], path: str | os.PathLike[str], header: Header, cutoff: int | None
 ) -> None:
-    """Before anything is read: the file holds exactly what the layers need (with a cutoff, at least that)."""
+    """Checks before reading that the file has exactly the size that the layers need (with a cutoff, at least that)."""
     have = os.path.getsize(path)
-    needed = header.size + FLOAT * sum(one.tensor.numel() for layer in layers for one in layer.loaded())
+    needed = header.size + FLOAT * sum(stored.tensor.numel() for layer in layers for stored in layer.loaded())
     if have == needed:
         return
     cfg = network.cfg.path
@@ -135,26 +147,30 @@ def _check_size(
     if have < needed:
         position = header.size
         for layer in layers:
-            for one in layer.loaded():
-                end = position + FLOAT * one.tensor.numel()
+            for stored in layer.loaded():
+                end = position + FLOAT * stored.tensor.numel()
                 if end > have:
-                    raise WeightsError(start + _short(network, layer, one, position, have, needed))
+                    raise WeightsError(start + _short(network, layer, stored, position, have, needed))
                 position = end
-    rest = f"{_bytes(have - needed)} {'is' if have - needed == 1 else 'are'} left over after layer {layers[-1].index if layers else -1}"
+    last = layers[-1].index if layers else -1
+    rest = f"{_bytes(have - needed)} {'is' if have - needed == 1 else 'are'} left over after layer {last}"
     if cutoff is None:
         raise WeightsError(f"{start}{rest}. Wrong cfg (other classes or filters, or fewer layers)?")
-    warnings.warn(f"{path}: {rest}, and not read, as cutoff={cutoff}", CfgWarning, stacklevel=3)
+    warnings.warn(f"{path}: {rest}, not read because of cutoff={cutoff}", CfgWarning, stacklevel=3)
 
 
-def _short(network: Network, layer: Layer, one: Stored, position: int, have: int, needed: int) -> str:
-    if position == have and layer.index == next(one.index for one in network.layers if any(one.loaded())):
-        return "the file holds a header and nothing else; a cut-off download?"
-    text = f"the file ends {_bytes(needed - have)} early, inside layer {layer.index} ({layer.kind}, {one.name})"
+def _short(network: Network, layer: Layer, stored: Stored, position: int, have: int, needed: int) -> str:
+    """Why a file ends too early: inside the tensor `stored`, which begins at the byte `position`."""
+    if position == have and layer.index == next(first.index for first in network.layers if any(first.loaded())):
+        return "the file has a header and nothing else; was the download cut off?"
+    text = f"the file ends {_bytes(needed - have)} early, inside layer {layer.index} ({layer.kind}, {stored.name})"
     first = next(layer.loaded())
-    if position == have and one.name == first.name:
-        return (f"the file ends just before layer {layer.index} ({layer.kind}); "
-                f"a backbone? Train from it with --cutoff {layer.index} (load: cutoff={layer.index}). Or another cfg, or a cut-off download")  # fmt: skip
-    return f"{text}. Wrong cfg (other classes or filters?), or a cut-off download?"
+    if position == have and stored.name == first.name:
+        return (
+            f"the file ends just before layer {layer.index} ({layer.kind}). If it is a backbone, train from it with "
+            f"--cutoff {layer.index} (load: cutoff={layer.index}); or else wrong cfg, or a cut-off download?"
+        )
+    return f"{text}. Wrong cfg (other classes or filters), or a cut-off download?"
 
 
 def _bytes(count: int) -> str:
@@ -163,12 +179,12 @@ def _bytes(count: int) -> str:
 
 def _check_cutoff(path: str | os.PathLike[str], cutoff: int | None) -> None:
     if cutoff is not None and cutoff < 0:
-        raise WeightsError(f"{path}: cutoff={cutoff} is the number of no layer; write 0 or more")
+        raise WeightsError(f"{path}: cutoff={cutoff} is not a layer number; write 0 or more")
 
 
-def _read_tensor(file: io.FileIO, one: Stored, header: Header, path: str | os.PathLike[str]) -> None:
-    transposed = one.transposed == "always" or (one.transposed == "by header" and header.transposed)
-    target = one.tensor.detach()
+def _read_tensor(file: io.FileIO, stored: Stored, header: Header, path: str | os.PathLike[str]) -> None:
+    transposed = _is_transposed(stored, header)
+    target = stored.tensor.detach()
     direct = target.dtype == torch.float32 and target.device.type == "cpu" and target.is_contiguous() and not transposed
     values = target if direct else torch.empty(target.numel())
     _read_into(file, values, path)
@@ -178,6 +194,10 @@ def _read_tensor(file: io.FileIO, one: Stored, header: Header, path: str | os.Pa
         target.copy_(values.view(target.shape))
 
 
+def _is_transposed(stored: Stored, header: Header) -> bool:
+    return stored.transposed == "always" or (stored.transposed == "by header" and header.transposed)
+
+
 def _read_into(file: io.FileIO, values: Tensor, path: str | os.PathLike[str]) -> None:
     array = values.numpy().reshape(-1)
     view = array.view(np.uint8).data
@@ -185,39 +205,44 @@ def _read_into(file: io.FileIO, values: Tensor, path: str | os.PathLike[str]) ->
     while done < len(view):
         count = file.readinto(view[done:])
         if not count:
-            raise WeightsError(f"{path}: the file became shorter while it was read")
+            raise WeightsError(f"{path}: the file shrank while it was being read")
         done += count
     if sys.byteorder == "big":
         array.byteswap(inplace=True)
 
 
-def _report(network: Network, loaded: set[int], *, everything: bool = False) -> list[Loaded]:
-    """Fresh weights for what the file does not hold; a line for each layer that has any. `everything`: the file had all that a layer
-    stores, whatever the cfg's dontload says."""
+def _report(network: Network, loaded: set[int], *, complete: bool = False) -> list[Loaded]:
+    """Gives fresh weights to what the file does not hold; lists the layers that have weights.
+
+    loaded: the layers that were read. complete: all that they store was in the file, whatever the cfg's dontload says.
+    """
     report = []
     generator = torch.Generator().manual_seed(0)
     for layer in network.layers:
-        needed = sum(one.tensor.numel() for one in layer.stored())
-        held = list(layer.stored() if everything else layer.loaded()) if layer.index in loaded else []
-        given = sum(one.tensor.numel() for one in held)
-        if needed and given < needed:
-            kept = [one.tensor.clone() for one in layer.loaded()] if given else []
+        needed = sum(stored.tensor.numel() for stored in layer.stored())
+        in_file = list(layer.stored() if complete else layer.loaded()) if layer.index in loaded else []
+        count = sum(stored.tensor.numel() for stored in in_file)
+        if count < needed:
+            kept = [stored.tensor.clone() for stored in in_file]
             layer.initialise(generator)
             with torch.no_grad():
-                for one, old in zip(layer.loaded(), kept, strict=False):
-                    one.tensor.copy_(old)
+                for stored, values in zip(in_file, kept, strict=True):
+                    stored.tensor.copy_(values)
         if needed:
-            state = "loaded" if given == needed else "dontload" if layer.index in loaded else "fresh"
-            report.append(Loaded(layer.index, layer.kind, given, needed, state))
+            state = "loaded" if count == needed else "dontload" if layer.index in loaded else "fresh"
+            report.append(Loaded(layer.index, layer.kind, count, needed, state))
     return report
 
 
 def save_weights(
     network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None, seen: int | None = None
 ) -> None:
-    """Writes a .weights file (.safetensors where the name ends so), beside its place and renamed into it.
+    """Writes a .weights file, or .safetensors by the extension, under a temporary name that is renamed when complete.
 
-    A file that was loaded is written again byte for byte: version, images seen and all.
+    A network that was loaded from a file is written as the same bytes, header included.
+
+    Args:
+        cutoff: only the layers before this one. seen: number of training images in the header; None: the network's.
 
     Raises:
         WeightsError: the file cannot be written.
@@ -230,13 +255,13 @@ def save_weights(
     if seen >= 2**32 and major * 10 + minor < 2:  # old headers have no room for it
         major, minor, revision = 0, 2, 5
     layout = "<3iQ" if major * 10 + minor >= 2 else "<3iI"
-    transposed = Header(major, minor, revision, seen, 0).transposed
+    header = Header(major, minor, revision, seen, 0)
     try:
         with replacing(path) as temporary, open(temporary, "wb") as file:
             file.write(struct.pack(layout, major, minor, revision, seen))
-            for one in _stored(network, cutoff):
-                values = one.tensor.detach().cpu().float()
-                if one.transposed == "always" or (one.transposed == "by header" and transposed):
+            for stored in _stored(network, cutoff):
+                values = stored.tensor.detach().cpu().float()
+                if _is_transposed(stored, header):
                     values = values.flatten(1).t()
                 file.write(values.contiguous().numpy().astype("<f4", copy=False).tobytes())
     except OSError as error:
@@ -252,7 +277,9 @@ def _stored(network: Network, cutoff: int | None = None) -> Iterator[Stored]:
 def _named(network: Network, cutoff: int | None) -> dict[str, Tensor]:
     """`layers.0.weights` → tensor."""
     return {
-        f"layers.{layer.index}.{one.name}": one.tensor for layer in network.layers[:cutoff] for one in layer.stored()
+        f"layers.{layer.index}.{stored.name}": stored.tensor
+        for layer in network.layers[:cutoff]
+        for stored in layer.stored()
     }
 
 
@@ -260,7 +287,7 @@ def _save_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # one entry, as safetensors writes several in any order: the same network gives the same file
+    # a single entry: safetensors writes several in any order, and the same network should give the same file
     metadata = {
         "darknet_py": json.dumps({"cfg": "\n".join(network.cfg.lines), "seen": seen, "version": network.version})
     }
@@ -281,11 +308,11 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
             targets = _named(network, cutoff)
             missing, extra = sorted(set(targets) - names), sorted(names - set(targets))
             if missing or extra:
-                what = f"'{missing[0]}' is missing" if missing else f"'{extra[0]}' has no place in it"
-                more = len(missing) + len(extra) - 1
+                what = f"'{missing[0]}' is missing" if missing else f"'{extra[0]}' is not part of the network"
+                others = len(missing) + len(extra) - 1
                 raise WeightsError(
                     f"{path}: does not fit {network.cfg.path}: {what}"
-                    + (f" (and {more} more)" if more else "")
+                    + (f" (and {others} more)" if others else "")
                     + "; wrong cfg?"
                 )
             for name, target in targets.items():
@@ -306,12 +333,14 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
             major, minor, revision = map(int, about["version"])
             network.version, network.seen = (major, minor, revision), int(about["seen"])
         except (ValueError, KeyError, TypeError):
-            raise WeightsError(f"{path}: its metadata are damaged: no version, or no number of images seen") from None
-    return _report(network, {int(name.split(".")[1]) for name in targets}, everything=True)
+            raise WeightsError(
+                f"{path}: its metadata is damaged: the version or the number of images seen is missing"
+            ) from None
+    return _report(network, {int(name.split(".")[1]) for name in targets}, complete=True)
 
 
 def describe_loaded(report: list[Loaded]) -> str:
-    """A table of loaded and fresh layers, runs of one state joined into a line."""
+    """A table of what `load_weights` returned; consecutive layers of the same state share a line."""
     lines = []
     for first, last in _runs(report):
         name = f"layer {first.index}" if first is last else f"layers {first.index}-{last.index}"
@@ -328,5 +357,5 @@ def _runs(report: list[Loaded]) -> Iterator[tuple[Loaded, Loaded]]:
 
 
 def weights_size(network: Network) -> int:
-    """Bytes of the network's .weights file as this program writes it."""
-    return 20 + FLOAT * sum(one.tensor.numel() for one in _stored(network))
+    """Size in bytes of the network's .weights file as this program writes it."""
+    return 20 + FLOAT * sum(stored.tensor.numel() for stored in _stored(network))

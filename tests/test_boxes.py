@@ -21,8 +21,8 @@ def test_the_measures_of_two_boxes(measure: str) -> None:
     assert np.abs(ours - kit[measure]).max() <= TOLERANCE
 
 
-# The kit's column diounms_beta06 is no measure: its values lie around 1e8 (box_diounms was called without a prototype, so that C
-# took its result for an int). box.c's own use of it is in nms.npz, and compared below.
+# The kit's column diounms_beta06 is no measure: its values are around 1e8 (box_diounms was called without a prototype,
+# so C took its result for an int). box.c's own use of it is in nms.npz, and compared below.
 
 
 def nms_cases() -> list[str]:

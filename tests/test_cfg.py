@@ -1,4 +1,4 @@
-"""The language of .cfg files is read as Darknet reads it, and what Darknet would read otherwise than it is written is said."""
+"""Cfg files are read as Darknet reads them, with a warning where that differs from what is written."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def build(text: str, *, strict: bool = False) -> Network:
     return Network(parse_text(text, "my.cfg", strict=strict))
 
 
-def told(text: str) -> list[str]:
-    """What is said while the cfg is built."""
+def warnings_of(text: str) -> list[str]:
+    """The warnings while the cfg is built."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         build(text)
-    assert all(one.category is CfgWarning for one in caught)
-    return [str(one.message) for one in caught]
+    assert all(warning.category is CfgWarning for warning in caught)
+    return [str(warning.message) for warning in caught]
 
 
 def last(text: str) -> Layer:
     """The last layer of the cfg, which says nothing while it is built."""
-    assert told(text) == []
+    assert warnings_of(text) == []
     return build(text).layers[-1]
 
 
@@ -99,10 +99,10 @@ def test_a_value_may_contain_an_equals_sign() -> None:
     assert plain(parse_text("[net]\na=b=c\n")) == [("net", [("a", "b=c")])]
 
 
-# Darknet does not know comments behind values: numbers survive them, as atoi and atof stop there; so do lists, up to the `#`.
+# Darknet has no comments after values: numbers survive them, as atoi and atof stop there.
 TRAILING = {
     "layers = 0 ###P6": ("route", "layers", (0,)),
-    "layers = -1,0 # both, of them": ("route", "layers", (-1, 0)),
+    "layers = -1,0 # both of them": ("route", "layers", (-1, 0)),
     "stride=2 # x": ("maxpool", "stride", 2),
     "stride=2;x": ("maxpool", "stride", 2),
     "stride=2.#x": ("maxpool", "stride", 2),
@@ -120,7 +120,7 @@ def test_a_comment_behind_a_number_is_no_part_of_it(line: str) -> None:
 
 def test_a_comment_behind_a_word_spoils_it() -> None:
     text = CONV + "activation=leaky # not linear\n"
-    (message,) = told(text)
+    (message,) = warnings_of(text)
     assert message.startswith(
         "my.cfg:8: [convolutional] activation=leaky#notlinear: Darknet takes the comment as part of the word, "
     )
@@ -150,13 +150,13 @@ def test_a_section_may_be_called(short: str) -> None:
 
 
 def test_net_may_be_called_network() -> None:
-    assert build(CONV.replace("[net]", "[network]")).input_shape == (4, 8, 8, 256)
+    assert build(CONV.replace("[net]", "[network]")).input_shape[:4] == (4, 8, 8, 256)
 
 
-def test_a_recurrent_network_has_inputs_and_no_picture() -> None:
+def test_a_recurrent_network_has_inputs_and_no_image() -> None:
     network = build("[net]\ninputs=256\n\n[rnn]\nhidden=3\noutput=5\n\n[connected]\noutput=256\n\n[softmax]\n[cost]\n")
-    assert told("[net]\ninputs=256\n[rnn]\n") == []
-    assert network.input_shape == (0, 0, 0, 256)
+    assert warnings_of("[net]\ninputs=256\n[rnn]\n") == []
+    assert network.input_shape[:4] == (0, 0, 0, 256)
     assert network.layers[0].shape.count == 5
     assert network.classes == 256
 
@@ -220,9 +220,9 @@ def test_a_float_beyond_float32_is_refused() -> None:
         build(NET + "[dropout]\nprobability=1e39\n")
 
 
-# -------------------------------------------------------------------------------------- what is said, and what counts
+# ----------------------------------------------------------------------------------- warnings, and which option counts
 
-SAID = {
+WARNINGS = {
     "a repeated option": (
         CONV + "stride=1\nfilters=3\n",
         "my.cfg:9: [convolutional] filters=3: given a second time; the first counts (filters=2 at line 7); remove one",
@@ -233,11 +233,11 @@ SAID = {
     ),
     "a line without =": (
         CONV + "batch_normalize\n",
-        "my.cfg:8: [convolutional] batch_normalize: no value, Darknet takes the default; write key=value",
+        "my.cfg:8: [convolutional] batch_normalize: no value, Darknet uses the default; write key=value",
     ),
     "nothing behind =": (
         CONV + "stride = \n",
-        "my.cfg:8: [convolutional] stride=: no value, Darknet drops this line and takes the default",
+        "my.cfg:8: [convolutional] stride=: no value, Darknet drops this line and uses the default; write a value",
     ),
     "an integer with letters behind it": (
         CONV + "stride=2abc\n",
@@ -257,7 +257,8 @@ SAID = {
     ),
     "a list that ends with a comma": (
         "[net]\nscales=.1,.1,\n" + NET[6:] + "[avgpool]\n",
-        "my.cfg:2: [net] scales=.1,.1,: ends with a comma, Darknet reads one more element, 0; remove the comma",
+        "my.cfg:2: [net] scales=.1,.1,: ends with a comma, so Darknet reads a further element, 0; "
+        "write 0, or remove the comma",
     ),
     "an option that is unknown, though one is like it": (
         "[net]\nwidht=9\n" + NET[6:] + "[avgpool]\n",
@@ -277,35 +278,35 @@ SAID = {
     ),
     "an activation that is unknown": (
         CONV + "activation=leeky\n",
-        "my.cfg:8: [convolutional] activation=leeky: 'leeky' is not known, Darknet goes on with 'relu'; did you mean 'leaky'?",
+        "my.cfg:8: [convolutional] activation=leeky: 'leeky' is not known, Darknet uses 'relu'; did you mean 'leaky'?",
     ),
     "a policy that is unknown": (
         "[net]\npolicy=setps\n" + NET[6:] + "[avgpool]\n",
-        "my.cfg:2: [net] policy=setps: 'setps' is not known, Darknet goes on with 'constant'; did you mean 'steps'?",
+        "my.cfg:2: [net] policy=setps: 'setps' is not known, Darknet uses 'constant'; did you mean 'steps'?",
     ),
     "a mask beyond the anchors": (
         NET + "[convolutional]\nfilters=6\n[yolo]\nmask=1\nanchors=1,2\nclasses=1\nnum=1\n",
-        "my.cfg:8: [yolo] mask=1: there is no anchor 1, as num=1; Darknet reads past the end of its list; write num=2",
+        "my.cfg:8: [yolo] mask=1: there is no anchor 1 (num=1); Darknet reads past the end of its list; write num=2",
     ),
     "too few anchors": (
         NET + "[convolutional]\nfilters=12\n[yolo]\nanchors=1,2,3\nclasses=1\nnum=2\n",
-        "my.cfg:8: [yolo] anchors=1,2,3: 3 values for 2 anchors; Darknet takes 0.5 for each that is missing",
+        "my.cfg:8: [yolo] anchors=1,2,3: 3 values for 2 anchors; Darknet uses 0.5 for the missing ones",
     ),
 }
 
 
-@pytest.mark.parametrize("what", SAID)
+@pytest.mark.parametrize("what", WARNINGS)
 def test_a_warning_names_file_line_section_and_option(what: str) -> None:
-    text, message = SAID[what]
-    assert message in told(text)
+    text, message = WARNINGS[what]
+    assert message in warnings_of(text)
 
 
-@pytest.mark.parametrize("what", SAID)
+@pytest.mark.parametrize("what", WARNINGS)
 def test_strict_makes_it_an_error(what: str) -> None:
-    text, _ = SAID[what]
+    text, _ = WARNINGS[what]
     with pytest.raises(CfgError) as error:
         build(text, strict=True)
-    assert str(error.value) in told(text)
+    assert str(error.value) in warnings_of(text)
 
 
 def test_strict_is_an_argument_of_load(tmp_path: Path) -> None:
@@ -320,11 +321,11 @@ def test_the_first_of_a_repeated_option_counts() -> None:
 
 
 def test_each_repeat_is_said() -> None:
-    assert len(told(CONV + "filters=3\nfilters=4\n")) == 2
+    assert len(warnings_of(CONV + "filters=3\nfilters=4\n")) == 2
 
 
 def test_an_option_may_stand_in_two_sections() -> None:
-    assert told(CONV + "\n[convolutional]\nfilters=3\n") == []
+    assert warnings_of(CONV + "\n[convolutional]\nfilters=3\n") == []
 
 
 def test_a_line_without_equals_sign_is_the_default() -> None:
@@ -339,7 +340,7 @@ def test_a_line_without_equals_sign_counts_as_the_first() -> None:
 def test_a_line_without_value_is_dropped_so_the_next_counts() -> None:
     text = CONV + "stride=\nstride=2\n"
     assert build(text).layers[0].options.stride == 2
-    assert len(told(text)) == 1
+    assert len(warnings_of(text)) == 1
 
 
 def test_a_partly_read_number_counts_as_far_as_it_was_read() -> None:
@@ -368,9 +369,9 @@ def test_an_unknown_weights_type_stops_darknet_and_us() -> None:
 
 
 def test_more_anchors_than_num_are_said() -> None:
-    """Darknet takes the first `num` pairs; one who writes more has forgotten to change num."""
+    """Darknet uses the first `num` pairs; more of them mean that num was forgotten."""
     text = NET + "[convolutional]\nfilters=6\n[yolo]\nanchors=1,2, 3,4\nclasses=1\nnum=1\n"
-    assert any(message.startswith("my.cfg:8: [yolo] anchors=1,2,3,4: ") for message in told(text))
+    assert any(message.startswith("my.cfg:8: [yolo] anchors=1,2,3,4: ") for message in warnings_of(text))
 
 
 @pytest.mark.parametrize("line", ["{}", "{}=1", "stride={}", "activation={}", "weights_type={}", "[{}]"])
@@ -382,8 +383,8 @@ def test_a_message_is_short_however_long_the_line(line: str) -> None:
 
 
 def test_a_convolution_may_follow_a_connected_layer() -> None:
-    """Its values count as channels of one pixel; gru, softmax and others leave no image (cfg_bad/convolutional_after_gru.cfg)."""
-    assert last(NET + "[connected]\noutput=5\n[convolutional]\nfilters=2\n").input == (5, 1, 1, 5)
+    """Its values are channels of a single pixel; others, as gru, give flat values (cfg_bad/convolutional_after_gru)."""
+    assert last(NET + "[connected]\noutput=5\n[convolutional]\nfilters=2\n").input[:4] == (5, 1, 1, 5)
 
 
 # ------------------------------------------------------------------------------------------------------------ files
@@ -407,7 +408,7 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
     with open(path, "wb") as file:
         file.truncate(1 << 40)  # a hole: no disk is used
     with pytest.raises(
-        CfgError, match=r"my\.cfg: 1099511627776 bytes are too many for a \.cfg; is it a \.weights file\?"
+        CfgError, match=r"my\.cfg: 1099511627776 bytes is too large for a \.cfg; is it a \.weights file\?"
     ):
         parse_cfg(path)
 
@@ -438,7 +439,7 @@ def test_a_file_that_an_option_names_is_found(place: str, tmp_path: Path, monkey
     assert Network(parse_cfg(cfg)).layers[0].describe()["has_tree"] == 1
 
 
-# ------------------------------------------------------------------------------------------------- the cfgs there are
+# ------------------------------------------------------------------------------------------------- the bundled cfgs
 
 OFFICIAL = cases("cfg", "*.cfg")
 
@@ -468,3 +469,59 @@ def test_an_official_cfg_is_built_and_warnings_point_at_the_line(name: str) -> N
 @pytest.mark.parametrize("path", OWN_CFGS, ids=lambda path: path.stem)
 def test_our_own_cfgs_give_no_reason_for_a_warning(path: Path) -> None:
     Network(parse_cfg(path, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------- lists and odd numbers
+
+
+def lists_of(text: str) -> tuple[Network, list[str]]:
+    """A network of a text, and the warnings that it gives."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network = Network(parse_text(text, "my.cfg"))
+    return network, [str(warning.message) for warning in caught]
+
+
+CONVOLUTIONS = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=3\n[convolutional]\nfilters=3\n"
+
+
+@pytest.mark.parametrize(("line", "layers"), [("layers=-1 # was -1,-2", (1, 0)), ("layers=-1 # the last", (1,))])
+def test_a_list_of_layers_does_not_end_at_a_comment(line: str, layers: tuple[int, ...]) -> None:
+    """parser.c:parse_route counts the commas of the whole line."""
+    network, messages = lists_of(f"{CONVOLUTIONS}[route]\n{line}\n")
+    assert network.layers[2].source_indices == layers
+    assert bool(messages) == (len(layers) > 1)
+    assert all("reads this list on behind the '#'" in message for message in messages)
+
+
+def test_the_lists_of_yolo_end_at_a_comment() -> None:
+    """parser.c:parse_yolo stops at a '#', parse_region does not."""
+    text = "[net]\nwidth=8\nheight=8\nchannels=6\n[{head}]\nclasses=1\nnum=1\nanchors=4,5 # and 6,7\n"
+    network, messages = lists_of(text.format(head="yolo"))
+    assert network.layers[0].anchors.tolist() == [[4, 5]]
+    assert not messages
+    network, messages = lists_of(text.format(head="region"))
+    assert len(messages) == 2  # the comment's comma, and more values than anchors
+    assert network.layers[0].anchors.tolist() == [[4, 5]]
+
+
+def test_an_empty_element_is_0() -> None:
+    network, messages = lists_of("[net]\nwidth=8\nheight=8\nchannels=3\nscales=.1,,10,\nsteps=4,,6\n[convolutional]\n")
+    assert network.net.scales == (0.1, 0.0, 10.0, 0.0)
+    assert network.net.steps == (4, 0, 6)
+    assert "my.cfg:5: [net] scales=.1,,10,: ends with a comma, so Darknet reads a further element, 0" in messages[0]
+    assert "has two commas in a row" in messages[1]
+
+
+def test_atof_reads_hexadecimal_numbers_and_atoi_does_not() -> None:
+    network, messages = lists_of("[net]\nwidth=8\nheight=8\nchannels=3\nmomentum=0x10\nburn_in=0x10\n[convolutional]\n")
+    assert network.net.momentum == 16
+    assert network.net.burn_in == 0
+    assert "Darknet reads only the leading 0 of '0x10'" in messages[0]
+
+
+def test_what_cannot_be_seen_is_written_out_in_messages() -> None:
+    """Vertical tabs, form feeds and no-break spaces are no white space to Darknet."""
+    for sign, shown in (("\v", r"\x0b"), ("\f", r"\x0c"), ("\xa0", r"\xa0"), ("\x1b[2J", r"\x1b[2J")):
+        _, messages = lists_of(f"[net]\nwidth=8\nheight=8\nchannels=3\n{sign}batch=4\n[convolutional]\n")
+        assert f"my.cfg:5: [net] {shown}batch=4: unknown option" in messages[0]

@@ -1,6 +1,6 @@
-"""Every mistake in cfg_bad/ is refused with exactly the sentence beside it: file, line, section, option, and what is wrong.
+"""Each invalid cfg in cfg_bad/ is refused with the message beside it: file, line, section, option, what is wrong.
 
-`NAME.expected` holds the message for `NAME.cfg`. `python tests/test_cfg_bad.py` writes them all anew: read the difference.
+`NAME.expected` holds the message for `NAME.cfg`. `python tests/test_cfg_bad.py` rewrites them all: check the diff.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CFGS = sorted(path.stem for path in FOLDER.glob("*.cfg"))
 
 
 def refusal(name: str) -> str:
-    """What a user is told who is in the cfg's folder."""
+    """The error message in the cfg's folder."""
     with pytest.raises(CfgError) as error:
         Network(parse_cfg(f"{name}.cfg"))
     return str(error.value)

@@ -10,7 +10,7 @@ from project import ROOT
 from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.layer import LayerOptions
 from darknet_py.options import cfg_name, meaning_of
-from darknet_py.reference import options_page
+from darknet_py.reference import option_table, options_page
 
 # What parser.c asks for in each section, AlexeyAB's and pjreddie's together.
 READ = {
@@ -83,6 +83,18 @@ def names_of(kind: type) -> set[str]:
 @pytest.mark.parametrize("section", READ)
 def test_every_option_that_darknet_reads_is_declared(section: str) -> None:
     assert set(READ[section].split()) <= names_of(ALL_KINDS[section])
+
+
+@pytest.mark.parametrize("section", READ)
+def test_options_that_darknet_does_not_read_are_marked_as_own(section: str) -> None:
+    meanings = {cfg_name(field): meaning_of(field) for field in dataclasses.fields(ALL_KINDS[section])}
+    own = {name for name, meaning in meanings.items() if meaning.own}
+    pjreddies = {name for name, meaning in meanings.items() if "(pjreddie" in meaning.text}
+    assert own == set(meanings) - set(READ[section].split()) - names_of(LayerOptions) - pjreddies
+    marked = {
+        line.split("=")[0] for line in option_table(section).splitlines() if line.endswith("[this project's own]")
+    }
+    assert marked == own
 
 
 def test_every_layer_reads_the_common_options() -> None:

@@ -88,7 +88,7 @@ def write_safetensors(path: Path, change: str) -> None:
     ("change", "message"),
     [
         ("a tensor is missing", "does not fit my.cfg: 'layers.2.weights' is missing; wrong cfg?"),
-        ("a tensor too many", "does not fit my.cfg: 'layers.3.weights' has no place in it; wrong cfg?"),
+        ("a tensor too many", "does not fit my.cfg: 'layers.3.weights' is not part of the network; wrong cfg?"),
         ("a tensor of another shape", "'layers.2.weights' is (3, 2), my.cfg needs (3, 2, 1, 1); wrong cfg?"),
         ("truncated", "not a safetensors file: "),
         ("only the beginning", "not a safetensors file: "),

@@ -30,37 +30,37 @@ VERSIONS = [(0, 1, 0), (0, 2, 0), (0, 2, 5), (1, 0, 0), (1001, 0, 0), (0, 1001, 
 @pytest.mark.parametrize("kind", ORDER)
 def test_floats_stand_in_darknets_order(kind: str, tmp_path: Path) -> None:
     cfg, order = ORDER[kind]
-    one = network(cfg)
-    load_weights(one, numbered(tmp_path / "my.weights", count(one)))
+    model = network(cfg)
+    load_weights(model, numbered(tmp_path / "my.weights", count(model)))
     position = 0
     for name in order.split():
-        values = value(one, name).flatten()
+        values = value(model, name).flatten()
         assert values.tolist() == list(range(position, position + len(values))), name
         position += len(values)
-    assert position == count(one), "the file holds more than these tensors"
+    assert position == count(model), "the file holds more than these tensors"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", ORDER)
 def test_a_loaded_file_is_saved_byte_for_byte(kind: str, version: tuple[int, int, int], tmp_path: Path) -> None:
-    one = network(ORDER[kind][0])
-    data = random_file(tmp_path / "my.weights", count(one), version)
-    load_weights(one, tmp_path / "my.weights")
-    save_weights(one, tmp_path / "again.weights")
+    model = network(ORDER[kind][0])
+    data = random_file(tmp_path / "my.weights", count(model), version)
+    load_weights(model, tmp_path / "my.weights")
+    save_weights(model, tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == data
 
 
 def test_a_convolutions_weights_are_filter_channel_row_column(tmp_path: Path) -> None:
-    one = network(NET + "[convolutional]\nfilters=2\nsize=2\n")
-    load_weights(one, numbered(tmp_path / "my.weights", count(one)))
+    model = network(NET + "[convolutional]\nfilters=2\nsize=2\n")
+    load_weights(model, numbered(tmp_path / "my.weights", count(model)))
     first = 2  # after the biases
-    assert value(one, "0.weights")[1, 2, 0, 1] == first + 1 * 3 * 4 + 2 * 4 + 0 * 2 + 1
+    assert value(model, "0.weights")[1, 2, 0, 1] == first + 1 * 3 * 4 + 2 * 4 + 0 * 2 + 1
 
 
 def test_a_connected_layers_weights_are_output_by_output(tmp_path: Path) -> None:
-    one = network(FLAT + "[connected]\noutput=3\n")
-    load_weights(one, numbered(tmp_path / "my.weights", count(one)))
-    assert value(one, "0.weights")[2, 1] == 3 + 2 * 5 + 1
+    model = network(FLAT + "[connected]\noutput=3\n")
+    load_weights(model, numbered(tmp_path / "my.weights", count(model)))
+    assert value(model, "0.weights")[2, 1] == 3 + 2 * 5 + 1
 
 
 @pytest.mark.parametrize("version", [(1001, 0, 0), (0, 1001, 0)])
@@ -69,18 +69,18 @@ def test_very_old_files_hold_connected_weights_input_by_input(
     kind: str, version: tuple[int, int, int], tmp_path: Path
 ) -> None:
     cfg, order = ORDER[kind]
-    one = network(cfg)
-    load_weights(one, numbered(tmp_path / "my.weights", count(one), version))
+    model = network(cfg)
+    load_weights(model, numbered(tmp_path / "my.weights", count(model), version))
     name = order.split()[1]
-    weights, biases = value(one, name), value(one, order.split()[0])
+    weights, biases = value(model, name), value(model, order.split()[0])
     expected = len(biases) + torch.arange(weights.numel()).view(weights.shape[1], weights.shape[0]).t()
     assert torch.equal(weights, expected.float())
 
 
 def test_the_versions_up_to_1000_are_not_transposed(tmp_path: Path) -> None:
-    one = network(FLAT + "[connected]\noutput=3\n")
-    load_weights(one, numbered(tmp_path / "my.weights", count(one), (1000, 1000, 0)))
-    assert value(one, "0.weights")[0].tolist() == [3, 4, 5, 6, 7]
+    model = network(FLAT + "[connected]\noutput=3\n")
+    load_weights(model, numbered(tmp_path / "my.weights", count(model), (1000, 1000, 0)))
+    assert value(model, "0.weights")[0].tolist() == [3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -88,15 +88,15 @@ def test_the_versions_up_to_1000_are_not_transposed(tmp_path: Path) -> None:
 def test_flipped_convolutions_hold_their_weights_transposed(
     options: str, version: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    one = network(NET + f"[convolutional]\n{options}size=2\nflipped=1\n")
-    path = numbered(tmp_path / "my.weights", count(one), version)
-    load_weights(one, path)
-    weights = value(one, "0.weights")
+    model = network(NET + f"[convolutional]\n{options}size=2\nflipped=1\n")
+    path = numbered(tmp_path / "my.weights", count(model), version)
+    load_weights(model, path)
+    weights = value(model, "0.weights")
     filters = len(weights)
-    start = count(one) - weights.numel()
+    start = count(model) - weights.numel()
     expected = start + torch.arange(weights.numel()).view(-1, filters).t().reshape(weights.shape)
     assert torch.equal(weights, expected.float())
-    save_weights(one, tmp_path / "again.weights")
+    save_weights(model, tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == path.read_bytes()
 
 
@@ -108,31 +108,31 @@ def test_flipped_convolutions_hold_their_weights_transposed(
 def test_the_header_is_kept(version: tuple[int, int, int], seen: int, tmp_path: Path) -> None:
     path = tmp_path / "my.weights"
     path.write_bytes(header(version, seen) + bytes(4 * 5))
-    one = network(FLAT + "[implicit]\nfilters=5\n")
-    load_weights(one, path)
-    assert (one.version, one.seen) == (version, seen)
+    model = network(FLAT + "[implicit]\nfilters=5\n")
+    load_weights(model, path)
+    assert (model.version, model.seen) == (version, seen)
     assert read_header(path).size == (16 if version == (0, 1, 0) else 20)
 
 
 def test_images_seen_are_64_bits_from_version_0_2_on(tmp_path: Path) -> None:
     path = tmp_path / "my.weights"
     path.write_bytes(header((0, 2, 0), 2**40) + bytes(4 * 5))
-    one = network(FLAT + "[implicit]\nfilters=5\n")
-    load_weights(one, path)
-    assert one.seen == 2**40
+    model = network(FLAT + "[implicit]\nfilters=5\n")
+    load_weights(model, path)
+    assert model.seen == 2**40
 
 
 def test_a_new_network_is_saved_as_version_0_2_5(tmp_path: Path) -> None:
-    one = network(FLAT + "[implicit]\nfilters=5\n").initialise(1)
-    one.save_weights(tmp_path / "my.weights")
+    model = network(FLAT + "[implicit]\nfilters=5\n").initialise(1)
+    model.save_weights(tmp_path / "my.weights")
     assert (tmp_path / "my.weights").read_bytes()[:20] == header((0, 2, 5), 0)
-    assert (tmp_path / "my.weights").stat().st_size == weights_size(one)
+    assert (tmp_path / "my.weights").stat().st_size == weights_size(model)
 
 
 def test_seen_can_be_given_when_saving(tmp_path: Path) -> None:
-    one = network(FLAT + "[implicit]\nfilters=5\n").initialise(1)
-    save_weights(one, tmp_path / "my.weights", seen=64)
-    save_weights(one, tmp_path / "my.safetensors", seen=64)
+    model = network(FLAT + "[implicit]\nfilters=5\n").initialise(1)
+    save_weights(model, tmp_path / "my.weights", seen=64)
+    save_weights(model, tmp_path / "my.safetensors", seen=64)
     for name in ("my.weights", "my.safetensors"):
         again = network(FLAT + "[implicit]\nfilters=5\n")
         load_weights(again, tmp_path / name)
@@ -141,9 +141,9 @@ def test_seen_can_be_given_when_saving(tmp_path: Path) -> None:
 
 def test_more_images_than_an_old_header_can_hold_are_no_crash(tmp_path: Path) -> None:
     """A network from a 32-bit file may be trained on; Darknet itself then writes version 0.2.5."""
-    one = network(FLAT + "[implicit]\nfilters=5\n").initialise(1)
-    one.version, one.seen = (0, 1, 0), 2**32
-    one.save_weights(tmp_path / "my.weights")
+    model = network(FLAT + "[implicit]\nfilters=5\n").initialise(1)
+    model.version, model.seen = (0, 1, 0), 2**32
+    model.save_weights(tmp_path / "my.weights")
     assert read_header(tmp_path / "my.weights").seen == 2**32
 
 
@@ -151,8 +151,8 @@ def test_more_images_than_an_old_header_can_hold_are_no_crash(tmp_path: Path) ->
 
 
 def test_every_layer_with_weights_is_reported(tmp_path: Path) -> None:
-    one = network(BACKBONE.format(""))
-    report = load_weights(one, numbered(tmp_path / "my.weights", count(one)))
+    model = network(BACKBONE.format(""))
+    report = load_weights(model, numbered(tmp_path / "my.weights", count(model)))
     assert report == [
         Loaded(0, "convolutional", 14, 14, "loaded"),
         Loaded(2, "convolutional", 9, 9, "loaded"),
@@ -162,84 +162,84 @@ def test_every_layer_with_weights_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_layer_with_dontload_takes_nothing_from_the_file(tmp_path: Path) -> None:
-    one = network(BACKBONE.format("dontload=1"))
-    report = load_weights(one, numbered(tmp_path / "my.weights", 14 + 16))
+    model = network(BACKBONE.format("dontload=1"))
+    report = load_weights(model, numbered(tmp_path / "my.weights", 14 + 16))
     assert states(report) == [(0, "loaded"), (2, "dontload"), (3, "loaded")]
-    assert value(one, "3.biases").tolist() == [14, 15, 16, 17]
-    assert value(one, "2.biases").tolist() == [0, 0, 0], "fresh"
-    assert 0 < value(one, "2.weights").abs().max() <= 1, "fresh"
+    assert value(model, "3.biases").tolist() == [14, 15, 16, 17]
+    assert value(model, "2.biases").tolist() == [0, 0, 0], "fresh"
+    assert 0 < value(model, "2.weights").abs().max() <= 1, "fresh"
 
 
 def test_a_layer_with_dontload_is_saved_all_the_same(tmp_path: Path) -> None:
     """parser.c:save_weights_upto knows no dontload; what such a layer has learned would be lost."""
-    one = network(BACKBONE.format("dontload=1")).initialise(1)
-    save_weights(one, tmp_path / "my.weights")
+    model = network(BACKBONE.format("dontload=1")).initialise(1)
+    save_weights(model, tmp_path / "my.weights")
     again = network(BACKBONE.format(""))
     load_weights(again, tmp_path / "my.weights")
-    assert torch.equal(value(again, "2.weights"), value(one, "2.weights"))
+    assert torch.equal(value(again, "2.weights"), value(model, "2.weights"))
 
 
 @pytest.mark.parametrize("layer", ["convolutional", "connected", "batchnorm"])
 def test_a_layer_with_dontloadscales_takes_no_batch_norm_from_the_file(layer: str, tmp_path: Path) -> None:
     normal = "" if layer == "batchnorm" else "batch_normalize=1\n"
-    one = network(NET + f"[{layer}]\n{normal}dontloadscales=1\n")
-    report = load_weights(one, numbered(tmp_path / "my.weights", count(one)))
+    model = network(NET + f"[{layer}]\n{normal}dontloadscales=1\n")
+    report = load_weights(model, numbered(tmp_path / "my.weights", count(model)))
     assert states(report) == [(0, "dontload")]
-    channels = len(value(one, "0.biases"))
-    assert value(one, "0.biases").tolist() == list(range(channels))
+    channels = len(value(model, "0.biases"))
+    assert value(model, "0.biases").tolist() == list(range(channels))
     if layer != "batchnorm":
-        assert value(one, "0.weights").flatten()[0] == channels, "the weights follow the biases at once"
-    assert value(one, "0.scales").tolist() == [1] * channels, "fresh"
-    assert value(one, "0.rolling_mean").tolist() == [0] * channels, "fresh"
+        assert value(model, "0.weights").flatten()[0] == channels, "the weights follow the biases at once"
+    assert value(model, "0.scales").tolist() == [1] * channels, "fresh"
+    assert value(model, "0.rolling_mean").tolist() == [0] * channels, "fresh"
 
 
 @pytest.mark.parametrize("cutoff", [0, 1, 2, 3, 4])
 def test_a_backbone_ends_before_the_cutoff(cutoff: int, tmp_path: Path) -> None:
     inside = [14, 14, 14 + 9, 14 + 9 + 16]
     floats = inside[cutoff - 1] if cutoff else 0
-    one = network(BACKBONE.format(""))
+    model = network(BACKBONE.format(""))
     path = numbered(tmp_path / "my.conv.1", floats)
-    report = load_weights(one, path, cutoff=cutoff)
+    report = load_weights(model, path, cutoff=cutoff)
     assert states(report) == [(index, "loaded" if index < cutoff else "fresh") for index in (0, 2, 3)]
     loaded = torch.cat(
-        [stored.tensor.detach().flatten() for layer in one.layers[:cutoff] for stored in layer.stored()]
+        [stored.tensor.detach().flatten() for layer in model.layers[:cutoff] for stored in layer.stored()]
         or [torch.empty(0)]
     )
     assert loaded.tolist() == list(range(floats))
     for index in (0, 2, 3):
         if index >= cutoff:
-            assert value(one, f"{index}.biases").abs().max() == 0, "fresh"
-            assert 0 < value(one, f"{index}.weights").abs().max() < 2, "fresh"
-    save_weights(one, tmp_path / "again.conv.1", cutoff=cutoff)
+            assert value(model, f"{index}.biases").abs().max() == 0, "fresh"
+            assert 0 < value(model, f"{index}.weights").abs().max() < 2, "fresh"
+    save_weights(model, tmp_path / "again.conv.1", cutoff=cutoff)
     assert (tmp_path / "again.conv.1").read_bytes() == path.read_bytes()
 
 
 def test_fresh_weights_beside_a_backbone_are_the_same_each_time(tmp_path: Path) -> None:
     path = numbered(tmp_path / "my.conv.1", 14)
     networks = [network(BACKBONE.format("")) for _ in range(2)]
-    for one in networks:
-        load_weights(one, path, cutoff=2)
+    for model in networks:
+        load_weights(model, path, cutoff=2)
     assert torch.equal(value(networks[0], "3.weights"), value(networks[1], "3.weights"))
 
 
 def test_load_takes_a_cutoff(tmp_path: Path) -> None:
     (tmp_path / "my.cfg").write_text(BACKBONE.format(""))
-    one = darknet_py.load(tmp_path / "my.cfg", numbered(tmp_path / "my.conv.1", 14), cutoff=1)
-    assert value(one, "0.biases").tolist() == [0, 1]
+    model = darknet_py.load(tmp_path / "my.cfg", numbered(tmp_path / "my.conv.1", 14), cutoff=1)
+    assert value(model, "0.biases").tolist() == [0, 1]
 
 
 def test_a_cutoff_below_0_is_refused(tmp_path: Path) -> None:
     """Python would count it from the end."""
-    one = network(BACKBONE.format("")).initialise(1)
+    model = network(BACKBONE.format("")).initialise(1)
     with pytest.raises(WeightsError, match="cutoff"):
-        load_weights(one, numbered(tmp_path / "my.weights", 14 + 9), cutoff=-1)
+        load_weights(model, numbered(tmp_path / "my.weights", 14 + 9), cutoff=-1)
     with pytest.raises(WeightsError, match="cutoff"):
-        save_weights(one, tmp_path / "again.weights", cutoff=-1)
+        save_weights(model, tmp_path / "again.weights", cutoff=-1)
 
 
 def test_a_report_reads_as_runs_of_layers(tmp_path: Path) -> None:
-    one = network(BACKBONE.format(""))
-    report = load_weights(one, numbered(tmp_path / "my.conv.3", 14 + 9), cutoff=3)
+    model = network(BACKBONE.format(""))
+    report = load_weights(model, numbered(tmp_path / "my.conv.3", 14 + 9), cutoff=3)
     assert [line.split() for line in describe_loaded(report).splitlines()] == [
         ["layers", "0-2", "loaded"],
         ["layer", "3", "fresh"],
@@ -256,40 +256,40 @@ SHARED = (
 
 
 def test_a_sharer_has_the_others_numbers(tmp_path: Path) -> None:
-    one = network(SHARED)
-    load_weights(one, numbered(tmp_path / "my.weights", count(one)))
+    model = network(SHARED)
+    load_weights(model, numbered(tmp_path / "my.weights", count(model)))
     for name in ("biases", "scales", "rolling_mean", "rolling_variance", "weights"):
-        assert value(one, f"0.{name}").data_ptr() == value(one, f"1.owner.{name}").data_ptr()
+        assert value(model, f"0.{name}").data_ptr() == value(model, f"1.owner.{name}").data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_a_sharer_stays_with_the_other_in_another_precision(dtype: torch.dtype) -> None:
-    one = network(SHARED).initialise(1).to(dtype)
+    model = network(SHARED).initialise(1).to(dtype)
     for name in ("biases", "scales", "rolling_mean", "rolling_variance", "weights"):
-        assert value(one, f"1.owner.{name}").dtype == dtype
-        assert value(one, f"0.{name}").data_ptr() == value(one, f"1.owner.{name}").data_ptr()
+        assert value(model, f"1.owner.{name}").dtype == dtype
+        assert value(model, f"0.{name}").data_ptr() == value(model, f"1.owner.{name}").data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["convolutional, batch norm", "connected"])
 def test_a_network_in_another_precision_is_loaded_rightly(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    one = network(ORDER[kind][0]).to(dtype)
-    load_weights(one, numbered(tmp_path / "my.weights", count(one)))
-    values = torch.cat([stored.tensor.detach().flatten() for layer in one.layers for stored in layer.stored()])
-    assert values.tolist() == list(range(count(one)))  # up to 256 the floats of 16 bits hold every integer
+    model = network(ORDER[kind][0]).to(dtype)
+    load_weights(model, numbered(tmp_path / "my.weights", count(model)))
+    values = torch.cat([stored.tensor.detach().flatten() for layer in model.layers for stored in layer.stored()])
+    assert values.tolist() == list(range(count(model)))  # up to 256 the floats of 16 bits hold every integer
 
 
 def test_a_network_in_channels_last_is_loaded_rightly(tmp_path: Path) -> None:
-    one = network(NET + "[convolutional]\nfilters=2\nsize=3\n").to(memory_format=torch.channels_last)
-    path = numbered(tmp_path / "my.weights", count(one))
-    load_weights(one, path)
-    assert value(one, "0.weights").flatten().tolist() == list(range(2, 2 + 54))
-    save_weights(one, tmp_path / "again.weights")
+    model = network(NET + "[convolutional]\nfilters=2\nsize=3\n").to(memory_format=torch.channels_last)
+    path = numbered(tmp_path / "my.weights", count(model))
+    load_weights(model, path)
+    assert value(model, "0.weights").flatten().tolist() == list(range(2, 2 + 54))
+    save_weights(model, tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == path.read_bytes()
 
 
 def test_the_deployed_form_is_a_cfg_and_weights_of_its_own(tmp_path: Path) -> None:
-    """Its batch norm is folded into the weights; it loads, runs and saves like any other network, and shares nothing with the first."""
+    """Its batch norm is folded into the weights, and it shares nothing with the original network."""
     text = (
         NET + "[convolutional]\nfilters=3\nbatch_normalize=1 # folded\nactivation=leaky\n[convolutional]\nfilters=2\n"
     )
@@ -325,8 +325,8 @@ def models(root: Path) -> list[Path]:
 @needs_kit
 @pytest.mark.parametrize("weights", models(KIT / "real"), ids=lambda path: path.parent.name)
 def test_a_real_file_is_saved_byte_for_byte(weights: Path, tmp_path: Path) -> None:
-    one = darknet_py.load(next(weights.parent.glob("*.cfg")), weights)
-    one.save_weights(tmp_path / "again.weights")
+    model = darknet_py.load(next(weights.parent.glob("*.cfg")), weights)
+    model.save_weights(tmp_path / "again.weights")
     assert (tmp_path / "again.weights").read_bytes() == weights.read_bytes()
 
 
@@ -347,13 +347,13 @@ def test_a_real_backbone_is_loaded_as_the_message_advises(name: str, tmp_path: P
     advice = re.search(r"cutoff=(\d+)", str(error.value))
     assert advice, str(error.value)
     cutoff = int(advice[1])
-    one = Network(parse_cfg(cfg))
-    report = load_weights(one, weights, cutoff=cutoff)
+    model = Network(parse_cfg(cfg))
+    report = load_weights(model, weights, cutoff=cutoff)
     assert {layer.state for layer in report if layer.index < cutoff} == {"loaded"}
     assert {layer.state for layer in report if layer.index >= cutoff} == {"fresh"}
-    one.save_weights(tmp_path / "again", cutoff=cutoff)
+    model.save_weights(tmp_path / "again", cutoff=cutoff)
     assert (tmp_path / "again").read_bytes() == weights.read_bytes()
-    assert all(torch.isfinite(parameter).all() for parameter in one.parameters())
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
@@ -362,7 +362,7 @@ def test_a_real_backbone_is_loaded_as_the_message_advises(name: str, tmp_path: P
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 @pytest.mark.parametrize("version", [(0, 2, 5), (0, 1, 0)])
 def test_loading_takes_no_more_memory_than_the_file(version: tuple[int, int, int], tmp_path: Path) -> None:
-    """No second copy, not even of one tensor: 96 MB may cost 1.2 times as much. VmHWM is the largest resident size so far."""
+    """No second copy, not even of a single tensor: 96 MB may cost 1.2 times as much. VmHWM: largest resident size."""
     (tmp_path / "my.cfg").write_text("[net]\ninputs=4900\n[connected]\noutput=4900\n")
     with open(tmp_path / "my.weights", "wb") as file:
         file.write(header(version) + np.ones(4900 + 4900 * 4900, dtype="<f4").tobytes())

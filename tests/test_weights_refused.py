@@ -1,4 +1,4 @@
-"""A file that is no good as weights is refused in a sentence, and writing that fails leaves the file that was there."""
+"""Invalid weights files are refused with a message, and a failed write leaves the old file as it was."""
 
 from __future__ import annotations
 
@@ -20,66 +20,69 @@ from darknet_py.weights import load_weights
 
 # --------------------------------------------------------------------------------------------------------- wrong files
 
+NOT_WEIGHTS = "not a .weights file: its first bytes"
 WRONG = {
     "4 bytes short": (
         GOOD[:-4],
-        f"{NEEDED - 4} bytes, but my.cfg needs {NEEDED}: the file ends 4 bytes early, inside layer 2 (convolutional, weights). "
-        "Wrong cfg (other classes or filters?), or a cut-off download?",
+        f"{NEEDED - 4} bytes, but my.cfg needs {NEEDED}: the file ends 4 bytes early, "
+        "inside layer 2 (convolutional, weights). Wrong cfg (other classes or filters), or a cut-off download?",
     ),
     "1 byte short": (
         GOOD[:-1],
-        f"{NEEDED - 1} bytes, but my.cfg needs {NEEDED}: the file ends 1 byte early, inside layer 2 (convolutional, weights). "
-        "Wrong cfg (other classes or filters?), or a cut-off download?",
+        f"{NEEDED - 1} bytes, but my.cfg needs {NEEDED}: the file ends 1 byte early, "
+        "inside layer 2 (convolutional, weights). Wrong cfg (other classes or filters), or a cut-off download?",
     ),
     "cut in the middle of a tensor": (
         GOOD[: 20 + 4 * 7],
-        f"48 bytes, but my.cfg needs {NEEDED}: the file ends {NEEDED - 48} bytes early, inside layer 0 (convolutional, rolling_variance). "
-        "Wrong cfg (other classes or filters?), or a cut-off download?",
+        f"48 bytes, but my.cfg needs {NEEDED}: the file ends {NEEDED - 48} bytes early, "
+        "inside layer 0 (convolutional, rolling_variance). "
+        "Wrong cfg (other classes or filters), or a cut-off download?",
     ),
     "cut before a layer": (
         GOOD[: 20 + 4 * 14],
-        f"76 bytes, but my.cfg needs {NEEDED}: the file ends just before layer 2 (convolutional); a backbone? "
-        "Train from it with --cutoff 2 (load: cutoff=2). Or another cfg, or a cut-off download",
+        f"76 bytes, but my.cfg needs {NEEDED}: the file ends just before layer 2 (convolutional). "
+        "If it is a backbone, train from it with --cutoff 2 (load: cutoff=2); "
+        "or else wrong cfg, or a cut-off download?",
     ),
     "4 bytes too long": (
         GOOD + bytes(4),
         f"{NEEDED + 4} bytes, but my.cfg needs {NEEDED}: 4 bytes are left over after layer 2. "
         "Wrong cfg (other classes or filters, or fewer layers)?",
     ),
-    "empty": (b"", "0 bytes; not even a header (16 bytes) fits; a download that failed?"),
-    "10 bytes": (GOOD[:10], "10 bytes; not even a header (16 bytes) fits; a download that failed?"),
-    "18 bytes": (GOOD[:18], "18 bytes; the header of version 0.2 has 20; a download that failed?"),
-    "a PNG picture": (
+    "empty": (b"", "0 bytes; too short even for the header (16 bytes); did the download fail?"),
+    "10 bytes": (GOOD[:10], "10 bytes; too short even for the header (16 bytes); did the download fail?"),
+    "18 bytes": (GOOD[:18], "18 bytes; the header of version 0.2 has 20; did the download fail?"),
+    "a PNG image": (
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01",
-        r"not a .weights file: its first bytes b'\x89PNG\r\n\x1a\n' are no version number (this is a picture)",
+        NOT_WEIGHTS + r" b'\x89PNG\r\n\x1a\n' are not a version number (this is an image)",
     ),
-    "a JPEG picture": (
+    "a JPEG image": (
         b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0",
-        r"not a .weights file: its first bytes b'\xff\xd8\xff\xe0\x00\x10JF' are no version number (this is a picture)",
+        NOT_WEIGHTS + r" b'\xff\xd8\xff\xe0\x00\x10JF' are not a version number (this is an image)",
     ),
     "a zip": (
         b"PK\x03\x04\x14\0\0\0\x08\0" + bytes(20),
-        r"not a .weights file: its first bytes b'PK\x03\x04\x14\x00\x00\x00' are no version number (this is a zip or PyTorch file)",
+        NOT_WEIGHTS + r" b'PK\x03\x04\x14\x00\x00\x00' are not a version number (this is a zip or PyTorch file)",
     ),
     "a web page": (
         b"\n<!DOCTYPE html>\n<html><head>",
-        r"not a .weights file: its first bytes b'\n<!DOCTY' are no version number (this is a web page)",
+        NOT_WEIGHTS + r" b'\n<!DOCTY' are not a version number (this is a web page)",
     ),
     "a git-lfs pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a",
-        "not a .weights file: its first bytes b'version ' are no version number (this is a git-lfs pointer)",
+        NOT_WEIGHTS + " b'version ' are not a version number (this is a git-lfs pointer)",
     ),
     "a cfg": (
         b"[net]\nwidth=416\nheight=416\n",
-        r"not a .weights file: its first bytes b'[net]\nwi' are no version number (this is a .cfg)",
+        NOT_WEIGHTS + r" b'[net]\nwi' are not a version number (this is a .cfg)",
     ),
     "a gzip": (
         b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + bytes(20),
-        r"not a .weights file: its first bytes b'\x1f\x8b\x08\x00\x00\x00\x00\x00' are no version number (this is a gzip file)",
+        NOT_WEIGHTS + r" b'\x1f\x8b\x08\x00\x00\x00\x00\x00' are not a version number (this is a gzip file)",
     ),
     "something else": (
         bytes(range(100, 140)),
-        "not a .weights file: its first bytes b'defghijk' are no version number",
+        NOT_WEIGHTS + " b'defghijk' are not a version number",
     ),
 }  # fmt: skip
 
@@ -95,13 +98,13 @@ def test_a_wrong_file_is_refused_in_a_sentence(what: str, tmp_path: Path) -> Non
 
 
 def test_nothing_is_loaded_from_a_wrong_file(tmp_path: Path) -> None:
-    one = network(ERRORS).initialise(1)
-    before = value(one, "0.weights").clone()
+    model = network(ERRORS).initialise(1)
+    before = value(model, "0.weights").clone()
     (tmp_path / "my.weights").write_bytes(GOOD[:-4])
     with pytest.raises(WeightsError):
-        load_weights(one, tmp_path / "my.weights")
-    assert torch.equal(value(one, "0.weights"), before)
-    assert one.seen == 0
+        load_weights(model, tmp_path / "my.weights")
+    assert torch.equal(value(model, "0.weights"), before)
+    assert model.seen == 0
 
 
 def test_a_header_alone_is_no_backbone(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_of_a_longer_file_the_layers_before_the_cutoff_are_read(tmp_path: Path) 
     (tmp_path / "my.weights").write_bytes(GOOD)
     whole, part = network(ERRORS), network(ERRORS)
     load_weights(whole, tmp_path / "my.weights")
-    text = f"{tmp_path / 'my.weights'}: 36 bytes are left over after layer 0, and not read, as cutoff=1"
+    text = f"{tmp_path / 'my.weights'}: 36 bytes are left over after layer 0, not read because of cutoff=1"
     with pytest.warns(CfgWarning, match=re.escape(text)):
         load_weights(part, tmp_path / "my.weights", cutoff=1)
     assert torch.equal(value(part, "0.weights"), value(whole, "0.weights"))

@@ -1,1 +1,1 @@
-"""Between a network and the machine: what is derived from a network to run fast."""
+"""What is derived from a network to run it fast: its deployed form, and the runner."""

@@ -1,4 +1,4 @@
-"""The deployed form of a network: what inference can do beforehand is done, and the result is a network with a cfg text of its own.
+"""The deployed form of a network: an equivalent network, with a cfg of its own, that leaves less to do in inference.
 
 small = deployed(network)
 small.save_weights("deployed.weights")          # and small.cfg.text is its cfg
@@ -16,15 +16,16 @@ from darknet_py.network import Network
 
 
 def deployed(network: Network, *, size: tuple[int, int] | None = None) -> Network:
-    """A network with the same answers whose batch norm is folded into the weights (as `detector test` does). It shares nothing with
-    the given one, is in evaluation mode, asks for no gradients, and loads, runs and saves like any other.
+    """A network of equal outputs with batch norm folded into its weights (as the C program's `detector test` does).
+
+    It shares nothing with `network`, is in evaluation mode without gradients, and loads, runs and saves like any other.
 
     Args:
         size: (width, height) of the input in pixels; None: the network's.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CfgWarning)  # whoever has read the cfg has seen them
-        result = Network(parse_text(deployed_text(network), network.cfg.path), size=size or network.given_size)
+        warnings.simplefilter("ignore", CfgWarning)  # they were given when `network` was built
+        result = Network(parse_text(deployed_text(network), network.cfg.path), size=size or network.size_override)
     with torch.no_grad():
         for layer, source in zip(result.layers, network.layers, strict=True):
             values = dict(source.folded())
@@ -35,7 +36,7 @@ def deployed(network: Network, *, size: tuple[int, int] | None = None) -> Networ
 
 
 def deployed_text(network: Network) -> str:
-    """The cfg with the options at 0 that `deployed` has taken into the weights; all other lines stay."""
+    """The cfg of `deployed(network)`: options that were folded into the weights are set to 0, other lines are kept."""
     lines = list(network.cfg.lines)
     for layer, section in zip(network.layers, network.cfg.sections[1:], strict=True):
         for name in layer.folds:

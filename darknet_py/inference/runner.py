@@ -1,7 +1,7 @@
-"""From a network to what runs it fast: derived from the network, and nothing but images → the heads' raw outputs.
+"""From a network to a runner, which computes images → raw outputs of the heads fast, and nothing else.
 
 runner = prepare(network, precision="bf16")
-heads = runner(images)                          # as network(images), and the network can still be trained
+heads = runner(images)                          # as network(images); the network stays trainable
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 class Runner:
-    """Images → the heads' raw outputs, and nothing else.
+    """Images → raw outputs of the heads.
 
     Attributes:
-        network: what is run, derived from the user's network. precision: a key of PRECISIONS. batch: images at once.
+        network: what runs, derived from the user's network. precision: a key of PRECISIONS. batch: images per batch.
     """
 
     def __init__(self, network: Network, precision: str, batch: int) -> None:
@@ -35,7 +35,7 @@ class Runner:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """images: (n, channels, height, width), 0..1, RGB, of the runner's dtype and device."""
+        """As `Network.forward`. images: (n, channels, height, width), 0..1, RGB, of the runner's dtype and device."""
         return self.network(images)
 
 
@@ -47,38 +47,36 @@ def prepare(
     size: tuple[int, int] | None = None,
     batch: int = 8,
 ) -> Runner:
-    """Derives a runner from a network, which is not touched and can be trained on.
+    """Derives a runner from a network, which is not changed and stays trainable.
 
     Args:
-        device: where it runs; None: where the network is.
-        precision: "fp32" (the C program's numbers), "bf16" or "fp16" (faster where the hardware has it).
+        device: where it runs; None: the network's device.
+        precision: "fp32" (the C program's numbers), "bf16" or "fp16" (faster on hardware that supports them).
         size: (width, height) of the input in pixels; None: the network's.
-        batch: images that pass the network at once.
+        batch: images per batch.
 
     Raises:
-        DarknetError: an unknown precision, or a batch below 1.
+        DarknetError: the precision is unknown, or the batch is below 1.
     """
     if precision not in PRECISIONS:
-        raise DarknetError(f"precision '{precision}' is not known; write one of {', '.join(PRECISIONS)}")
+        raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     if batch < 1:
-        raise DarknetError(f"a batch of {batch} images; write 1 or more")
+        raise DarknetError(f"a batch cannot have {batch} images; write 1 or more")
     derived = deployed(network, size=size).to(device or network.device, PRECISIONS[precision])
     return Runner(derived.channels_last(), precision, batch)
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto": a GPU where there is one.
+    """The device of that name; "auto": a GPU if there is one, else the CPU.
 
     Raises:
-        DarknetError: there is no such device here.
+        DarknetError: there is no such device.
     """
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         if name.startswith("cuda") and not torch.cuda.is_available():
-            raise DarknetError(f"device '{name}': no CUDA device is available; write cpu") from None
-        raise DarknetError(
-            f"device '{name}': there is no such device here; write cpu, or cuda where there is a GPU"
-        ) from None
+            raise DarknetError("no CUDA device is available; use --device cpu") from None
+        raise DarknetError(f"there is no such device: '{name}'; use --device cpu, or cuda with a GPU") from None
     return device

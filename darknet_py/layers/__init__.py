@@ -1,4 +1,4 @@
-"""The layers: one file for each kind of section. Importing a file adds its kind to KINDS."""
+"""The layers, from which `Network` is built: a file for each kind of section, which adds itself to KINDS on import."""
 
 from darknet_py.layers import (
     activation,

@@ -12,9 +12,9 @@ from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.options import option
 
 
-def activation_option(default: str) -> Any:
-    """The option `activation`; Darknet goes on with relu where it does not know the word."""
-    return option(default, "the activation function", choices=tuple(ACTIVATIONS), otherwise="relu")
+def activation_option(default: str) -> Any:  # as dataclasses.field: the type is the field's
+    """The option `activation`; Darknet uses relu in place of a word that it does not know."""
+    return option(default, "the activation function", choices=tuple(ACTIVATIONS), fallback="relu")
 
 
 class Activation(Layer, kinds=("activation",)):

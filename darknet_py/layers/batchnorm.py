@@ -1,10 +1,9 @@
-"""[batchnorm], and the batch normalisation that convolutional and connected layers carry inside (Darknet: batchnorm_layer.c)."""
+"""[batchnorm], and the batch normalisation inside convolutional and connected layers (Darknet: batchnorm_layer.c)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +15,15 @@ BATCH_NORM_NAMES = ("scales", "rolling_mean", "rolling_variance")
 
 
 class Normalised(Layer):
-    """A layer with `biases`, and with `scales`, `rolling_mean` and `rolling_variance` where it normalises."""
+    """A layer with `biases` and, if it normalises, `scales`, `rolling_mean` and `rolling_variance`, all (channels,)."""
 
-    biases: Any
-    scales: Any
-    rolling_mean: Any
-    rolling_variance: Any
-    weights: Any
-    momentum: ClassVar[float] = 0.1  # fraction of the rolling statistics that each mini-batch of training renews
-    filters_dim: ClassVar[int] = 0  # the dimension of the weights that the normalised channels lie along
+    biases: nn.Parameter
+    scales: nn.Parameter | None
+    rolling_mean: Tensor
+    rolling_variance: Tensor
+    weights: nn.Parameter
+    momentum: ClassVar[float] = 0.1  # fraction by which a training mini-batch renews the rolling statistics
+    filters_dim: ClassVar[int] = 0  # the dimension of the weights that belongs to the normalised channels
     folds: ClassVar[tuple[str, ...]] = ("batch_normalize",)
 
     def make_normalisation(self, channels: int, batch_normalize: bool) -> None:
@@ -42,13 +41,13 @@ class Normalised(Layer):
                 self.rolling_variance.zero_()
 
     def normalise(self, x: Tensor) -> Tensor:
-        """x (n, channels, …), normalised, scaled and shifted; without statistics shifted alone."""
+        """x (n, channels, …), normalised, scaled and shifted; only shifted if the layer does not normalise."""
         if self.scales is None:
             return x + self.biases.view(1, -1, *[1] * (x.ndim - 2))
         return self.arithmetic.normalise(self, x)
 
     def folded(self) -> Iterator[tuple[str, Tensor]]:
-        """`weights` and `biases` into which the normalisation is multiplied, in double (network.c:fuse_conv_batchnorm)."""
+        """`weights` and `biases` with the normalisation folded in, in double (network.c:fuse_conv_batchnorm)."""
         if self.scales is None or "weights" not in self.stored_names:
             yield from super().folded()
             return
@@ -59,22 +58,18 @@ class Normalised(Layer):
         yield "weights", self.weights * factor.to(self.weights.dtype).view(shape)
 
     def loaded(self) -> Iterator[Stored]:
-        for one in super().loaded():
-            if not (self.options.dontloadscales and one.name in BATCH_NORM_NAMES):
-                yield one
+        for stored in super().loaded():
+            if not (self.options.dontloadscales and stored.name in BATCH_NORM_NAMES):
+                yield stored
 
 
 class BatchNorm(Normalised, kinds=("batchnorm",)):
-    """Darknet's [batchnorm] reads no option of its own, and its file order is that of a convolution without weights."""
+    """It has no options of its own; its tensors are those of a convolution without weights, in the same order."""
 
     stored_names = ("biases", *BATCH_NORM_NAMES)
     folds = ()
 
-    @dataclass(frozen=True, kw_only=True)
-    class Options(LayerOptions):
-        pass
-
-    def __init__(self, options: Options, place: Place) -> None:
+    def __init__(self, options: LayerOptions, place: Place) -> None:
         super().__init__(options, place)
         self.shape = place.image()
         self.make_normalisation(self.shape.c, True)
@@ -87,5 +82,5 @@ class BatchNorm(Normalised, kinds=("batchnorm",)):
 
 
 def uniform_(tensor: Tensor, scale: float, generator: torch.Generator) -> None:
-    """Darknet's start: scale x uniform(-1, 1)."""
+    """Darknet's initial weights: scale x uniform(-1, 1)."""
     nn.init.uniform_(tensor, -scale, scale, generator)

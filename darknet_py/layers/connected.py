@@ -1,12 +1,12 @@
-"""[connected]: every output reads every input (Darknet: connected_layer.c)."""
+"""[connected]: each output is a weighted sum of all inputs (Darknet: connected_layer.c)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,10 +35,10 @@ class Connected(Normalised, kinds=("connected", "conn")):
         self.shape = Shape.image(options.output, 1, 1)
 
     def stored(self) -> Iterator[Stored]:
-        for one in super().stored():
-            yield one._replace(transposed="by header") if one.name == "weights" else one
+        for stored in super().stored():
+            yield stored._replace(transposed="by header") if stored.name == "weights" else stored
 
-    def initialise(self, generator: Any) -> None:
+    def initialise(self, generator: torch.Generator) -> None:
         self.initialise_normalisation()
         uniform_(self.weights, math.sqrt(2.0 / self.input.count), generator)
 
@@ -48,7 +48,7 @@ class Connected(Normalised, kinds=("connected", "conn")):
         x = F.linear(x, self.weights, self.biases) if self.scales is None else self.normalise(F.linear(x, self.weights))
         return self.arithmetic.activate(x, self.options.activation, own=True).view(-1, self.options.output, 1, 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "outputs": self.options.output,
             "batch_normalize": self.options.batch_normalize,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +16,12 @@ from darknet_py.options import option
 
 
 class ConvLstm(Recurrent, kinds=("conv_lstm",)):
-    """`u` convolutions read the input, `w` the last output, `v` (peephole) the cell before (`vo`: the new one). With
-    bottleneck=1 the one convolution `wf` reads last output and input together, and the `u` read what it gives. `lstm_activation`
-    and `bottleneck` are as in Darknet's GPU code: its CPU code always takes tanh and does not know bottlenecks."""
+    """`u` convolutions read the input, `w` the last output, `v` (peephole) the old cell (`vo`: the new one).
+
+    With bottleneck=1 a single convolution `wf` reads the last output and the input, and the `u` convolutions read its
+    output. `lstm_activation` and `bottleneck` follow Darknet's GPU code: its CPU code always uses tanh and has no
+    bottleneck.
+    """
 
     vf: Convolutional
     vi: Convolutional
@@ -43,7 +45,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
         peephole: int = option(0, "1: the gates also read the cell")
         bottleneck: int = option(0, "1: the last output and the input pass through one convolution before the gates")
         state_constrain: int | None = option(
-            None, "clips the cell to +- this; default: 32 per time step; 0: no limit", minimum=0
+            None, "limits the cell to -this..this; default: 32 per time step; 0: no limit", minimum=0
         )
         shortcut: int = option(0, "1, with bottleneck: half of the bottleneck's channels are added to the output")
         time_normalizer: float = option(1.0, "divides the gradient through time", use="untrained")
@@ -59,7 +61,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
             "u": self.shape if options.bottleneck else shape,
         }
         if options.bottleneck and shape != self.shape:
-            place.fail("bottleneck", f"input and output must be alike; they are {shape} and {self.shape}")
+            place.fail("bottleneck", f"input and output must have the same shape; they are {shape} and {self.shape}")
         peephole = ("vf", "vi", "vo") if options.peephole else ()
         self.parts = (*peephole, *(("wf",) if options.bottleneck else ("wf", "wi", "wg", "wo")), "uf", "ui", "ug", "uo")
         for part in self.parts:
@@ -67,7 +69,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
             if convolution.shape != self.shape:
                 place.fail(
                     "stride" if options.stride > 1 else "size",
-                    f"the state changes its size, {self.shape} → {convolution.shape}; use stride=1 and pad=1",
+                    f"the state would change its size, {self.shape} → {convolution.shape}; use stride=1 and pad=1",
                 )
             setattr(self, part, convolution)
         self.limit = 32 if options.state_constrain is None else options.state_constrain
@@ -99,7 +101,7 @@ class ConvLstm(Recurrent, kinds=("conv_lstm",)):
     def bflops(self) -> float:
         return super().bflops + (12 if self.options.peephole else 9) * self.shape.count / 1e9
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("peephole", "bottleneck", "activation", "lstm_activation")
         return {name: getattr(self.options, name) for name in names}
 

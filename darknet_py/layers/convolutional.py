@@ -1,11 +1,10 @@
-"""[convolutional]: with batch norm, groups, dilation, binary and xnor weights, shared weights, antialiasing (Darknet: convolutional_layer.c)."""
+"""[convolutional], the layer that most networks consist of (Darknet: convolutional_layer.c)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,31 +35,32 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         batch_normalize: int = option(0, "1: normalise with the rolling mean and variance before the bias")
         cbn: int = option(
             0,
-            "1: as batch_normalize=1 (Darknet on a GPU also takes the statistics over several mini-batches; not built)",
+            "1: as batch_normalize=1 (statistics over several mini-batches, Darknet's on a GPU, are not implemented)",
         )
-        binary: int = option(0, "1: each filter's weights count as their sign times the filter's mean absolute weight")
-        xnor: int = option(0, "1: as binary=1, and the inputs count as their sign; groups=1 then")
-        bin_output: int = option(0, "with xnor=1: no activation, unless a later layer names this one")
+        binary: int = option(0, "1: each weight is replaced by its sign times the mean absolute weight of its filter")
+        xnor: int = option(0, "1: as binary=1, and each input is replaced by its sign; groups counts as 1")
+        bin_output: int = option(0, "with xnor=1: no activation, unless a later layer names this layer as a source")
         flipped: int = option(0, "1: the .weights file holds this layer's weights transposed", use="load")
         share_index: int | None = option(
-            None, "use the weights of this layer (relative if negative); the file then holds none here"
+            None,
+            "uses the weights of this layer (relative if negative); the file then holds none for the layer itself",
         )
         antialiasing: int = option(
-            0, "1, 2: convolve with stride 1, then blur with the stride (1: 3x3 binomial, 2: 2x2 mean)"
+            0, "1, 2: convolves with stride 1, then blurs with the stride (1: 3x3 binomial, 2: 2x2 mean)"
         )
         assisted_excitation: float = option(
-            0.0, "strengthens the maps inside the truth boxes, less and less with the iterations", use="untrained"
+            0.0, "amplifies the maps inside the truth boxes, less and less over the iterations", use="untrained"
         )
-        sway: int = option(0, "1: weights turned in training by +-angle (GPU)", use="untrained")
-        rotate: int = option(0, "1: weights turned in training by 90 degrees (GPU)", use="untrained")
-        stretch: int = option(0, "1: weights stretched in training (GPU)", use="untrained")
-        stretch_sway: int = option(0, "1: weights stretched and turned in training (GPU)", use="untrained")
+        sway: int = option(0, "1: weights are rotated by +-angle in training (GPU)", use="untrained")
+        rotate: int = option(0, "1: weights are rotated by 90 degrees in training (GPU)", use="untrained")
+        stretch: int = option(0, "1: weights are stretched in training (GPU)", use="untrained")
+        stretch_sway: int = option(0, "1: weights are stretched and rotated in training (GPU)", use="untrained")
         angle: float = option(15.0, "of sway and stretch_sway, degrees", use="none")
         grad_centr: int = option(
-            0, "1: with batch norm, the updates of each filter are centred to mean 0", use="training"
+            0, "1: with batch norm, each filter's updates are centred to a mean of 0", use="training"
         )
         reverse: float = option(0.0, "1: the gradient is reversed", use="untrained")
-        dot: float = option(0.0, "penalty on similar filters (switched off in Darknet)", use="untrained")
+        dot: float = option(0.0, "penalty on similar filters (disabled in Darknet)", use="untrained")
         coordconv: int = option(0, "read by Darknet, used nowhere", use="none")
         stream: int = option(-1, "CUDA stream number", use="none")
         wait_stream: int = option(-1, "CUDA stream to wait for", use="none")
@@ -76,14 +76,14 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         blur_stride = (options.stride_y or options.stride, options.stride_x or options.stride)
         self.stride = (1, 1) if options.antialiasing else blur_stride
         if shape.c % self.groups or options.filters % self.groups:
-            place.fail("groups", f"{shape.c} input channels and {options.filters} filters must both divide by it")
+            place.fail("groups", f"{shape.c} input channels and {options.filters} filters must both be divisible by it")
         height, width = (
             (length + 2 * self.padding - options.size) // stride + 1
             for length, stride in zip((shape.h, shape.w), self.stride, strict=True)
         )
         positive(place, "size", (height, width), f"a kernel of size {options.size}")
         if self.dilation > 1 and self._true_size(shape) != (height, width):
-            place.fail("dilation", "Darknet computes the output's size without it; use an odd size with pad=1")
+            place.fail("dilation", "Darknet ignores it in the output's size; use an odd size with pad=1")
         self.host_shape = Shape.image(options.filters, height, width)  # before the blur
         self.check_count(place, "filters", "the output", self.host_shape.count)
         count = options.filters * (shape.c // self.groups) * options.size**2
@@ -98,14 +98,15 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             Blur(place, self.host_shape, options.antialiasing, blur_stride) if options.antialiasing else None
         )
         self.shape = self.blur.shape if self.blur else self.host_shape
-        self._check_turns(place)
+        self._check_rotations(place)
 
-    def _check_turns(self, place: Place) -> None:
-        turns = (self.options.sway, self.options.rotate, self.options.stretch, self.options.stretch_sway)
-        if sum(map(bool, turns)) > 1:
+    def _check_rotations(self, place: Place) -> None:
+        rotations = (self.options.sway, self.options.rotate, self.options.stretch, self.options.stretch_sway)
+        if sum(map(bool, rotations)) > 1:
             place.fail("sway", "only one of sway, rotate, stretch and stretch_sway can be used")
 
     def _true_size(self, shape: Shape) -> tuple[int, int]:
+        """(height, width) of the output, with the dilation taken into account."""
         reach = self.dilation * (self.options.size - 1) + 1
         pad = 2 * self.padding * self.dilation
         height, width = ((n + pad - reach) // s + 1 for n, s in zip((shape.h, shape.w), self.stride, strict=True))
@@ -117,19 +118,20 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             (other.owner.weights.numel(), other.input.c, other.options.filters, other.options.size)
             != (count, place.input.c, self.options.filters, self.options.size)
         ):
-            place.fail("share_index", f"layer {other.index} is no convolution with this size, channels and filters")
-        self.shared_with = (other.owner,)  # a tuple, so that the other is no submodule of this one
+            place.fail("share_index", f"layer {other.index} is not a convolution of this size, channels and filters")
+        self.shared_with = (other.owner,)  # in a tuple it is no submodule of this layer
 
     @property
     def owner(self) -> Convolutional:
-        """The layer whose weights these are: this one, or the one that it shares with."""
+        """The layer whose weights are used: this layer, or the layer that `share_index` names."""
         return self.shared_with[0] if self.shared else self
 
     def stored(self) -> Iterator[Stored]:
         if self.shared:
             return
-        for one in super().stored():
-            yield one._replace(transposed="always") if one.name == "weights" and self.options.flipped else one
+        for stored in super().stored():
+            flipped = stored.name == "weights" and self.options.flipped
+            yield stored._replace(transposed="always") if flipped else stored
 
     def initialise(self, generator: torch.Generator) -> None:
         if not self.shared:
@@ -143,9 +145,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         padding = self.padding * self.dilation
         if self.xnor:
             x = torch.where(x > 0, 1.0, -1.0).to(x.dtype)
-            if (
-                self.stride[0] == self.stride[1]
-            ):  # the bit-packed convolution has no 0: outside the picture counts as -1
+            if self.stride[0] == self.stride[1]:  # the bit-packed convolution has no 0, so it pads with -1
                 x = F.pad(x, (padding,) * 4, value=-1.0)
                 padding = 0
         if owner.scales is None:
@@ -157,6 +157,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         return self.blur(x) if self.blur is not None else x
 
     def _binarised(self) -> Tensor:
+        """The weights by their signs, times the mean absolute weight of their filter."""
         weights = self.owner.weights
         size = weights.abs().mean((1, 2, 3), keepdim=True)
         return torch.where(weights > 0, size, -size)
@@ -166,7 +167,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         count = 2.0 * self.owner.weights.numel() * self.host_shape.h * self.host_shape.w / 1e9
         return count / 32 if self.xnor else count
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "filters": self.options.filters,
             "size": self.options.size,
@@ -197,7 +198,8 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
 
 
 class Blur(torch.nn.Module):
-    """The low-pass filter of `antialiasing`, each channel alone: 1: [1 2 1] x [1 2 1]/16, one pixel of padding; 2: the mean of 2x2."""
+    """The low-pass filter of `antialiasing`, on each channel: 1: [1 2 1] x [1 2 1] / 16, one pixel of padding; 2: the
+    mean of 2x2 pixels."""
 
     kernel: Tensor
 

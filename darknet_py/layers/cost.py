@@ -1,9 +1,8 @@
-"""[cost]: a loss at the end of a classifier; in inference its input unchanged (Darknet: cost_layer.c)."""
+"""[cost]: a loss at the end of a classifier; in inference the input passes unchanged (Darknet: cost_layer.c)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.layers.needs import ClassNeeds
 from darknet_py.options import option
 
-# pjreddie's program knows seg, L1 and wgan too; AlexeyAB's goes on with sse for what it does not know.
+# seg, L1 and wgan are pjreddie's; AlexeyAB's program uses sse in place of words that it does not know
 COST_TYPES = ("sse", "masked", "smooth", "seg", "L1", "wgan")
 
 
@@ -20,16 +19,16 @@ class Cost(Layer, kinds=("cost",)):
     class Options(LayerOptions):
         type: str = option(
             "sse",
-            "loss: sse: squared error; masked: that, but where the truth is -1234; smooth: Huber",
+            "sse: squared error; masked: the same, except where the truth is -1234; smooth: Huber loss",
             choices=COST_TYPES,
-            otherwise="sse",
+            fallback="sse",
             use="training",
         )
         scale: float = option(1.0, "multiplies the gradient", use="training")
-        ratio: float = option(0.0, "read by Darknet, without an effect on its results", use="none")
+        ratio: float = option(0.0, "read by Darknet, but affects no result", use="none")
         noobj: float = option(1.0, "multiplies the gradient where there is no object (pjreddie)", use="untrained")
         thresh: float = option(
-            0.0, "gradients smaller than it, divided by the number of outputs, count as 0 (pjreddie)", use="training"
+            0.0, "gradients below this, divided by the number of outputs, count as 0 (pjreddie)", use="training"
         )
 
     def __init__(self, options: Options, place: Place) -> None:
@@ -39,11 +38,11 @@ class Cost(Layer, kinds=("cost",)):
         self.class_needs = before if isinstance(before, ClassNeeds) else ClassNeeds(self.shape.count)
 
     def needs(self) -> ClassNeeds:
-        """Those of a [softmax] before it, which may have a class tree."""
+        """Those of a [softmax] just before, which may have a class tree; or else a class for each value."""
         return self.class_needs
 
     def forward(self, x: Tensor) -> Tensor:
         return x
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"cost_type": self.options.type, "scale": self.options.scale, "ratio": self.options.ratio}

@@ -1,9 +1,8 @@
-"""[crnn]: a recurrent layer whose parts are convolutions (Darknet: crnn_layer.c)."""
+"""[crnn]: a recurrent layer made of convolutions (Darknet: crnn_layer.c)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -24,14 +23,14 @@ class ConvolutionOptions(LayerOptions):
     pad: int = option(0, "1: pad by size/2 pixels (integer division) on each side, and ignore `padding`")
     padding: int = option(0, "pixels of zeros on each side, where pad=0", minimum=0)
     groups: int = option(1, "number of groups of channels in the convolutions", minimum=1)
-    batch_normalize: int = option(0, "1: the convolutions inside normalise")
+    batch_normalize: int = option(0, "1: batch norm in the convolutions inside")
     xnor: int = option(0, "1: the convolutions inside have binary weights and inputs")
 
     def convolution(self, place: Place, shape: Shape, filters: int, activation: str) -> Convolutional:
-        options = Convolutional.Options(
-            filters=filters, size=self.size, stride=self.stride, dilation=self.dilation, pad=self.pad, padding=self.padding,
-            groups=self.groups, activation=activation, batch_normalize=self.batch_normalize, xnor=self.xnor,
-        )  # fmt: skip
+        """A convolution inside a recurrent layer; shape: of its input."""
+        names = ("size", "stride", "dilation", "pad", "padding", "groups", "batch_normalize", "xnor")
+        values = {name: getattr(self, name) for name in names}
+        options = Convolutional.Options(filters=filters, activation=activation, **values)
         return Convolutional(options, place.part(shape))
 
 
@@ -57,7 +56,7 @@ class Crnn(Recurrent, kinds=("crnn",)):
         if self.self_layer.shape != self.hidden:
             place.fail(
                 "stride" if options.stride > 1 else "size",
-                f"the state changes its size, {self.hidden} → {self.self_layer.shape}; use stride=1 and pad=1",
+                f"the state would change its size, {self.hidden} → {self.self_layer.shape}; use stride=1 and pad=1",
             )
         self.output_layer = options.convolution(place, self.hidden, self.filters, options.activation)
         self.shape = self.output_layer.shape
@@ -70,7 +69,7 @@ class Crnn(Recurrent, kinds=("crnn",)):
         self.states["hidden"] = state
         return self.output_layer(state)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"hidden": self.hidden.count, "hidden_filters": self.hidden.c, "activation": self.options.activation}
 
     def filters_text(self) -> str:

@@ -1,4 +1,4 @@
-"""[crop]: a window of the image, a random one in training, else the middle; values 0..1 become -1..1.
+"""[crop]: a window of the image, random in training, else the middle; values of 0..1 become -1..1.
 
 Darknet: crop_layer.c.
 """
@@ -6,7 +6,6 @@ Darknet: crop_layer.c.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +19,8 @@ class Crop(Layer, kinds=("crop",)):
     class Options(LayerOptions):
         crop_height: int = option(1, "height of the output, pixels", minimum=1)
         crop_width: int = option(1, "width of the output, pixels", minimum=1)
-        noadjust: int = option(0, "1: the values stay in 0..1")
-        flip: int = option(0, "1: half of the mini-batches are mirrored", use="training")
+        noadjust: int = option(0, "1: values stay in 0..1")
+        flip: int = option(0, "1: mini-batches are mirrored with probability 1/2", use="training")
         angle: float = option(0.0, "rotation within +-angle, degrees (Darknet on a GPU)", use="untrained")
         saturation: float = option(1.0, "saturation changes by up to this factor (Darknet on a GPU)", use="untrained")
         exposure: float = option(1.0, "exposure changes by up to this factor (Darknet on a GPU)", use="untrained")
@@ -32,7 +31,7 @@ class Crop(Layer, kinds=("crop",)):
         shape = place.image()
         if options.crop_height > shape.h or options.crop_width > shape.w:
             key = "crop_height" if options.crop_height > shape.h else "crop_width"
-            place.fail(key, f"the crop does not fit into the input {shape}")
+            place.fail(key, f"the crop is larger than the input, {shape}; write that or less")
         self.shape = Shape.image(shape.c, options.crop_height, options.crop_width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,11 +53,11 @@ class Crop(Layer, kinds=("crop",)):
             columns = torch.where(_draw(1, x) == 1, x.shape[3] - 1 - columns, columns)
         return x.index_select(2, rows).index_select(3, columns)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("flip", "angle", "saturation", "exposure", "noadjust", "shift")
         return {name: getattr(self.options, name) for name in names}
 
 
 def _draw(maximum: int, x: Tensor) -> Tensor:
-    """An integer of 0..maximum as a tensor (), where `x` is."""
+    """A random integer of 0..maximum, a tensor () on the device of `x`."""
     return torch.randint(maximum + 1, (), device=x.device)

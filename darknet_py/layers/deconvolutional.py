@@ -1,9 +1,8 @@
-"""[deconvolutional]: a transposed convolution (pjreddie: deconvolutional_layer.c; AlexeyAB's parser does not build it)."""
+"""[deconvolutional]: a transposed convolution (pjreddie: deconvolutional_layer.c; AlexeyAB's parser has none)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +51,7 @@ class Deconvolutional(Normalised, kinds=("deconvolutional", "deconv")):
         x = x if self.scales is None else self.normalise(x)
         return self.arithmetic.activate(x, self.options.activation, own=True)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("filters", "size", "stride", "activation", "batch_normalize")
         return {name: getattr(self.options, name) for name in names} | {"pad": self.padding}
 

@@ -1,12 +1,12 @@
 """[detection], the head of YOLOv1 (Darknet: detection_layer.c).
 
-Its input is flat: classes of every cell, then an objectness of every box, then x, y, w, h of every box.
+Its input is flat: the classes of all cells, then the objectness of all boxes, then x, y, w, h of all boxes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Detection(Head, kinds=("detection",)):
         classes: int = option(1, "number of classes", minimum=0, maximum=1_000_000)
         num: int = option(1, "number of boxes per cell", minimum=1, maximum=100_000)
         side: int = option(7, "number of cells in a row, and in a column", minimum=1, maximum=65536)
-        softmax: int = option(0, "1: class probabilities pass through a softmax; 0: they are used as they are")
+        softmax: int = option(0, "1: class probabilities are the softmax of the values; 0: the values themselves")
         sqrt: int = option(0, "1: the network predicts the square roots of width and height")
         rescore: int = option(0, "1: the target of the objectness is the IoU", use="training")
         max: int = option(200, "maximum number of truths per image", use="training")
@@ -63,7 +63,7 @@ class Detection(Head, kinds=("detection",)):
             place.fail("coords", "a box has 4 coordinates; write coords=4")
 
     def needs(self) -> BoxNeeds:
-        """`random` of this head is not about the network's size."""
+        """Here `random` does not vary the network's size."""
         truths = CellGrid(self.options.side, self.classes)
         return replace(super().needs(), truth_format=truths, augmentation="darknet_cells", random=0.0)
 
@@ -77,7 +77,7 @@ class Detection(Head, kinds=("detection",)):
         return torch.cat((cells, x[:, classes:]), 1)
 
     def parts_of(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`forward`'s values (n, count) → classes (n, cells, classes), objectness (n, cells, num), coordinates (n, cells, num, 4)."""
+        """The output (n, count) → classes (n, cells, classes), objectness (n, cells, num), xywh (n, cells, num, 4)."""
         cells, num = self.options.side**2, self.options.num
         classes, objectness, coordinates = values.split((cells * self.classes, cells * num, cells * num * 4), 1)
         return (
@@ -95,10 +95,10 @@ class Detection(Head, kinds=("detection",)):
         classes = classes[:, :, None].expand(-1, -1, self.options.num, -1)
         return Boxes(torch.cat((centre, sides), -1).flatten(1, 2), objectness.flatten(1), classes.flatten(1, 2))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         options = self.options
         names = (
-            "classes", "side", "coords", "softmax", "sqrt", "rescore", "forced", "coord_scale", "object_scale", "noobject_scale",
-            "class_scale", "jitter",
+            "classes", "side", "coords", "softmax", "sqrt", "rescore", "forced", "coord_scale", "object_scale",
+            "noobject_scale", "class_scale", "jitter",
         )  # fmt: skip
         return {"n": options.num, "max_boxes": options.max} | {name: getattr(options, name) for name in names}

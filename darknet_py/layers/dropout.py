@@ -1,9 +1,8 @@
-"""[dropout]: in training zeroes values, or blocks of them, at random; in inference its input unchanged (Darknet: dropout_layer.c)."""
+"""[dropout]: zeroes random values, or blocks of them, in training only (Darknet: dropout_layer.c)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +35,6 @@ class Dropout(Layer, kinds=("dropout",)):
         kept = torch.rand(x.shape, device=x.device) >= self.options.probability
         return x * kept / (1 - self.options.probability) if self.options.probability != 1 else x * 0
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("probability", "dropblock", "dropblock_size_rel", "dropblock_size_abs")
         return {name: getattr(self.options, name) for name in names}

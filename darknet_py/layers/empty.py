@@ -1,4 +1,4 @@
-"""[empty] and [silence]: nothing; the input goes on (Darknet: parser.c)."""
+"""[empty] and [silence]: the input passes unchanged (Darknet: parser.c)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain tensor functions that several kinds of layers share: the activations (Darknet: activations.h, activations.c), and dropblock."""
+"""Tensor functions that layers share: the activations (Darknet: activations.h, activations.c) and dropblock."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FULL_SIZE_FROM = 0.85  # of max_batches: from there on dropped blocks have their full size and probability
-CHANNEL_EPSILON = 0.0001  # keeps the sums of the normalize_channels family from 0
+FULL_SIZE_FROM = 0.85  # fraction of max_batches after which dropped blocks have their full size and probability
+CHANNEL_EPSILON = 0.0001  # added to the sums of the normalize_channels family, so that they are not 0
 
 
 def _stair(x: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "normalize_channels_softmax_maxval": _normalize_channels_softmax_maxval,
 }
 
-# Functions that may overwrite their input: for use on a tensor that nobody else reads, when no gradient is wanted.
+# Activations that overwrite their input: for tensors that nothing else reads, when no gradient is needed.
 IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky": lambda x: F.leaky_relu_(x, 0.1),
     "relu": F.relu_,
@@ -102,8 +102,10 @@ class BlockOptions(Protocol):
 
 
 def drop_blocks(x: Tensor, options: BlockOptions, progress: float) -> Tensor:
-    """Zeroes at most one block of each channel of x (n, c, h, w), and enlarges what is left of an image by the fraction that went
-    (dropout_layer_kernels.cu). progress: fraction of max_batches that is done, 0..1; blocks grow with it."""
+    """Zeroes at most one block per channel of x (n, c, h, w), and scales up the rest of an image to make up for it.
+
+    Darknet: dropout_layer_kernels.cu. progress: fraction of max_batches that is done, 0..1; blocks grow with it.
+    """
     n, channels, height, width = x.shape
     grown = min(progress / FULL_SIZE_FROM, 1.0)
     rel, absolute = options.dropblock_size_rel, int(options.dropblock_size_abs)
@@ -122,5 +124,5 @@ def drop_blocks(x: Tensor, options: BlockOptions, progress: float) -> Tensor:
 
 
 def _start(at: Tensor, length: int, side: int) -> Tensor:
-    """Where a block begins; one that would reach beyond the map begins as far from its start as it reached beyond."""
+    """The first row or column of a block at `at`: beyond length - side, Darknet takes the excess instead."""
     return torch.where(at > length - side, at - (length - side), at).clamp(0, length - side)

@@ -1,4 +1,4 @@
-"""[Gaussian_yolo], a yolo head that also says how sure it is of each coordinate (Darknet: gaussian_yolo_layer.c).
+"""[Gaussian_yolo], a yolo head that also predicts an uncertainty of each coordinate (Darknet: gaussian_yolo_layer.c).
 
 Each anchor has a block of channels x, sigma x, y, sigma y, w, sigma w, h, sigma h, objectness, classes.
 """
@@ -14,12 +14,9 @@ from darknet_py.layers.head import NMS_KINDS, Boxes, pixels, stretched
 from darknet_py.layers.yolo import YoloFamily, YoloOptions
 from darknet_py.options import option
 
-POINTS = {
-    "center": 0.0,
-    "left_top": 0.5,
-    "right_bottom": -0.5,
-}  # the box's centre, seen from the point, in sides of the box
-MEANS, SIGMAS = slice(0, 8, 2), slice(1, 8, 2)  # x, y, w, h, and their deviations
+POINTS = {"center": 0.0, "left_top": 0.5, "right_bottom": -0.5}
+"""Point of the box → the centre's offset from it, as a fraction of the box's sides."""
+MEANS, SIGMAS = slice(0, 8, 2), slice(1, 8, 2)  # x, y, w, h, and their standard deviations
 
 
 class GaussianYolo(YoloFamily, kinds=("Gaussian_yolo",)):
@@ -28,19 +25,19 @@ class GaussianYolo(YoloFamily, kinds=("Gaussian_yolo",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
-        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS, otherwise="default")
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS, fallback="default")
         yolo_point: str = option(
-            "center", "the point of the box that x and y mean", choices=tuple(POINTS), otherwise="center"
+            "center", "the point of the box that x and y predict", choices=tuple(POINTS), fallback="center"
         )
         uc_normalizer: float = option(1.0, "multiplies the gradient of the uncertainties (sigmas)", use="training")
 
     @property
     def shift(self) -> float:
-        """From the point that x and y mean to the box's centre, in sides of the box."""
+        """From the point that x and y predict to the box's centre, as a fraction of the box's sides."""
         return POINTS[self.options.yolo_point]
 
     def active(self, values: Tensor) -> Tensor:
-        """All through the logistic function but w and h, and x and y stretched by scale_x_y."""
+        """The logistic function of all but w and h; x and y are stretched by scale_x_y."""
         active = values.sigmoid()
         scale = self.options.scale_x_y
         x, y = (stretched(active[..., k : k + 1], scale) for k in (0, 2))
@@ -48,7 +45,7 @@ class GaussianYolo(YoloFamily, kinds=("Gaussian_yolo",)):
         return torch.cat((x, active[..., 1:2], y, active[..., 3:4], w, active[..., 5:6], h, active[..., 7:]), -1)
 
     def boxes_at(self, values: Tensor, box: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
-        """The certainty, 1 - the mean deviation, counts in the classes."""
+        """Class probabilities are multiplied by the certainty, 1 - the mean sigma."""
         corner, anchor = self.place_of(box, grid)
         active = self.active(values)
         sides = values[..., 4:8:2].exp() * anchor / pixels(size, values)

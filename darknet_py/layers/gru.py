@@ -1,9 +1,8 @@
-"""[gru]: a gated recurrent unit; its candidate passes the logistic function, not tanh (Darknet: gru_layer.c)."""
+"""[gru]: a gated recurrent unit whose candidate passes the logistic function, not tanh (Darknet: gru_layer.c)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,22 +25,14 @@ class Gru(Recurrent, kinds=("gru",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         output: int = option(1, "values of the output, which is also the state", minimum=1)
-        batch_normalize: int = option(0, "1: the six connected layers inside normalise")
+        batch_normalize: int = option(0, "1: batch norm in the six connected layers inside")
         tanh: int = option(0, "1: the activation of the candidate is tanh, 0: logistic (pjreddie)")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         for gate in "zrh":
-            setattr(
-                self,
-                f"input_{gate}",
-                connected(place, place.input.count, options.output, "linear", options.batch_normalize),
-            )
-            setattr(
-                self,
-                f"state_{gate}",
-                connected(place, options.output, options.output, "linear", options.batch_normalize),
-            )
+            for name, count in ((f"input_{gate}", place.input.count), (f"state_{gate}", options.output)):
+                setattr(self, name, connected(place, count, options.output, "linear", options.batch_normalize))
         self.shape = Shape.flat(options.output)
 
     def step(self, x: Tensor) -> Tensor:
@@ -55,7 +46,7 @@ class Gru(Recurrent, kinds=("gru",)):
         self.states["output"] = output
         return output
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"batch_normalize": self.options.batch_normalize}
 
     def filters_text(self) -> str:

@@ -1,4 +1,4 @@
-"""[history]: the last inputs side by side, the newest first (Darknet: conv_lstm_layer.c, history part)."""
+"""[history]: concatenates the last inputs, the newest first (Darknet: conv_lstm_layer.c, history part)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from darknet_py.options import option
 
 
 class History(Layer, kinds=("history",)):
-    """In inference Darknet runs one time step at a time and then keeps no history: the older places stay 0."""
+    """In inference, with single time steps, Darknet keeps no history: the channels of older inputs are 0."""
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):

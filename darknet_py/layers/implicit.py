@@ -1,4 +1,7 @@
-"""[implicit]: learned values, the same for every picture; a later shortcut or scale_channels adds or multiplies them (Darknet: representation_layer.c)."""
+"""[implicit]: learned values, equal for all images, which a later layer adds or multiplies.
+
+Darknet: representation_layer.c.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[l2norm]: each pixel's channels divided by their length (pjreddie: l2norm_layer.c)."""
+"""[l2norm]: divides the channels of each pixel by their Euclidean norm (pjreddie: l2norm_layer.c)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""[local]: a convolution whose every output pixel has weights of its own (Darknet: local_layer.c)."""
+"""[local]: a convolution with separate weights for each output pixel (Darknet: local_layer.c)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +30,10 @@ class Local(Layer, kinds=("local",)):
         super().__init__(options, place)
         shape = place.image()
         if options.pad and options.size != 3:
-            place.fail("pad", f"with pad=1 Darknet computes the output's size as for size=3; here size={options.size}")
+            place.fail(
+                "pad",
+                f"Darknet computes the output's size as for size=3, but size={options.size}; write pad=0 or size=3",
+            )
         self.padding = 1 if options.pad else 0
         height, width = ((n + 2 * self.padding - options.size) // options.stride + 1 for n in (shape.h, shape.w))
         positive(place, "size", (height, width), f"a kernel of size {options.size}")
@@ -41,7 +43,7 @@ class Local(Layer, kinds=("local",)):
         self.weights = self.empty(height * width, options.filters, shape.c * options.size**2)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """As Darknet does: the first pixel's weights alone are random, the others start at 0."""
+        """As in Darknet, only the first pixel's weights are random, the others start at 0."""
         torch.nn.init.zeros_(self.biases)
         torch.nn.init.zeros_(self.weights)
         uniform_(self.weights[:1], math.sqrt(2.0 / self.weights.shape[2]), generator)
@@ -51,7 +53,7 @@ class Local(Layer, kinds=("local",)):
         x = torch.einsum("pok,nkp->nop", self.weights, windows).flatten(1) + self.biases
         return self.arithmetic.activate(x.view(-1, *self.shape[:3]), self.options.activation, own=True)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         names = ("filters", "size", "stride", "pad", "activation")
         return {name: getattr(self.options, name) for name in names}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -27,17 +26,13 @@ class Lstm(Recurrent, kinds=("lstm",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         output: int = option(1, "values of the output, which is also the state", minimum=1)
-        batch_normalize: int = option(0, "1: the eight connected layers inside normalise")
+        batch_normalize: int = option(0, "1: batch norm in the eight connected layers inside")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         for gate in "figo":
-            setattr(
-                self, f"w{gate}", connected(place, options.output, options.output, "linear", options.batch_normalize)
-            )
-            setattr(
-                self, f"u{gate}", connected(place, place.input.count, options.output, "linear", options.batch_normalize)
-            )
+            for name, count in ((f"w{gate}", options.output), (f"u{gate}", place.input.count)):
+                setattr(self, name, connected(place, count, options.output, "linear", options.batch_normalize))
         self.shape = Shape.image(options.output, 1, 1)
 
     def step(self, x: Tensor) -> Tensor:
@@ -53,7 +48,7 @@ class Lstm(Recurrent, kinds=("lstm",)):
         self.states.update(cell=cell, hidden=hidden)
         return hidden
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"batch_normalize": self.options.batch_normalize}
 
     def filters_text(self) -> str:

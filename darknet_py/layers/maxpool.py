@@ -1,9 +1,11 @@
-"""[maxpool] and [local_avgpool], one geometry: the padding is a total, half of it (rounded down) left and above (Darknet: maxpool_layer.c)."""
+"""[maxpool] and [local_avgpool], which share their geometry (Darknet: maxpool_layer.c).
+
+The padding is the sum of both sides; half of it, rounded down, goes to the left and to the top.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +17,12 @@ from darknet_py.options import option
 
 
 def windows(room: int, stride: int) -> int:
-    """How many windows fit; C's division rounds towards 0, so that a window may be a little larger than its input."""
+    """The number of windows; C's division rounds towards 0, so a window may be slightly larger than the input."""
     return room // stride + 1 if room >= 0 else 1 - (-room // stride)
 
 
 class Pool(Layer):
-    """A window that slides over each channel: what [maxpool] and [local_avgpool] have in common."""
+    """A window that slides over each channel: what [maxpool] and [local_avgpool] share."""
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
@@ -31,11 +33,11 @@ class Pool(Layer):
         padding: int | None = option(None, "pixels of padding, both sides together; default: size-1", minimum=0)
 
     def set_geometry(self, place: Place, antialiasing: int = 0) -> Shape:
-        """Sets size, stride, pad; returns the output's shape."""
+        """Sets size, stride and pad; returns the shape of the output (before a blur)."""
         options, shape = self.options, place.image()
         self.size = options.size or options.stride
-        self.given_stride = (options.stride_y or options.stride, options.stride_x or options.stride)
-        self.stride = (1, 1) if antialiasing else self.given_stride
+        self.blur_stride = (options.stride_y or options.stride, options.stride_x or options.stride)
+        self.stride = (1, 1) if antialiasing else self.blur_stride
         self.pad = self.size - 1 if options.padding is None else options.padding
         height, width = (
             windows(n + self.pad - self.size, s) for n, s in zip((shape.h, shape.w), self.stride, strict=True)
@@ -44,7 +46,7 @@ class Pool(Layer):
         return Shape.image(shape.c, height, width)
 
     def margins(self, x: Tensor) -> list[int]:
-        """[left, right, top, bottom] in pixels for this input; right and bottom are what the last window needs."""
+        """Padding of x in pixels: left, right, top, bottom; right and bottom complete the last window."""
         sides = []
         for length, stride in ((x.shape[-1], self.stride[1]), (x.shape[-2], self.stride[0])):
             count = windows(length + self.pad - self.size, stride)
@@ -55,7 +57,7 @@ class Pool(Layer):
     def bflops(self) -> float:
         return self.size**2 * self.input.c * self.shape.h * self.shape.w / 1e9
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "size": self.size,
             "stride": self.stride[1],
@@ -80,9 +82,9 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
             0, "1: the maximum over channels k, k+out_channels, k+2*out_channels, … of each pixel"
         )
         out_channels: int = option(1, "with maxpool_depth: channels of the output", minimum=1)
-        antialiasing: int = option(0, "1, 2: pool with stride 1, then blur with the stride (see [convolutional])")
+        antialiasing: int = option(0, "1, 2: pools with stride 1, then blurs with the stride (see [convolutional])")
         maxpool_zero_nonmax: int = option(
-            0, "1: all but the maxima are zeroed in the input, in training", use="untrained"
+            0, "1: in training, all values of the input but the maxima are zeroed", use="untrained"
         )
 
     def __init__(self, options: Options, place: Place) -> None:
@@ -94,7 +96,7 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
             self.host_shape = Shape.image(options.out_channels, place.input.h, place.input.w)
         blurred = options.antialiasing and not options.maxpool_depth
         self.blur: Blur | None = (
-            Blur(place, self.host_shape, options.antialiasing, self.given_stride) if blurred else None
+            Blur(place, self.host_shape, options.antialiasing, self.blur_stride) if blurred else None
         )
         self.shape = self.blur.shape if self.blur else self.host_shape
 
@@ -118,7 +120,7 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
 
 
 class LocalAvgpool(Pool, kinds=("local_avgpool", "local_avg")):
-    """The mean over the pixels of the window that lie inside the picture."""
+    """The mean over those pixels of the window that are inside the map."""
 
     def __init__(self, options: Pool.Options, place: Place) -> None:
         super().__init__(options, place)
@@ -128,5 +130,5 @@ class LocalAvgpool(Pool, kinds=("local_avgpool", "local_avg")):
         margins = self.margins(x)
         inside = F.pad(torch.ones_like(x[:1, :1]), margins)
         mean = F.avg_pool2d(F.pad(x, margins), self.size, self.stride)
-        # Darknet's gradient divides by the whole window, at the edges too
+        # Darknet's gradient divides by the whole window's area, at the edges too
         return self.arithmetic.as_if(mean / F.avg_pool2d(inside, self.size, self.stride), mean)

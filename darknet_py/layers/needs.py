@@ -1,4 +1,4 @@
-"""What data a layer that learns needs of every image. The layer says so itself; data/ and training/ ask nothing else of it."""
+"""The training data that a layer with a loss needs: it says so itself, and data/ and training/ follow it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ class TruthFormat(Protocol):
     """The form in which an image's ground truth reaches the loss."""
 
     def __call__(self, rows: Rows) -> NDArray[np.float32]:
-        """(m, 6) rows x, y, w, h, class, track_id (a seventh number is the weight of a blended image) → an array of one shape for
-        all images; x, y, w, h are fractions of the image."""
+        """Rows (m, 6) of x, y, w, h, class, track_id → an array of the same shape for all images.
+
+        x, y, w, h are fractions of the image. A seventh number is the truth's weight, where images are blended.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class BoxList:
-    """(max_truths, 6 or 7): the rows as they are; zeros end the list (Darknet: data.c:fill_truth_detection)."""
+    """(max_truths, 6 or 7): the rows, padded with zeros (Darknet: data.c:fill_truth_detection)."""
 
     max_truths: int
 
@@ -32,8 +34,11 @@ class BoxList:
 
 @dataclass(frozen=True)
 class CellGrid:
-    """(side*side*(1+classes+4),): of each cell, whether it has an object, its classes one by one, x and y in the cell, w and h in the
-    image (Darknet: data.c:fill_truth_region). Of several objects in a cell, the first counts."""
+    """(side*side*(1+classes+4),): the truths by the cells of their centres (Darknet: data.c:fill_truth_region).
+
+    For each cell: 1 if it has an object, the classes (one-hot), x and y as fractions of the cell, w and h as fractions
+    of the image. Of several objects in a cell, the first counts.
+    """
 
     side: int
     classes: int
@@ -56,9 +61,10 @@ class CellGrid:
 class BoxNeeds:
     """Images with boxes.
 
-    classes: that the head knows. max_truths: boxes of an image that count. truth_format: how they reach the loss.
-    augmentation: a list of steps by its name (data/augment). jitter, resize: of Darknet's list (see the head's options).
-    random: the network's size varies while training: 0 never, 1 by up to 1.4, another value by up to this factor.
+    classes: number of the head's classes. max_truths: maximum number of truths per image. truth_format: how these reach
+    the loss. augmentation: the name of a list of steps in data/augment. jitter, resize: for Darknet's list (see the
+    head's options). random: the network's size varies in training: 0: never, 1: by up to 1.4, other values: by up to
+    this factor.
     """
 
     classes: int
@@ -72,7 +78,7 @@ class BoxNeeds:
 
 @dataclass(frozen=True)
 class ClassTree:
-    """Of a class tree: the parent of each class (-1: none), and which group of siblings it belongs to; both (classes,) int64."""
+    """A class tree: the parent of each class (-1: none) and its group of siblings, both (classes,) int64."""
 
     parents: NDArray[np.int64]
     groups: NDArray[np.int64]
@@ -80,7 +86,7 @@ class ClassTree:
 
 @dataclass(frozen=True)
 class ClassNeeds:
-    """Images with a vector of classes, (classes,) float32. tree: ancestors of a class are true as well."""
+    """Images with a vector of class targets, (classes,) float32. tree: the ancestors of a true class are true too."""
 
     classes: int
     tree: ClassTree | None = None

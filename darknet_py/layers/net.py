@@ -1,4 +1,4 @@
-"""[net]: the shape of the input, and the settings of training that belong to no layer (parser.c:parse_net_options)."""
+"""[net]: the input's shape, and the training settings of the whole network (parser.c:parse_net_options)."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ class NetOptions:
         0.9, "momentum of SGD: fraction of an update that is added to the next one", use="training"
     )
     decay: float = option(0.0001, "weight decay", use="training")
-    policy: str = option("constant", "learning-rate schedule", choices=POLICIES, otherwise="constant", use="training")
+    policy: str = option("constant", "learning-rate schedule", choices=POLICIES, fallback="constant", use="training")
     burn_in: int = option(0, "iterations of warm-up, in which the learning rate grows from 0", use="training")
     power: float = option(4.0, "exponent of burn_in and of the policies poly and random", use="training")
     step: int = option(
         1, "of step: iterations between two changes; of sigmoid: the iteration of half the rate", use="training"
     )
     scale: float = option(1.0, "of step: factor by which the rate changes", use="training")
-    steps: tuple[int, ...] = option((), "of steps: iterations at which the rate changes", use="training")
+    steps: tuple[int, ...] = option(
+        (), "of steps: iterations at which the rate changes", use="training", hash_ends=True
+    )
     scales: tuple[float, ...] = option((), "of steps: factor by which the rate changes at each of them", use="training")
     seq_scales: tuple[float, ...] = option(
         (), "of steps, with track=1: factor for the mini-batches per sequence at each of them", use="training"

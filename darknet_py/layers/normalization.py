@@ -1,4 +1,7 @@
-"""[normalization] (local response normalisation): a pixel divided by a power of its neighbouring channels' squares (Darknet: normalization_layer.c)."""
+"""[normalization]: local response normalisation (Darknet: normalization_layer.c).
+
+Each value is divided by a power of the sum of squares of the neighbouring channels.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ class Normalization(Layer, kinds=("normalization", "lrn")):
         self.shape = place.image()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Darknet's running sum starts with the channels 0 .. size/2-1 and then moves on one by one: channel size/2 never
-        enters it, yet leaves it later. So each sum is that over the window, less that one channel's square."""
+        """Darknet's running sum starts with the channels 0..size/2-1 and then moves on by a channel at a time: channel
+        size/2 never enters it, yet leaves it later. So each sum is the window's, minus the square of that channel."""
         size = self.options.size
         squares = x * x
         window = F.pad(squares.unsqueeze(1), (0, 0, 0, 0, (size - 1) // 2, size // 2))

@@ -1,10 +1,11 @@
-"""[sam] and [scale_channels]: an earlier map times the layer before, element by element, or a value for each channel or pixel (Darknet:
-sam_layer.c, scale_channels_layer.c)."""
+"""[sam] and [scale_channels]: an earlier map times the layer before: a factor for each value, channel or pixel.
+
+Darknet: sam_layer.c, scale_channels_layer.c.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from darknet_py.options import option
 
 
 class Product(Layer):
-    """The layer before times the layer `from`, which also gives the output its shape."""
+    """The layer before times the layer `from`; the output has the shape of the latter."""
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
@@ -49,7 +50,7 @@ class Product(Layer):
     def forward(self, before: Tensor, other: Tensor) -> Tensor:
         return self.arithmetic.activate(before * other, self.options.activation, own=True)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"inputs": list(self.references()), "activation": self.options.activation}
 
 
@@ -61,10 +62,10 @@ class Sam(Product, kinds=("sam",)):
 class ScaleChannels(Product, kinds=("scale_channels",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(Product.Options):
-        scale_wh: int = option(0, "0: the layer before has a value for each channel; 1: a value for each pixel")
+        scale_wh: int = option(0, "0: the layer before has a factor for each channel; 1: for each pixel")
 
     def factor_shape(self) -> tuple[int, int, int]:
         return (1, self.shape.h, self.shape.w) if self.options.scale_wh else (self.shape.c, 1, 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return super().describe() | {"inputs_count": self.shape.count, "scale_wh": self.options.scale_wh}

@@ -6,7 +6,6 @@ Each anchor has a block of channels x, y, w, h, objectness, classes; anchors are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,10 +23,10 @@ class Region(GridHead, kinds=("region",)):
         classes: int = option(20, "number of classes", minimum=0, maximum=1_000_000)
         num: int = option(1, "number of anchors", minimum=1, maximum=100_000)
         anchors: tuple[float, ...] = option((), "widths and heights of the anchors, cells")
-        softmax: int = option(0, "1: class probabilities pass through a softmax; 0: they are used as they are")
+        softmax: int = option(0, "1: class probabilities are the softmax of the values; 0: the values themselves")
         tree: str = option("", "file of a class tree: a softmax over the children of each node")
         map: str = option("", "file that maps the classes of the labels to those of the tree", use="training")
-        classfix: int = option(0, "-1: boxes with an objectness below .5 have no class")
+        classfix: int = option(0, "-1: boxes with an objectness below 0.5 have no class")
         background: int = option(0, "boxes without an objectness (pjreddie)", use="refused")
         max: int = option(200, "maximum number of truths per image", use="training")
         log: int = option(0, "read by Darknet, used nowhere", use="none")
@@ -61,11 +60,14 @@ class Region(GridHead, kinds=("region",)):
         self.has_tree = self.tree is not None
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
-        """Anchors are in cells."""
+        """Anchors are in cells of the map."""
         return self.shape.w, self.shape.h
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, anchors*(5+classes), h, w) → the same shape, but Darknet's flat order: box by box; objectness and classes as probabilities."""
+        """(n, anchors*(5+classes), h, w) → the same shape, but with the values in Darknet's order, box by box.
+
+        Objectness and classes are probabilities.
+        """
         entries = self.values(x)
         parts = (entries[..., :4], entries[..., 4:5].sigmoid(), self._probabilities(entries[..., 5:]))
         return torch.cat(parts, -1).reshape(-1, *self.shape[:3])
@@ -83,7 +85,7 @@ class Region(GridHead, kinds=("region",)):
         return Boxes(xywh, values[..., 4].sigmoid(), self._probabilities(values[..., 5:]))
 
     def likely(self, values: Tensor, thresh: float) -> Tensor:
-        """After a softmax probabilities are at most 1, so a box needs an objectness over the threshold."""
+        """Where probabilities are at most 1 (softmax), a box needs an objectness over the threshold."""
         if self.tree is not None or self.options.softmax:
             return self._counted(values[..., 4].float().sigmoid()) > thresh
         return torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device)
@@ -91,10 +93,10 @@ class Region(GridHead, kinds=("region",)):
     def _counted(self, objectness: Tensor) -> Tensor:
         return objectness * (objectness >= 0.5) if self.options.classfix == -1 else objectness
 
-    def scored(self, image: Tensor, found: Boxes, thresh: float, class_map: Tensor | None) -> Candidates:
-        """Darknet gives every box an objectness of 1 in suppression; here only boxes with a probability over `thresh` are made."""
-        probs = self._scores(found.classes, self._counted(found.objectness)[:, None], thresh, class_map)
-        return Candidates(image, found.xywh, torch.ones_like(found.objectness), probs)
+    def scored(self, image: Tensor, boxes: Boxes, thresh: float, class_map: Tensor | None) -> Candidates:
+        """Candidates have an objectness of 1, as in Darknet's suppression."""
+        probs = self._scores(boxes.classes, self._counted(boxes.objectness)[:, None], thresh, class_map)
+        return Candidates(image, boxes.xywh, torch.ones_like(boxes.objectness), probs)
 
     def _scores(self, probs: Tensor, scale: Tensor, thresh: float, class_map: Tensor | None) -> Tensor:
         if self.tree is None:
@@ -104,18 +106,17 @@ class Region(GridHead, kinds=("region",)):
         if class_map is not None:
             probs = probs[:, class_map] * scale
             return probs * (probs > thresh)
-        # region_layer.c:get_region_boxes: of all classes over .5 the last counts alone, the objectness does not multiply it
+        # region_layer.c:get_region_boxes: only the last class over 0.5 counts, not multiplied by the objectness
         sure = probs > 0.5
         last = sure & (sure.flip(1).cumsum(1).flip(1) == 1)
         return probs * last * (scale > thresh)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         options = self.options
         names = (
-            "classes", "coords", "softmax", "rescore", "bias_match", "absolute", "classfix", "thresh", "coord_scale", "object_scale",
-            "noobject_scale", "class_scale", "jitter", "random", "focal_loss", "log", "sqrt",
+            "classes", "coords", "softmax", "rescore", "bias_match", "absolute", "classfix", "thresh", "coord_scale",
+            "object_scale", "noobject_scale", "class_scale", "jitter", "random", "focal_loss", "log", "sqrt",
         )  # fmt: skip
-        return {"n": options.num, "anchors": list(options.anchors), "max_boxes": options.max,
-                "has_tree": int(self.tree is not None), "has_map": int(bool(options.map))} | {
-            name: getattr(options, name) for name in names
-        }  # fmt: skip
+        about = {"n": options.num, "anchors": list(options.anchors), "max_boxes": options.max}
+        about |= {"has_tree": int(self.tree is not None), "has_map": int(bool(options.map))}
+        return about | {name: getattr(options, name) for name in names}

@@ -1,9 +1,11 @@
-"""[reorg] and [reorg3d]: blocks of pixels become channels, or back (Darknet: reorg_old_layer.c, reorg_layer.c, blas.c:reorg_cpu)."""
+"""[reorg] and [reorg3d]: blocks of pixels become channels, or the reverse.
+
+Darknet: reorg_old_layer.c, reorg_layer.c, blas.c:reorg_cpu.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,14 +15,14 @@ from darknet_py.options import option
 
 
 class Reorg3d(Layer, kinds=("reorg3d",)):
-    """A pixel's block becomes channels, the block's position outermost."""
+    """The pixels of a block become channels; the position in the block is their outermost index."""
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         stride: int = option(1, "width and height of a block, pixels", minimum=1, maximum=65536)
         reverse: int = option(0, "1: the reverse, channels become blocks of pixels")
         flatten: int = option(0, "1: channels become the innermost dimension (reverse=1: the outermost) (pjreddie)")
-        extra: int = option(0, "number of zeros appended to the values, which stay as they are (pjreddie)", minimum=0)
+        extra: int = option(0, "number of zeros appended to the values, which keep their order (pjreddie)", minimum=0)
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
@@ -40,7 +42,7 @@ class Reorg3d(Layer, kinds=("reorg3d",)):
             )
 
     def loop_shape(self) -> Shape:
-        """The shape that Darknet's kernel takes for the packed side: here the output's."""
+        """The shape that Darknet's kernel is called with, as that of the side with more channels: here the output's."""
         return self.shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ class Reorg3d(Layer, kinds=("reorg3d",)):
         inner, outer = (self.input.c, -1) if self.options.reverse else (-1, self.input.c)
         return x.reshape(x.shape[0], outer, inner).transpose(1, 2).reshape(-1, *self.shape[:3])
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"stride": self.options.stride, "reverse": self.options.reverse}
 
     def size_text(self) -> str:
@@ -68,7 +70,7 @@ class Reorg3d(Layer, kinds=("reorg3d",)):
 
 
 class Reorg(Reorg3d, kinds=("reorg",)):
-    """The old one, of YOLOv2: the same kernel is called with the input's shape, which gives another permutation. It is meant so."""
+    """That of YOLOv2: Darknet calls the same kernel with the input's shape, which gives a different permutation."""
 
     def loop_shape(self) -> Shape:
         return self.input

@@ -1,9 +1,8 @@
-"""[route]: the outputs of earlier layers side by side, or one group of their channels (Darknet: route_layer.c)."""
+"""[route]: concatenates the outputs of earlier layers, or a group of their channels (Darknet: route_layer.c)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +15,8 @@ class Route(Layer, kinds=("route",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         layers: tuple[int, ...] = option((), "the layers to concatenate; negative: counted back from here")
-        groups: int = option(1, "number of groups that the channels of each source are divided into …", minimum=1)
-        group_id: int = option(0, "… of which this one is used, counted from 0", minimum=0)
+        groups: int = option(1, "number of groups into which the channels of each source are divided", minimum=1)
+        group_id: int = option(0, "the group of channels that is used, counted from 0", minimum=0)
         stream: int = option(-1, "CUDA stream number", use="none")
         wait_stream: int = option(-1, "CUDA stream to wait for", use="none")
 
@@ -47,15 +46,14 @@ class Route(Layer, kinds=("route",)):
                 f"layer {self.source_indices[0]} gives {shapes[0].count} values and no image; groups needs channels",
             )
         if len({shape[1:3] for shape in shapes}) > 1 or not shapes[0].c:
-            given = ", ".join(
+            sizes = ", ".join(
                 f"layer {index}: {shape}" for index, shape in zip(self.source_indices, shapes, strict=True)
             )
-            place.fail("layers", f"the sources must have the same width and height ({given})")
+            place.fail("layers", f"the sources must have the same width and height ({sizes})")
         for index, shape in zip(self.source_indices, shapes, strict=True):
             if shape.c % options.groups:
-                place.fail(
-                    "groups", f"the {shape.c} channels of layer {index} do not fall into {options.groups} groups"
-                )
+                text = f"the {shape.c} channels of layer {index} cannot be divided into {options.groups} groups"
+                place.fail("groups", text)
         self.shape = Shape.image(sum(shape.c for shape in shapes) // options.groups, *shapes[0][1:3])
         self.check_count(place, "layers", "the output", self.shape.count)
         self.input = Shape.image(self.shape.c, *shapes[0][1:3])
@@ -65,7 +63,7 @@ class Route(Layer, kinds=("route",)):
             inputs = tuple(x.chunk(self.options.groups, 1)[self.options.group_id] for x in inputs)
         return inputs[0] if len(inputs) == 1 else torch.cat(inputs, 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"inputs": list(self.source_indices), "groups": self.options.groups, "group_id": self.options.group_id}
 
     def size_text(self) -> str:

@@ -1,12 +1,11 @@
-"""[shortcut]: the input plus earlier layers' outputs, weighted if asked (Darknet: shortcut_layer.c, blas.c:shortcut_multilayer_cpu).
+"""[shortcut]: adds outputs of earlier layers (Darknet: shortcut_layer.c, blas.c:shortcut_multilayer_cpu).
 
-pjreddie's program also joins maps of different sizes, and scales both sides by `alpha` and `beta`; AlexeyAB's program stops there.
+pjreddie's program also adds maps of different sizes, and has the factors `alpha` and `beta`; AlexeyAB's has neither.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from darknet_py.layers.activation import activation_option
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.options import option
 
-WEIGHTS_EPSILON = 0.0001  # in the sum that weights are normalised by
+WEIGHTS_EPSILON = 0.0001  # added to the sum by which weights are normalised
 
 
 class Shortcut(Layer, kinds=("shortcut",)):
@@ -26,12 +25,12 @@ class Shortcut(Layer, kinds=("shortcut",)):
         activation: str = activation_option("linear")
         weights_type: str = option(
             "none",
-            "trained weights of the sources: one each (per_feature, per_layer), or one per channel (per_channel)",
+            "trained weights: one for each source (per_feature, per_layer), or for each of its channels (per_channel)",
             choices=("none", "per_feature", "per_layer", "per_channel"),
         )
         weights_normalization: str = option(
             "none",
-            "how the weights of the sources are normalised to a sum of 1",
+            "how these weights are normalised to a sum of 1",
             choices=("none", "relu", "avg_relu", "softmax"),
         )
         alpha: float = option(1.0, "multiplies the input (pjreddie)")
@@ -58,20 +57,17 @@ class Shortcut(Layer, kinds=("shortcut",)):
         self.weights = self.empty(count) if count else None
 
     def _check(self, place: Place, index: int) -> None:
-        mine, other = self.shape, place.earlier[index].shape
-        if mine[1:3] == other[1:3]:
+        """Refuses a source whose width and height do not fit those of the layer before."""
+        shape, other = self.shape, place.earlier[index].shape
+        if shape[1:3] == other[1:3]:
             return
         self.plain = False
-        if not other.c or _factor(mine.w, other.w) != _factor(mine.h, other.h) or not _factor(mine.w, other.w):
-            place.fail(
-                "from",
-                f"layer {index} gives {other}, the layer before gives {mine}; width and height must be equal, or multiples alike",
-            )
+        sizes = f"layer {index} gives {other}, the layer before gives {shape}"
+        factor = _factor(shape.w, other.w)
+        if not other.c or not factor or factor != _factor(shape.h, other.h):
+            place.fail("from", f"{sizes}; width and height must be equal, or differ by the same whole factor")
         if len(self.source_indices) > 2 or self.options.weights_type != "none":
-            place.fail(
-                "from",
-                f"layer {index} gives {other}, the layer before gives {mine}; several or weighted sources must be of one size",
-            )
+            place.fail("from", f"{sizes}; several or weighted sources must have the same width and height")
 
     stored_names = ("weights",)
 
@@ -88,14 +84,14 @@ class Shortcut(Layer, kinds=("shortcut",)):
 
     def _weighted(self, x: Tensor, others: tuple[Tensor, ...]) -> Tensor:
         assert self.weights is not None
-        given = weights = self.weights.view(len(self.source_indices), -1)
+        stored = weights = self.weights.view(len(self.source_indices), -1)
         if self.options.weights_normalization in ("relu", "avg_relu"):
             weights = F.relu(weights)
             weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
         elif self.options.weights_normalization == "softmax":
             weights = (weights - weights.amax(0, keepdim=True)).exp()
             weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
-        weights = self.arithmetic.as_if(weights, given)  # Darknet's gradient passes the normalisation by
+        weights = self.arithmetic.as_if(weights, stored)  # Darknet's gradient ignores the normalisation
         scale = weights.unsqueeze(-1).unsqueeze(-1)  # (sources, 1 or channels, 1, 1)
         total = x * scale[0]
         for k, other in enumerate(others, 1):
@@ -103,25 +99,22 @@ class Shortcut(Layer, kinds=("shortcut",)):
         return total
 
     def _scattered(self, x: Tensor, other: Tensor) -> Tensor:
-        """pjreddie blas.c:shortcut_cpu: every (w1/w2)-th pixel of a larger map is added, a smaller one lands on every (w2/w1)-th."""
+        """pjreddie blas.c:shortcut_cpu: of a larger map, each (w1/w2)-th pixel is added; a smaller map is added to each
+        (w2/w1)-th pixel."""
         stride = max(other.shape[-1] // x.shape[-1], 1)
         sample = max(x.shape[-1] // other.shape[-1], 1)
         other = other[..., ::stride, ::stride]
-        channels, height, width = (
-            min(x.shape[1], other.shape[1]),
-            min(x.shape[2], other.shape[2]),
-            min(x.shape[3], other.shape[3]),
-        )
+        channels, height, width = map(min, x.shape[1:], other.shape[1:])
         result = x.clone()
-        reached = result[:, :channels, : height * sample : sample, : width * sample : sample]
-        reached.mul_(self.options.alpha).add_(other[:, :channels, :height, :width], alpha=self.options.beta)
+        target = result[:, :channels, : height * sample : sample, : width * sample : sample]
+        target.mul_(self.options.alpha).add_(other[:, :channels, :height, :width], alpha=self.options.beta)
         return result
 
     @property
     def bflops(self) -> float:
         return self.shape.count * len(self.references()) / 1e9 * (2 if self.weights is not None else 1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "inputs": list(self.references()),
             "activation": self.options.activation,
@@ -131,12 +124,12 @@ class Shortcut(Layer, kinds=("shortcut",)):
         }
 
 
-def _factor(mine: int, other: int) -> float:
-    """By which the other side is longer or shorter; 0 where it is no multiple."""
-    return other / mine if max(mine, other) % min(mine, other) == 0 else 0.0
+def _factor(length: int, other: int) -> float:
+    """The ratio of the other length to this one; 0 where neither is a multiple of the other."""
+    return other / length if max(length, other) % min(length, other) == 0 else 0.0
 
 
 def _channels(other: Tensor, channels: int) -> Tensor:
-    """The first `channels` channels; zeros where there are fewer."""
+    """The first `channels` channels, padded with zeros if there are fewer."""
     missing = channels - other.shape[1]
     return other[:, :channels] if missing <= 0 else F.pad(other, (0, 0, 0, 0, 0, missing))

@@ -1,10 +1,9 @@
-"""[softmax]: values to probabilities, in groups or along a class tree (Darknet: softmax_layer.c, tree.c)."""
+"""[softmax]: values → probabilities, in groups or along a class tree (Darknet: softmax_layer.c, tree.c)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ class Softmax(Layer, kinds=("softmax", "soft")):
         super().__init__(options, place)
         self.shape = Shape.flat(place.input.count)
         if place.input.count % options.groups:
-            place.fail("groups", f"the {place.input.count} values do not fall into {options.groups} groups")
+            place.fail("groups", f"the {place.input.count} values cannot be divided into {options.groups} groups")
         self.tree = read_tree(place, options.tree, place.input.count) if options.tree else None
 
     def needs(self) -> ClassNeeds:
@@ -46,7 +45,7 @@ class Softmax(Layer, kinds=("softmax", "soft")):
         x = x.flatten(1).unflatten(1, (self.options.groups, -1))
         return (x / self.options.temperature).softmax(2).flatten(1)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {
             "groups": self.options.groups,
             "temperature": self.options.temperature,
@@ -57,9 +56,9 @@ class Softmax(Layer, kinds=("softmax", "soft")):
 
 
 class Tree(nn.Module):
-    """A hierarchy of classes: line k of the file is `name parent`, the parent -1 at the root; siblings stand together.
+    """A hierarchy of classes: line k of its file is `name parent`, the root's parent is -1; siblings are adjacent.
 
-    `parent`: (classes,) int64; `group`: (classes,) int64, which set of siblings a class belongs to.
+    `parent`: (classes,) int64; `group`: (classes,) int64, the group of siblings of each class.
     """
 
     parent: Tensor
@@ -83,7 +82,7 @@ class Tree(nn.Module):
         self.depth = max(depth)
 
     def softmax(self, x: Tensor) -> Tensor:
-        """(…, classes) → the same: each set of siblings sums to 1."""
+        """(…, classes) → the same shape: the values of each group of siblings sum to 1."""
         group = self.group.expand_as(x)
         shape = (*x.shape[:-1], self.groups)
         largest = x.new_full(shape, float("-inf")).scatter_reduce(-1, group, x, "amax")
@@ -92,7 +91,7 @@ class Tree(nn.Module):
         return exponential / total.gather(-1, group)
 
     def along_paths(self, probabilities: Tensor) -> Tensor:
-        """tree.c:hierarchy_predictions: each class times all its ancestors. (…, classes) → the same."""
+        """(…, classes) → the same shape: each probability times its ancestors' (tree.c:hierarchy_predictions)."""
         result = probabilities.clone()
         for level in range(1, self.depth + 1):
             members = getattr(self, f"level{level}")
@@ -101,7 +100,7 @@ class Tree(nn.Module):
 
 
 def read_tree(place: Place, name: str, classes: int) -> Tree:
-    """The tree file that the section's option `tree` names."""
+    """Reads the file that the section's option `tree` names, or fails at that option."""
     path = place.cfg.find_file(name)
     if path is None:
         place.fail("tree", "there is no such file, here or beside the cfg")
@@ -114,7 +113,7 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
         try:
             parent = int(words[1]) if len(words) > 1 else -1
         except ValueError:
-            place.fail("tree", f"{path}:{number}: '{words[1]}' is not the number of a class")
+            place.fail("tree", f"{path}:{number}: '{words[1]}' is not a class number")
         if not -1 <= parent < len(parents):
             place.fail(
                 "tree", f"{path}:{number}: the parent {parent} of class {len(parents)} must come earlier (-1: none)"
@@ -122,5 +121,5 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
         names.append(words[0])
         parents.append(parent)
     if not parents or len(parents) != classes:
-        place.fail("tree", f"{path} has {len(parents)} classes, {classes} are needed")
+        place.fail("tree", f"{path} has {len(parents)} classes instead of {classes}")
     return Tree(names, parents)

@@ -1,9 +1,11 @@
-"""[upsample]: each pixel becomes a block of stride x stride; with a negative stride each block becomes its sum (Darknet: upsample_layer.c)."""
+"""[upsample]: each pixel becomes a block of stride x stride pixels; with a negative stride, a block becomes its sum.
+
+Darknet: upsample_layer.c.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,7 +36,7 @@ class Upsample(Layer, kinds=("upsample",)):
         x = F.interpolate(x, scale_factor=self.stride, mode="nearest") if self.stride > 1 else x
         return x if self.options.scale == 1 else x * self.options.scale
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         return {"stride": self.stride, "reverse": int(self.reverse), "scale": self.options.scale}
 
     def size_text(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import FLT_MAX, MOST_ANCHORS, NMS_KINDS, Boxes, GridHead, pixels, read_anchors, stretched
+from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, NMS_KINDS, Boxes, GridHead, pixels, read_anchors, stretched
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.options import option
 
@@ -24,18 +24,20 @@ class YoloOptions(LayerOptions):
     """What [yolo] and [Gaussian_yolo] both read (parser.c:parse_yolo, parse_gaussian_yolo)."""
 
     classes: int = option(20, "number of classes", minimum=0, maximum=1_000_000)
-    num: int = option(1, "number of anchors in the list, of all heads together", minimum=1, maximum=MOST_ANCHORS)
-    mask: tuple[int, ...] = option((), "the anchors of this head, counted from 0; default: all", minimum=0)
+    num: int = option(1, "number of anchors in the list, for all heads together", minimum=1, maximum=MAX_ANCHORS)
+    mask: tuple[int, ...] = option(
+        (), "the anchors of this head, counted from 0; default: all", minimum=0, hash_ends=True
+    )
     anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
     scale_x_y: float = option(1.0, "stretches the range of a box's centre about the middle of its cell")
     beta_nms: float = option(0.6, "exponent of the distance term of diounms")
     max: int = option(200, "maximum number of truths per image", use="training")
     max_delta: float = option(FLT_MAX, "clips the gradients of a box to +- this", use="training")
     counters_per_class: tuple[int, ...] = option(
-        (), "number of training images of each class; rare classes get larger gradients", use="training"
+        (), "number of training images per class; rare classes get larger gradients", hash_ends=True, use="training"
     )
     label_smooth_eps: float = option(
-        0.0, "label smoothing: the truths 0 and 1 of classes move inwards by half of this", use="training"
+        0.0, "label smoothing: the class targets 0 and 1 move inwards by half of this", use="training"
     )
     objectness_smooth: int = option(0, "1: the target of the objectness is the IoU", use="training")
     iou_normalizer: float = option(0.75, "multiplies the gradient of boxes", use="training")
@@ -45,13 +47,13 @@ class YoloOptions(LayerOptions):
         1.0, "multiplies all gradients of the head in back-propagation (Darknet on a GPU)", use="untrained"
     )
     iou_loss: str = option(
-        "mse", "loss of the boxes", choices=("mse", "iou", "giou", "diou", "ciou"), otherwise="iou", use="training"
+        "mse", "loss of the boxes", choices=("mse", "iou", "giou", "diou", "ciou"), fallback="iou", use="training"
     )
     iou_thresh_kind: str = option(
         "iou",
         "measure of overlap for iou_thresh",
         choices=("iou", "giou", "diou", "ciou"),
-        otherwise="iou",
+        fallback="iou",
         use="training",
     )
     jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
@@ -72,14 +74,14 @@ class YoloOptions(LayerOptions):
 
     @property
     def masked(self) -> list[int]:
-        """The numbers of this head's anchors."""
+        """The numbers of this head's anchors in the list, from 0."""
         return list(self.mask) or list(range(self.num))
 
 
 class YoloFamily(GridHead):
-    """A head the anchors of which are some of a list that all heads share."""
+    """A head whose anchors are part of a list that all heads share."""
 
-    all_anchors: Tensor  # (num, 2), those of the other heads too: a truth trains the best of all
+    all_anchors: Tensor  # (num, 2), of all heads: a truth trains the best of them
     table_names: ClassVar[tuple[str, ...]] = (
         "classes", "anchors", "scale_x_y", "nms_kind", "beta_nms", "iou_loss", "iou_thresh_kind", "jitter", "resize",
         "ignore_thresh", "truth_thresh", "iou_thresh", "random", "iou_normalizer", "obj_normalizer", "cls_normalizer",
@@ -98,7 +100,7 @@ class YoloFamily(GridHead):
         self.set_input(place, count * (options.classes + self.box_values), "classes", needed)
 
     def active(self, values: Tensor) -> Tensor:
-        """(…, entries): what Darknet leaves in l.output of `values`."""
+        """`values` (…, entries), activated: Darknet's l.output."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +108,7 @@ class YoloFamily(GridHead):
         entries = x.unflatten(1, (len(self.anchors), -1)).movedim(2, -1)
         return self.active(entries).movedim(-1, 2).flatten(1, 2)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         options, mask = self.options, self.options.masked
         about = {"mask": mask, "n": len(mask), "total": options.num, "max_boxes": options.max}
         return about | {name: getattr(options, name) for name in self.table_names}
@@ -117,14 +119,17 @@ class Yolo(YoloFamily, kinds=("yolo",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(YoloOptions):
-        new_coords: int = option(
-            0, "1: the layer before ends in the logistic function, and a box is (2w)^2 anchors wide"
+        anchors: tuple[float, ...] = option(
+            (), "widths and heights of all anchors, pixels of the network's input", hash_ends=True
         )
-        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3], otherwise="default")
+        new_coords: int = option(
+            0, "1: the layer before ends in the logistic function, and a box is (2w)^2 times as wide as its anchor"
+        )
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3], fallback="default")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(
             1,
-            "0: the reported loss is the sum of all squared deltas, for each iou_loss (gradients are the same)",
+            "0: the reported loss is the sum of all squared deltas, whatever the iou_loss (gradients are the same)",
             use="training",
         )
         embedding_layer: int = option(999999, "tracking: the layer with the embeddings of the boxes", use="none")
@@ -135,25 +140,29 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         track_ciou_norm: float = option(0.01, "tracking: weight of the distance between boxes", use="none")
         loss: str = option("darknet", "the loss (docs/TRAINING.md)", choices=LOSSES, use="training", own=True)
         assigner: str | None = option(
-            None, "which boxes a truth trains; default: as the loss has it", choices=ASSIGNERS, use="training", own=True
+            None,
+            "which boxes a truth trains; default: the loss's own assigner",
+            choices=ASSIGNERS,
+            use="training",
+            own=True,
         )
         box_weight: float | None = option(
             None,
-            "multiplies the loss of boxes, where it is not Darknet's; default: the loss's own",
+            "multiplies the loss of boxes, with a loss other than darknet; default: the loss's own weight",
             use="training",
             own=True,
         )
         objectness_weight: float | None = option(
-            None, "multiplies the loss of the objectness; the same", use="training", own=True
+            None, "multiplies the loss of the objectness, likewise", use="training", own=True
         )
-        class_weight: float | None = option(None, "multiplies the loss of classes; the same", use="training", own=True)
+        class_weight: float | None = option(None, "multiplies the loss of classes, likewise", use="training", own=True)
 
     @property
     def loss_name(self) -> str:
         return str(self.options.loss)
 
     def active(self, values: Tensor) -> Tensor:
-        """Centre (stretched), objectness and classes through the logistic function, w and h as they are."""
+        """The logistic function of the centre (then stretched), objectness and classes; w and h unchanged."""
         xy, wh, rest = values[..., :2], values[..., 2:4], values[..., 4:]
         if not self.options.new_coords:
             xy, rest = xy.sigmoid(), rest.sigmoid()

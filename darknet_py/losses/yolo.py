@@ -213,8 +213,8 @@ def yolo_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
 
 
 FAMILY_READS = DARKNET_READS | {
-    "truth_thresh", "objectness_smooth", "label_smooth_eps", "counters_per_class", "max_delta", "iou_loss", "iou_normalizer",
-    "obj_normalizer", "cls_normalizer",
+    "truth_thresh", "objectness_smooth", "label_smooth_eps", "counters_per_class", "max_delta", "iou_loss",
+    "iou_normalizer", "obj_normalizer", "cls_normalizer",
     "badlabels_rejection_percentage", "num_sigmas_reject_badlabels", "equidistant_point",
 }  # fmt: skip
 YOLO = Loss(by_layer(yolo_delta), FAMILY_READS | {"focal_loss", "show_details"})

@@ -1,1 +1,1 @@
-"""Training as the cfg says: schedule, optimizer, the step that Darknet takes, checkpoints, the loop."""
+"""Training as the cfg says: the training step, optimizer, schedule, checkpoints, processes, the training loop."""

@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on as if it had never stopped, in one file."""
+"""Checkpoints: files with all that an interrupted run needs to continue as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from darknet_py.training.step import Trainer
 FORMAT = "darknet_py checkpoint 3"
 
 
-def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: dict[str, Any]) -> None:
-    """Writes the trainer's state, the random state and `progress` (plain values); renamed into place when complete.
+def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: Mapping[str, object]) -> None:
+    """Writes the trainer's state, the random state and `progress` (plain values); replaces an existing file at the end.
 
     Raises:
-        DarknetError: the file cannot be written (a full disk …); one that was there before is untouched.
+        DarknetError: the file cannot be written, e.g. the disk is full; an existing one is untouched.
     """
     content = {
         "format": FORMAT,
@@ -30,31 +30,39 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: di
         "trainer": trainer.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state() if trainer.device.type == "cuda" else None,
-        "progress": progress,
+        "progress": dict(progress),
     }
     try:
         with replacing(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or "no space left on the device?"
-        raise DarknetError(f"{path}: cannot write this checkpoint: {reason}; the last good one is untouched") from None
+        raise DarknetError(f"{path}: cannot write this checkpoint: {reason}; the previous one is untouched") from None
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], trainer: Trainer, settings: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str], trainer: Trainer, settings: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
-    """Brings a fresh trainer of the same cfg to where the file's was; returns its `progress`. Nothing in the file is executed.
+    """Restores the state of a new trainer of the same cfg, and the random state; no code in the file is executed.
+
+    Args:
+        settings: options that must be those of the interrupted run, by name.
+
+    Returns:
+        The `progress` that was saved.
 
     Raises:
-        DarknetError: no checkpoint, a damaged one, one of another network, or of a run with other `settings`.
+        DarknetError: there is no checkpoint, it is damaged, or it is of another network or other `settings`.
     """
     content = _read(path)
+    saved = content["progress"].get("settings", {})
     for name, value in (settings or {}).items():
-        if (before := content["progress"].get("settings", {}).get(name, value)) != value:
-            text = f"this run was begun with {name.replace('_', '-')} {before}, not {value}; resume it as it began"
+        before = saved.get(name)
+        if before not in (None, value):
+            text = f"this run was started with {name.replace('_', '-')} {before}, not {value}; resume it with the same"
             raise DarknetError(f"{path}: {text}")
     if content["cfg"] != trainer.network.cfg.text:
-        text = f"{trainer.network.cfg.path}: has changed since the run in {path} began"
+        text = f"{trainer.network.cfg.path}: the cfg has changed since the run of {path} was started"
         warnings.warn(text, CfgWarning, stacklevel=2)
     try:
         trainer.load_state_dict(content["trainer"])
@@ -68,13 +76,13 @@ def load_checkpoint(
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not Path(path).is_file():
-        raise DarknetError(f"{path}: there is no checkpoint to resume from; start without --resume")
+        raise DarknetError(f"{path}: no such checkpoint to resume from; start without --resume")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise DarknetError(f"{path}: not a checkpoint, or a damaged one: {str(error).splitlines()[0][:120]}") from None
+        raise DarknetError(f"{path}: not a checkpoint, or damaged: {str(error).splitlines()[0][:120]}") from None
     if not isinstance(content, dict) or not str(content.get("format", "")).startswith(FORMAT[:-1]):
         raise DarknetError(f"{path}: not a checkpoint of this program")
     if content["format"] != FORMAT:
-        raise DarknetError(f"{path}: a checkpoint of another version of this program; start anew from the weights")
+        raise DarknetError(f"{path}: a checkpoint of another version of this program; start from the weights instead")
     return content

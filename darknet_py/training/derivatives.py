@@ -1,14 +1,14 @@
-"""Darknet's derivatives that are no gradients: where its back-propagation is not the derivative of its forward pass, and why we keep it.
+"""Where Darknet's back-propagation is not the derivative of its forward pass.
 
-A model learned with them, and a step is to be Darknet's step. `--exact` takes the true derivatives instead. What is peculiar:
+Darknet's models were trained with it, and a training step here is Darknet's; `--exact` uses the true derivatives.
 
 - batch norm: three terms with slightly different variances (batch_norm.py);
-- gelu: the slope is taken at the output; the normalize_channels family: a product of deltas (below);
-- [shortcut] with weights: the normalisation of the weights is passed by; [normalization]: its sums count as constants;
-  [local_avgpool]: the gradient divides by the whole window, at the edges too;
+- gelu: the derivative is taken at the output; the normalize_channels family: a product of deltas (below);
+- [shortcut] with weights: the normalisation of the weights is left out; [normalization]: its sums count as constants;
+  [local_avgpool]: the gradient is divided by the size of the whole window, even at the edges;
 - some layers overwrite the delta of the layer that they read, instead of adding to it: OVERWRITES.
 
-The losses of [yolo], [region] … give deltas of their own: they stand with the losses.
+The deltas of [yolo], [region] … are in losses/.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from darknet_py.network import Network
 from darknet_py.training.batch_norm import Statistics, normalise_by_batch
 
 OVERWRITES = {"batchnorm": 0, "activation": 0, "normalization": 0, "sam": 1}
-"""Kind of layer → which of its sources' deltas it overwrites in back-propagation: what later readers had added is lost."""
+"""Kind of layer → the position of the source whose delta it overwrites; what later layers had added is lost."""
 
 
 class _GeluByOutput(torch.autograd.Function):
-    """Darknet takes gelu's derivative at the output, not at the input (activations.h:gelu_gradient)."""
+    """gelu with the derivative at the output, not at the input (activations.h:gelu_gradient)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -48,8 +48,10 @@ class _GeluByOutput(torch.autograd.Function):
 
 
 class _ChannelsByOutput(torch.autograd.Function):
-    """Darknet's gradient of the normalize_channels family: delta times the sum over channels of output times delta; for the plain one
-    only where the output is not 0 (activations.c:gradient_array_normalize_channels). No derivative, but what its models learned with."""
+    """The normalize_channels family with Darknet's gradient: delta * sum over channels of (output * delta).
+
+    For normalize_channels itself only where the output is positive (activations.c:gradient_array_normalize_channels).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
@@ -67,7 +69,7 @@ class _ChannelsByOutput(torch.autograd.Function):
 
 
 class _AsIf(torch.autograd.Function):
-    """A value, with the gradient of another."""
+    """The first tensor, with the second one's gradient."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, other: Tensor) -> Tensor:
@@ -79,7 +81,10 @@ class _AsIf(torch.autograd.Function):
 
 
 class Training(Arithmetic):
-    """The arithmetic of one network that a trainer trains. progress: fraction of max_batches that is done, 0..1."""
+    """The arithmetic of a network in training, with true derivatives.
+
+    progress: fraction of max_batches that is done, 0..1.
+    """
 
     def __init__(self, statistics: Statistics, time_steps: int) -> None:
         self.statistics, self.time_steps, self.progress = statistics, time_steps, 1.0
@@ -87,7 +92,7 @@ class Training(Arithmetic):
     def normalise(self, layer: Normalised, x: Tensor) -> Tensor:
         return normalise_by_batch(layer, x, self.statistics) if layer.training else super().normalise(layer, x)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator, misc, unused-ignore]  # sizes change as training goes on
+    @torch.compiler.disable  # type: ignore[untyped-decorator, misc, unused-ignore]  # the sizes of blocks change during training
     def drop_blocks(self, layer: Dropout, x: Tensor) -> Tensor:
         return drop_blocks(x, layer.options, self.progress)
 
@@ -96,7 +101,7 @@ class Training(Arithmetic):
 
 
 class DarknetTraining(Training):
-    """The same with Darknet's derivatives."""
+    """The arithmetic of a network in training, with Darknet's derivatives."""
 
     def activate(self, x: Tensor, name: str, *, own: bool = False) -> Tensor:
         if torch.is_grad_enabled() and name == "gelu":
@@ -113,14 +118,14 @@ class DarknetTraining(Training):
 
 
 def set_arithmetic(network: Network, arithmetic: Arithmetic) -> None:
-    """All layers of a network, those inside recurrent ones too, compute by it from now on."""
+    """Sets the arithmetic of all layers of a network, including those inside recurrent layers."""
     for module in network.modules():
         if isinstance(module, Layer):
             module.arithmetic = arithmetic
 
 
 def overwritten(network: Network) -> dict[int, int]:
-    """Number of a layer whose delta is overwritten → the first layer that does it."""
+    """Index of each layer whose delta is overwritten → index of the first layer that does it."""
     result: dict[int, int] = {}
     for layer in network.layers:
         if layer.kind in OVERWRITES:

@@ -1,4 +1,4 @@
-"""Running averages of the weights, in a table; Darknet's by `ema_alpha` (Darknet: network.c:train_network_waitkey, ema_update, ema_apply)."""
+"""Moving averages of the weights, in a table: Darknet's by `ema_alpha` (Darknet: network.c:ema_update, ema_apply)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from torch import Tensor, nn
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.network import Network
 
-APPLIED_BEFORE_END = 1000  # updates; from there on training goes on from the average
+APPLIED_BEFORE_END = 1000  # updates before the end at which the average replaces the weights
 
 
 class Ema:
-    """Darknet's: averages the convolutions' weights, biases and scales from the middle of training on.
+    """Darknet's exponential moving average of the convolutions' weights, biases and scales.
+
+    It starts in the middle of training; APPLIED_BEFORE_END updates before the end it replaces the weights
+    (network.c:train_network_waitkey).
 
     Attributes:
-        values: "layers.K.NAME" → the average; empty before it begins.
+        values: "layers.K.NAME" → the average; {} before it starts.
     """
 
     def __init__(self, network: Network) -> None:
@@ -38,7 +41,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
-        """To be called after each update of the weights."""
+        """To be called after each update of the weights; iteration: its number, counted from 1."""
         if not self.alpha or iteration < self.start:
             return
         tensors = self._tensors()
@@ -53,17 +56,18 @@ class Ema:
 
     @contextmanager
     def applied(self) -> Iterator[Network]:
-        """The network with the averages for its weights (where there are any): they change places until the block ends."""
-        self._exchange()
+        """The network with the averages as its weights, where there are any; they are swapped back at the end."""
+        self._swap()
         try:
             yield self.network
         finally:
-            self._exchange()
+            self._swap()
 
-    def _exchange(self) -> None:
+    def _swap(self) -> None:
         tensors = self._tensors() if self.values else {}
         for name, tensor in tensors.items():
             tensor.data, self.values[name] = self.values[name], tensor.data
 
 
 AVERAGES: dict[str, Callable[[Network], Ema]] = {"darknet": Ema}
+"""Kinds of moving averages."""

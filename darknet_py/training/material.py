@@ -1,14 +1,16 @@
-"""What a network is trained with: mini-batches of a data set's images, or of a text, as its cfg asks for them."""
+"""What a network is trained with, as its cfg asks for it: mini-batches of a data set's images, or of a text."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TypeAlias
 
 from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.data.loader import image_batches
+from darknet_py.data.preview import preview
 from darknet_py.data.samples import ImageBatch
 from darknet_py.data.text import TextBatch, read_symbols, text_batches
 from darknet_py.errors import DarknetError
@@ -16,22 +18,28 @@ from darknet_py.layers.needs import BoxNeeds
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import read_data
 from darknet_py.network import Network
-from darknet_py.training.schedule import sequence
+from darknet_py.pictures.write import write_image
+from darknet_py.training.schedule import sequence_length
 from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
 from darknet_py.training.world import World
+
+MiniBatch: TypeAlias = ImageBatch | TextBatch
+Batches: TypeAlias = Callable[[int, int, int, World], Iterator[MiniBatch]]
+"""(seed, first iteration of the run, number of a mini-batch, counted from 0 at that iteration, this process) → this
+process's mini-batches from that number on: with rank r of n processes number + r, number + r + n …"""
 
 
 @dataclass(frozen=True)
 class Material:
-    """`count` images or symbols (`unit`).
+    """What a network is trained with.
 
-    batches: (seed, first iteration of the run, number of a mini-batch counted from there, the processes) → the
-    mini-batches from it on, each process's own. options: of the .data file. dataset: of images.
+    count: how many images or symbols, as `unit` says. batches: its mini-batches, without end. options: of the .data
+    file; {} for a text. dataset: the images; None for a text.
     """
 
     count: int
     unit: str
-    batches: Callable[[int, int, int, World], Iterator[Any]]
+    batches: Batches
     options: dict[str, str]
     dataset: Dataset | None = None
 
@@ -43,14 +51,18 @@ def open_material(
     workers: int = 0,
     tokenized: bool = False,
 ) -> Material:
-    """The images of a .data file, or, for a character network, a text.
+    """Opens the images of a .data file, or, for a character network, a text.
 
     Args:
-        workers: processes that read and augment images. tokenized: the text is numbers.
+        data: path of the .data file or the text.
+        workers: processes that read and augment images; 0: none, it is done between the steps.
+        tokenized: the text is numbers, one for each symbol.
 
     Raises:
-        DarknetError: it cannot be read, holds nothing, or does not fit the network.
+        DarknetError: it cannot be read, is empty, or does not fit the network.
     """
+    if workers < 0:
+        raise DarknetError(f"--workers {workers}: write 0 or more")
     if not network.input_shape.c and any(isinstance(layer, Recurrent) for layer in network.layers):
         return _open_text(data, network, tokenized)
     if tokenized:
@@ -94,12 +106,10 @@ def _image_batches(
     world: World,
     workers: int,
 ) -> Iterator[ImageBatch]:
-    """Mini-batches of the sizes, numbers and sequences that the cfg asks for."""
+    """Mini-batches with the image sizes, numbers of images and sequences that the cfg asks for."""
     net, needs = network.net, network.needs()
     if needs is None:
-        raise DarknetError(
-            f"{network.cfg.path}: no layer has a loss, so there is nothing to train; add a head or [cost]"
-        )
+        raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss; add a head or [cost]")
     random = needs.random if isinstance(needs, BoxNeeds) else 0.0
 
     def size_of(number: int) -> tuple[int, int]:
@@ -112,7 +122,8 @@ def _image_batches(
         return mini_batch_of(net, random, size_of(number)) * net.time_steps
 
     def sequence_of(number: int) -> int:
-        return number - number % net.subdivisions % sequence(net, first_iteration + number // net.subdivisions)
+        length = sequence_length(net, first_iteration + number // net.subdivisions)
+        return number - number % net.subdivisions % length
 
     return image_batches(
         dataset,
@@ -126,3 +137,20 @@ def _image_batches(
         size=size_of,
         sequence=sequence_of if isinstance(needs, BoxNeeds) else None,
     )
+
+
+def write_previews(material: Material, folder: Path, count: int, *, seed: int = 0) -> list[Path]:
+    """Writes the first `count` mini-batches of a run, as augmented, with their boxes: batch-1.png, batch-2.png …
+
+    Raises:
+        DarknetError: of a text, which has no images.
+    """
+    if material.dataset is None:
+        raise DarknetError("a character network has no images; leave --show-batches out")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, batch in zip(range(count), material.batches(seed, 1, 0, World()), strict=False):
+        assert isinstance(batch, ImageBatch)
+        written.append(folder / f"batch-{number + 1}.png")
+        write_image(written[-1], preview(batch, material.dataset.names))
+    return written

@@ -1,4 +1,5 @@
-"""How gradients change weights: Darknet's SGD and Adam, as rules in a table (convolutional_layer.c, blas_kernels.cu:adam_update_gpu)."""
+"""How gradients change weights: Darknet's SGD and Adam, as rules in a table (Darknet: convolutional_layer.c,
+blas_kernels.cu:adam_update_gpu)."""
 
 from __future__ import annotations
 
@@ -13,14 +14,18 @@ from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.network import Network
-from darknet_py.training.repair import finite
+from darknet_py.training.repair import replace_non_finite
 
-DECAYED = ("weights",)  # SGD leaves biases and scales alone, Adam does not
+DECAYED = ("weights",)  # by SGD; Adam decays biases and scales, too
 
 
-class Rule(NamedTuple):
-    """buffers: tensors kept for each parameter; the first collects the gradients. decays_all: weight decay is for biases and scales
-    too. change: (optimizer, rate of the group, parameters) uses the buffers."""
+class UpdateRule(NamedTuple):
+    """One way to update weights.
+
+    buffers: names of the tensors kept for each parameter; the first collects the gradients. decays_all: weight decay
+    applies to biases and scales, too. change: takes the optimizer, a group's learning rate and its parameters, and
+    changes these by means of the buffers.
+    """
 
     buffers: tuple[str, ...]
     decays_all: bool
@@ -28,16 +33,22 @@ class Rule(NamedTuple):
 
 
 class Updates(torch.optim.Optimizer):
-    """The weights' updates, in the buffers that Darknet calls weight_updates: gradients are added to them, an update uses them, and what
-    momentum leaves of them waits for the next gradients. How, a rule says; weight decay, clipping and centring are the same for all.
+    """Updates weights through the buffers that Darknet calls weight_updates: gradients are added to them, an update
+    applies them, and what momentum leaves stays in them.
 
-    A group's `first_update` is the number of the first update that changes it; until then its gradients add up.
+    The rule (SGD, Adam) says how they are applied. Weight decay, `clip` and `grad_centr` do not depend on it.
+
+    Attributes:
+        rate, number, batch: of the update that `step` makes: learning rate; number, counted from 1; its images.
+        param_groups: parameters with the same options. scale: factor of the learning rate. decayed: with weight decay.
+            first_update: number of the first update that changes them; until then gradients add up. clip: limit of the
+            weights, 0: none. centred: the mean of each filter's gradient is subtracted.
     """
 
     def __init__(self, network: Network, trainable: Iterable[tuple[Layer, str, torch.nn.Parameter]]) -> None:
         self.net = network.net
         self.rule = RULES["adam" if self.net.adam else "sgd"]
-        groups: dict[tuple[Any, ...], list[Tensor]] = {}
+        groups: dict[tuple[float, ...], list[Tensor]] = {}
         for layer, name, parameter in trainable:
             options, is_weight = layer.options, name in DECAYED
             convolution = is_weight and isinstance(layer, Convolutional)
@@ -50,7 +61,7 @@ class Updates(torch.optim.Optimizer):
             )
             groups.setdefault(key, []).append(parameter)
         if not groups:
-            raise DarknetError(f"{network.cfg.path}: no layer is left to train; freeze fewer")
+            raise DarknetError(f"{network.cfg.path}: all layers are frozen; freeze fewer")
         names = ("scale", "decayed", "first_update", "clip", "centred")
         super().__init__(
             [{"params": parameters, **dict(zip(names, key, strict=True))} for key, parameters in groups.items()], {}
@@ -64,8 +75,8 @@ class Updates(torch.optim.Optimizer):
             yield from group["params"]
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Uses the gradients, at `rate`, as update `number` (counted from 1) of `batch` images."""
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        """Updates the weights by the gradients in `grad`, with `rate`, `number` and `batch`."""
         for group in self.param_groups:
             parameters = group["params"]
             updates = self.buffers(parameters, "updates")
@@ -75,7 +86,7 @@ class Updates(torch.optim.Optimizer):
             if self.net.try_fix_nan:
                 for update, parameter in zip(updates, parameters, strict=True):
                     update.nan_to_num_(0.0, 0.0, 0.0)
-                    parameter.copy_(finite(parameter))
+                    parameter.copy_(replace_non_finite(parameter))
             if group["first_update"] == math.inf:
                 torch._foreach_zero_(updates)
             elif self.number >= group["first_update"]:
@@ -92,18 +103,22 @@ class Updates(torch.optim.Optimizer):
             torch._foreach_clamp_max_(parameters, group["clip"])
 
     def buffers(self, parameters: list[Tensor], name: str) -> list[Tensor]:
+        """One of the rule's buffers for each of the parameters."""
         return [self.state[parameter][name] for parameter in parameters]
 
 
 def _sgd(optimizer: Updates, rate: float, parameters: list[Tensor]) -> None:
-    """u += gradient + decay*batch*weights;  weights -= rate/batch * u;  u *= momentum"""
+    """u += gradient + decay*batch*weights;  weights -= rate/batch * u;  u *= momentum."""
     updates = optimizer.buffers(parameters, "updates")
     torch._foreach_add_(parameters, updates, alpha=-rate / optimizer.batch)
     torch._foreach_mul_(updates, optimizer.net.momentum)
 
 
 def _adam(optimizer: Updates, rate: float, parameters: list[Tensor]) -> None:
-    """g = gradient + decay*batch*weights;  m, v: their means;  weights -= rate * m/(1-B1^t) / (sqrt(v/(1-B2^t)) + eps)"""
+    """g = gradient + decay*batch*weights;  m, v = moving means of g, g²
+
+    weights -= rate * m/(1-B1^t) / (sqrt(v/(1-B2^t)) + eps)
+    """
     net, number = optimizer.net, optimizer.number
     updates, means, squares = (optimizer.buffers(parameters, name) for name in ("updates", "m", "v"))
     torch._foreach_lerp_(means, updates, 1 - net.B1)
@@ -115,15 +130,15 @@ def _adam(optimizer: Updates, rate: float, parameters: list[Tensor]) -> None:
     torch._foreach_zero_(updates)
 
 
-RULES: dict[str, Rule] = {
-    "sgd": Rule(("updates",), decays_all=False, change=_sgd),
-    "adam": Rule(("updates", "m", "v"), decays_all=True, change=_adam),
+RULES: dict[str, UpdateRule] = {
+    "sgd": UpdateRule(("updates",), decays_all=False, change=_sgd),
+    "adam": UpdateRule(("updates", "m", "v"), decays_all=True, change=_adam),
 }
-"""Darknet's two, chosen by `adam`."""
+"""Darknet's two, chosen by the option `adam`."""
 
 
 def first_update(network: Network, layer: Layer) -> float:
-    """The number of the first update that changes a layer, counted from 1 (network_kernels.cu:update_network_gpu)."""
-    if any(one.options.train_only_bn for one in network.layers[layer.index :]):
-        return math.inf  # only the rolling statistics move
+    """Number of the first update that changes a layer, from 1; inf: none (network_kernels.cu:update_network_gpu)."""
+    if any(later.options.train_only_bn for later in network.layers[layer.index :]):
+        return math.inf  # only the rolling statistics are updated
     return max(layer.options.burnin_update * network.net.burn_in, layer.options.dont_update + 1)

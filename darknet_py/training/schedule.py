@@ -1,4 +1,4 @@
-"""The learning rate of each iteration (Darknet: network.c:get_current_rate)."""
+"""What changes with the iterations: the learning rate, and the length of image sequences (Darknet: network.c)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from collections.abc import Callable
 from darknet_py.layers.net import NetOptions
 
 Policy = Callable[[NetOptions, int], float]
-"""([net], number of the iteration) → the learning rate, without burn-in."""
+"""([net], number of the iteration) → the learning rate after burn-in."""
 
 
 def learning_rate(net: NetOptions, iteration: int) -> float:
-    """The rate of an iteration, the same in every run and process; Darknet counts an iteration's images first, so the first update of a
-    run has number 1."""
+    """The learning rate of an iteration (network.c:get_current_rate).
+
+    iteration: counted from 1, as Darknet counts an iteration's images before its update. The same in each run and
+    process.
+    """
     if iteration < net.burn_in:
-        return float(net.learning_rate * (iteration / net.burn_in) ** net.power)
+        return net.learning_rate * _power(iteration / net.burn_in, net.power)
     return POLICIES[net.policy](net, iteration)
 
 
@@ -25,7 +28,7 @@ def _constant(net: NetOptions, iteration: int) -> float:
 
 
 def _step(net: NetOptions, iteration: int) -> float:
-    return float(net.learning_rate * net.scale ** (iteration // net.step))
+    return net.learning_rate * _power(net.scale, iteration // net.step)
 
 
 def _steps(net: NetOptions, iteration: int) -> float:
@@ -36,7 +39,7 @@ def _steps(net: NetOptions, iteration: int) -> float:
 
 
 def _exp(net: NetOptions, iteration: int) -> float:
-    return float(net.learning_rate * net.gamma**iteration)
+    return net.learning_rate * _power(net.gamma, iteration)
 
 
 def _poly(net: NetOptions, iteration: int) -> float:
@@ -46,11 +49,11 @@ def _poly(net: NetOptions, iteration: int) -> float:
 
 
 def _random(net: NetOptions, iteration: int) -> float:
-    return float(net.learning_rate * random.Random(iteration).random() ** net.power)
+    return net.learning_rate * _power(random.Random(iteration).random(), net.power)
 
 
 def _sigmoid(net: NetOptions, iteration: int) -> float:
-    return net.learning_rate / (1 + math.exp(net.gamma * (iteration - net.step)))
+    return net.learning_rate / (1 + _exponential(net.gamma * (iteration - net.step)))
 
 
 def _sgdr(net: NetOptions, iteration: int) -> float:
@@ -72,32 +75,40 @@ POLICIES: dict[str, Policy] = {
     "sigmoid": _sigmoid,
     "sgdr": _sgdr,
 }
-"""The option `policy` → its rate (network.c:get_current_rate)."""
+"""The value of the option `policy` → its learning rate (network.c:get_current_rate)."""
 
 
-def sequence(net: NetOptions, iteration: int) -> int:
-    """How many pictures in a row one sequence has (network.c:get_sequence_value, get_current_seq_subdivisions)."""
-    parts = (
-        net.subdivisions if net.sequential_subdivisions is None else min(net.sequential_subdivisions, net.subdivisions)
-    )
+def sequence_length(net: NetOptions, iteration: int) -> int:
+    """Mini-batches in a sequence of images (network.c:get_sequence_value, get_current_seq_subdivisions)."""
+    sequences = net.subdivisions  # per batch
+    if net.sequential_subdivisions is not None:
+        sequences = min(net.sequential_subdivisions, net.subdivisions)
     if net.track:
         scales = (*net.seq_scales, *[1.0] * len(net.steps))
         for _, scale in zip(_reached(net, iteration), scales, strict=False):
-            parts = int(parts * scale)
-        parts = min(max(parts, 1), net.subdivisions)
-    return max(net.subdivisions // parts, 1) if parts else 1
+            sequences = int(sequences * scale)
+        sequences = min(max(sequences, 1), net.subdivisions)
+    return max(net.subdivisions // sequences, 1) if sequences else 1
 
 
 def _reached(net: NetOptions, iteration: int) -> list[int]:
-    """The steps up to the first that is not reached yet."""
+    """The steps before the first one that is still ahead."""
     count = next((k for k, step in enumerate(net.steps) if step > iteration), len(net.steps))
     return list(net.steps[:count])
 
 
 def _power(base: float, exponent: float) -> float:
-    """C's pow: a negative base has no fractional power."""
+    """As C's pow: infinity instead of an error; NaN for a fractional power of a negative base."""
     try:
         value = base**exponent
-    except ZeroDivisionError:
+    except (ZeroDivisionError, OverflowError):
         return math.inf
     return math.nan if isinstance(value, complex) else float(value)
+
+
+def _exponential(value: float) -> float:
+    """As C's exp: infinity instead of an error."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

@@ -1,5 +1,5 @@
-"""Which size the network has in which iteration, and how many pictures then: `random`, `resize_step`, `dynamic_minibatch` (Darknet:
-detector.c:train_detector)."""
+"""The input size of the network in each iteration, and the number of images that goes with it: `random`, `resize_step`,
+`dynamic_minibatch` (Darknet: detector.c:train_detector)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ import numpy as np
 
 from darknet_py.layers.net import NetOptions
 
-PERIOD = 10  # iterations that one size lasts
-CLASSIFIER_PERIOD = 40  # the same of classifiers
-LAST = 100  # iterations at the end, at the largest size, for the rolling statistics
-MEMORY_PART = 0.8  # of the memory that a larger mini-batch may take
+PERIOD = 10  # iterations between two changes of the size …
+CLASSIFIER_PERIOD = 40  # … and for classifiers
+FINAL_ITERATIONS = 100  # at the maximum size, for the rolling statistics
+MEMORY_FRACTION = 0.8  # of the memory of the maximum size that a dynamic mini-batch may take
 DEFAULT_COEFFICIENT = 1.4  # of random=1
 
 
 def network_size(net: NetOptions, random: float, iteration: int, first: int, seed: int) -> tuple[int, int]:
-    """(width, height) in an iteration (counted from 1). `first`: the iteration in which this training began; a resumed run asks with
-    the same, and gets the same sizes."""
+    """(width, height) of a detector's input in an iteration, pixels.
+
+    random: the head's option of that name; 0: the size is fixed. iteration: counted from 1. first: the iteration that
+    the run started with; a resumed run passes the same one, and so gets the same sizes.
+    """
     if not random:
         return net.width, net.height
     coefficient = DEFAULT_COEFFICIENT if random == 1 else random
-    largest = _size(net, coefficient)
+    maximum = _size(net, coefficient)
     period = (iteration - first) // PERIOD
-    begins = first + period * PERIOD
-    if period == 0 or begins - 1 > net.max_batches - LAST:
-        return largest
+    start = first + period * PERIOD
+    if period == 0 or start - 1 > net.max_batches - FINAL_ITERATIONS:
+        return maximum
     generator = np.random.default_rng([seed, 0x512E, period])
     scale = generator.uniform(1, coefficient)
     scale = scale if generator.integers(2) else 1 / scale
@@ -37,7 +40,7 @@ def network_size(net: NetOptions, random: float, iteration: int, first: int, see
 
 
 def classifier_size(net: NetOptions, iteration: int, first: int, seed: int) -> tuple[int, int]:
-    """(width, height) of a classifier in an iteration; with `random` in [net] another square every 40 (pjreddie's classifier.c)."""
+    """(width, height) of a classifier's input; `random` in [net]: a new square every 40 (pjreddie's classifier.c)."""
     if not net.random:
         return net.width, net.height
     period = (iteration - first) // CLASSIFIER_PERIOD
@@ -46,14 +49,14 @@ def classifier_size(net: NetOptions, iteration: int, first: int, seed: int) -> t
 
 
 def mini_batch_of(net: NetOptions, random: float, size: tuple[int, int]) -> int:
-    """Pictures of a mini-batch at this size: as many as dynamic_minibatch fits in the memory that the largest size takes."""
+    """Images in a mini-batch of this size; with `dynamic_minibatch`, as many as the maximum size's memory holds."""
     count = max(net.batch // net.subdivisions, 1)
     if not (net.dynamic_minibatch and random):
         return count
-    largest = _size(net, DEFAULT_COEFFICIENT if random == 1 else random)
-    fits = count * largest[0] * largest[1] // (size[0] * size[1])
-    with_room = int(fits * MEMORY_PART)
-    return with_room if with_room > count else fits
+    maximum = _size(net, DEFAULT_COEFFICIENT if random == 1 else random)
+    fits = count * maximum[0] * maximum[1] // (size[0] * size[1])
+    reduced = int(fits * MEMORY_FRACTION)
+    return reduced if reduced > count else fits
 
 
 def _size(net: NetOptions, scale: float) -> tuple[int, int]:

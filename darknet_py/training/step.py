@@ -1,7 +1,7 @@
-"""One training step as Darknet takes it: forward with the layers in training, deltas of every loss layer, gradients, the update.
+"""A training step, as Darknet's: forward pass, losses, gradients, update of the weights.
 
 trainer = Trainer(network)
-for mini_batch in mini_batches:                   # `subdivisions` of them
+for images, truths in mini_batches:               # `subdivisions` of them
     trainer.accumulate(images, truths)
 trainer.update()
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DarknetError
 from darknet_py.inference.runner import PRECISIONS
-from darknet_py.layers import Head, Layer, Stored
+from darknet_py.layers import Head, Layer
 from darknet_py.losses import Loss, Output, Rejection, State, Value, loss_of, unread_options
 from darknet_py.network import Network, raw_of
 from darknet_py.options import untrained
@@ -26,28 +26,35 @@ from darknet_py.training.derivatives import DarknetTraining, Training, overwritt
 from darknet_py.training.ema import AVERAGES
 from darknet_py.training.optimizer import Updates
 from darknet_py.training.repair import repair_convolutions
-from darknet_py.training.schedule import learning_rate, sequence
+from darknet_py.training.schedule import learning_rate, sequence_length
 from darknet_py.training.world import World
+
+Raws: TypeAlias = dict[int, Tensor | tuple[Tensor, ...]]
+"""Layer index → raw output; of a layer with several sources, a tuple."""
 
 
 @dataclass
 class Step:
-    """What a mini-batch gave. cost: the loss that was differentiated, summed over the images. parts, counts: see `losses.Value`.
-    raws: the raw outputs of the layers with a loss, by their numbers."""
+    """The results of a mini-batch.
+
+    cost: the loss that was differentiated, summed over the images. parts, counts: see `losses.Value`.
+    raws: the raw outputs of the layers with a loss.
+    """
 
     cost: float
     parts: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    raws: dict[int, Any] = field(default_factory=dict)
+    raws: Raws = field(default_factory=dict)
 
 
 class Trainer:
-    """Trains a network by its own [net]: optimizer, schedule, running average and losses are those that the cfg names.
+    """Trains a network with the optimizer, schedule, moving average and losses that its cfg names.
 
     Attributes:
-        iteration: updates so far. seen: images so far; Darknet counts a mini-batch's images before its forward pass.
-        mini_batch: images at once. batch: images of one update, of all processes.
-        groups: the layers that each loss sees together.
+        iteration: weight updates so far. seen: images so far; as in Darknet, those of a mini-batch are counted before
+            its forward pass.
+        mini_batch: images per forward pass. batch: images per update, of all processes.
+        groups: each loss → the layers that it takes together. loss_layers: all of these.
     """
 
     def __init__(
@@ -61,13 +68,19 @@ class Trainer:
         synchronised: bool = False,
         freeze: int = 0,
     ) -> None:
-        """
+        """Prepares a network for training: layers in training mode, parameters that are trained, optimizer state.
+
         Args:
-            exact: the true derivatives in place of Darknet's own where they differ (derivatives.py).
-            precision: of the forward pass (weights, losses and updates stay float32).
-            compiled: the forward pass goes through torch.compile.
-            world: the processes that train together; `synchronised`: batch norm is that of all of them.
+            exact: true derivatives where Darknet's own differ from them (derivatives.py).
+            precision: number format of the forward pass: "fp32", "bf16" or "fp16". Weights, losses and updates are
+                float32.
+            compiled: compile the forward pass with torch.compile.
+            world: this process among those that train together; None: it trains alone.
+            synchronised: batch norm over the mini-batches of all processes.
             freeze: the layers before this one are not trained.
+
+        Raises:
+            DarknetError: no layer has a loss, or none is left to train; an option of a head is wrong.
         """
         self.network, self.net, self.exact = network, network.net, exact
         self.world = world or World()
@@ -81,7 +94,7 @@ class Trainer:
         self.seen = network.seen
         self.iteration = self.seen // (self.mini_batch * self.net.subdivisions)
         self.rejection = Rejection()
-        self.images, self.mini_batches = 0, 0  # of this iteration so far, this process's share
+        self.images, self.mini_batches = 0, 0  # in this iteration so far, of this process
         self.overwritten = {} if exact else overwritten(network)
         network.train()
         size, rank = self.world.size, self.world.rank
@@ -89,8 +102,8 @@ class Trainer:
         self.arithmetic = (Training if exact else DarknetTraining)(statistics, self.net.time_steps)
         set_arithmetic(network, self.arithmetic)
         if not 0 <= freeze < len(network.layers):
-            last = f"there are {len(network.layers)}"
-            raise DarknetError(f"{network.cfg.path}: there is no layer {freeze} to freeze up to; {last}")
+            last = len(network.layers) - 1
+            raise DarknetError(f"{network.cfg.path}: there is no layer {freeze} to freeze up to; write 0 to {last}")
         self.frozen = max((layer.index for layer in network.layers if layer.options.stopbackward == 1), default=-1)
         self.freeze = max(freeze, self.frozen)
         self.stopped = self._stopped()
@@ -101,7 +114,7 @@ class Trainer:
         self._forward = torch.compile(self._raws) if compiled else self._raws
 
     def _stopped(self) -> frozenset[int]:
-        """The layers through which no gradient passes in the next iteration."""
+        """Indices of the layers through which no gradient passes in the next iteration."""
         return frozenset(
             layer.index
             for layer in self.network.layers
@@ -111,6 +124,7 @@ class Trainer:
         )
 
     def _trainable(self) -> Iterator[tuple[Layer, str, nn.Parameter]]:
+        """The parameters that are trained, with their layers and names; the others stop asking for gradients."""
         seen: set[int] = set()
         for layer in self.network.layers:
             for stored in layer.stored():
@@ -123,29 +137,32 @@ class Trainer:
                     yield layer, stored.name.rsplit(".", 1)[-1], tensor
 
     def _check_options(self) -> None:
-        """Errors and warnings about options of the cfg that training meets first."""
+        """Reports options of the cfg that matter in training only: what is wrong, not implemented or without effect."""
         cfg, network = self.network.cfg, self.network
         for head in (layer for layer in network.layers if isinstance(layer, Head)):
             section = cfg.sections[head.index + 1]
             if (option := section.get("map")) is not None and option.value and head.class_map is None:
-                cfg.fail(section, option, "there is no such file, here or beside the cfg; training needs it")
+                cfg.fail(section, option, "no such file, here or beside the cfg; training needs it")
         for section, options in zip(
             cfg.sections, (self.net, *(layer.options for layer in network.layers)), strict=True
         ):
             for option in untrained(section, options):
-                cfg.warn(section, option, "this part of training is not built; training goes on without it")
+                cfg.warn(section, option, "not implemented in training; it has no effect")
         for layer in self.loss_layers:
             for section in (cfg.sections[0], cfg.sections[layer.index + 1]):
                 for name in sorted(unread_options(layer)):
                     if (option := section.get(name)) is not None:
-                        cfg.warn(section, option, f"loss={layer.loss_name} has no use for it; remove it")
+                        cfg.warn(section, option, f"loss={layer.loss_name} does not use it; remove it")
 
-    def forward(self, images: Tensor) -> dict[int, Any]:
-        """The raw output of every layer with a loss, by its number; gradients stop at layers that the cfg freezes."""
+    def forward(self, images: Tensor) -> Raws:
+        """The raw output of each layer with a loss; gradients stop where the cfg says.
+
+        images: (n, channels, height, width) float32 in 0..1, or the vectors that the network reads.
+        """
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self._forward(images)
 
-    def _raws(self, images: Tensor) -> dict[int, Any]:
+    def _raws(self, images: Tensor) -> Raws:
         wanted = dict.fromkeys(index for layer in self.loss_layers for index in layer.source_indices)
         outputs = self.network.run(images, list(wanted), read=self._read)
         return {
@@ -154,17 +171,18 @@ class Trainer:
         }
 
     def _read(self, reader: Layer, source: int, output: Tensor) -> Tensor:
+        """What a layer reads of another one: detached where no gradient goes back from it."""
         if source < 0:
             return output
         stopped = source in self.stopped or reader.index > self.overwritten.get(source, reader.index)
         return output.detach() if stopped else output
 
-    def loss(self, raws: dict[int, Any], truths: Tensor, size: tuple[int, int], seen: int) -> Value:
-        """The loss of the whole network: of each group its own, added up.
+    def loss(self, raws: Raws, truths: Tensor, size: tuple[int, int], seen: int) -> Value:
+        """The loss of the network: the sum over its groups of layers.
 
         Args:
-            raws: what `forward` gives. truths: of the mini-batch, in the form that the network's needs name.
-            size: (width, height) of the input, pixels. seen: images so far, this mini-batch included.
+            raws: the result of `forward`. truths: of the mini-batch, in the form that `Network.needs` describes.
+            size: (width, height) of the input, pixels. seen: images so far, including this mini-batch.
         """
         state = State(size, self.net, seen, self.iteration, len(self.loss_layers), self.rejection)
         values = [
@@ -176,15 +194,17 @@ class Trainer:
         return Value(torch.stack([value.total for value in values]).sum(), parts, counts)
 
     def accumulate(self, images: Tensor, truths: Tensor) -> Step:
-        """A mini-batch: its gradients are added to those of the ones before. With several processes each has one of its own at a
-        time."""
+        """Adds the gradients of a mini-batch to those of the previous ones; processes take different mini-batches.
+
+        images, truths: see `forward` and `loss`; on the network's device.
+        """
         count = len(images) // self.net.time_steps
         seen = self.seen + count * (self.world.rank + 1)
         self.seen += count * self.world.size
         if not self.mini_batches:
-            self._begin()
-        if self.network.input_shape.c and self.mini_batches % sequence(self.net, self.iteration + 1) == 0:
-            self.network.reset_state()  # a sequence of images begins; texts go on, and say where they do not
+            self._start_iteration()
+        if self.network.input_shape.c and self.mini_batches % sequence_length(self.net, self.iteration + 1) == 0:
+            self.network.reset_state()  # a new sequence of images; texts continue, see TextBatch.fresh
         self.mini_batches += 1
         self.images += len(images)
         size = (images.shape[3], images.shape[2]) if images.ndim == 4 else (0, 0)
@@ -195,15 +215,15 @@ class Trainer:
                 self.scaler.scale(value.total).backward()
         return Step(float(value.total.detach()), value.parts, value.counts, raws)
 
-    def _begin(self) -> None:
-        """An iteration begins: what it adds to is the first process's, the others begin with nothing."""
+    def _start_iteration(self) -> None:
+        """Starts an iteration: rolling statistics are added up later, so all processes but one start from zeros."""
         self.arithmetic.progress = self.iteration / max(self.net.max_batches, 1)
         if not self.world.first:
             for rolling in self._rolling():
                 rolling.zero_()
 
     def _add_up(self) -> None:
-        """From here on every process has the gradients and the rolling statistics of all of them."""
+        """Adds up gradients and rolling statistics over the processes."""
         gradients: list[Tensor] = []
         for parameter in self.optimizer.parameters():
             if parameter.grad is None:
@@ -212,25 +232,21 @@ class Trainer:
         self.world.add_up([*gradients, *self._rolling()])
 
     def _rolling(self) -> list[Tensor]:
-        """The rolling statistics of batch norm."""
+        """The rolling means and variances of batch norm."""
         return [
-            one.tensor
+            stored.tensor
             for layer in self.network.layers
-            for one in layer.stored()
-            if not isinstance(one.tensor, nn.Parameter)
+            for stored in layer.stored()
+            if not isinstance(stored.tensor, nn.Parameter)
         ]
-
-    def _stored(self) -> Iterator[Stored]:
-        for layer in self.network.layers:
-            yield from layer.stored()
 
     @property
     def device(self) -> torch.device:
         return self.network.device
 
     @property
-    def number(self) -> int:
-        """Of the update that comes next, as Darknet counts by the images seen."""
+    def update_number(self) -> int:
+        """Number of the next update, from 1; Darknet derives it from the images seen."""
         if self.exact:
             return self.iteration + 1
         images = self.images * self.world.size // self.net.time_steps or self.mini_batch * self.net.subdivisions
@@ -238,16 +254,16 @@ class Trainer:
 
     @property
     def rate(self) -> float:
-        """The learning rate of the update that comes next."""
-        return learning_rate(self.net, self.number)
+        """The learning rate of the next update."""
+        return learning_rate(self.net, self.update_number)
 
     def update(self) -> float:
-        """Changes the weights by the accumulated gradients; returns the rate."""
+        """Updates the weights by the accumulated gradients; returns the learning rate."""
         optimizer = self.optimizer
         if self.world.size > 1:
             self._add_up()
-        optimizer.rate, optimizer.number = self.rate, self.number
-        optimizer.batch = (self.images * self.world.size or self.batch) * sequence(self.net, optimizer.number)
+        optimizer.rate, optimizer.number = self.rate, self.update_number
+        optimizer.batch = (self.images * self.world.size or self.batch) * sequence_length(self.net, optimizer.number)
         self.scaler.unscale_(optimizer)
         self.scaler.step(optimizer)
         self.scaler.update()
@@ -260,7 +276,7 @@ class Trainer:
         return optimizer.rate
 
     def state_dict(self) -> dict[str, Any]:
-        """All that this trainer needs to go on as if it had never stopped, but the random numbers: tensors and plain values."""
+        """All that this trainer needs to continue, except the random state: tensors and plain values."""
         return {
             "weights": {f"layers.{index}.{name}": tensor.detach().cpu() for index, name, tensor in self._named()},
             "optimizer": self.optimizer.state_dict(),
@@ -274,24 +290,24 @@ class Trainer:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Brings a fresh trainer of the same cfg to where `state_dict` was taken.
+        """Restores what `state_dict` gave, in a new trainer of the same cfg.
 
         Raises:
-            DarknetError: it is of another network, or other layers were trained.
+            DarknetError: it is of another network, or of other trainable layers.
         """
         weights = dict(state["weights"])
         for index, name, tensor in self._named():
             value = weights.pop(f"layers.{index}.{name}", None)
             if value is None or value.shape != tensor.shape:
-                where = f"layer {index} ({self.network.layers[index].kind}, {name})"
-                raise DarknetError(f"of another network than {self.network.cfg.path}: {where} differs")
+                where = f"layer {index} ([{self.network.layers[index].kind}], {name})"
+                raise DarknetError(f"does not belong to {self.network.cfg.path}: {where} differs")
             tensor.copy_(value)
         if weights:
-            raise DarknetError(f"of another network than {self.network.cfg.path}: it has {next(iter(weights))}")
+            raise DarknetError(f"does not belong to {self.network.cfg.path}: it also has {next(iter(weights))}")
         try:
             self.optimizer.load_state_dict(state["optimizer"])
         except ValueError:
-            text = "the layers that are trained, or their options, are not those that this run began with"
+            text = "the trainable layers, or their options, are not those that this run was started with"
             raise DarknetError(text) from None
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
@@ -302,13 +318,14 @@ class Trainer:
         self.network.seen = self.seen
 
     def _named(self) -> Iterator[tuple[int, str, Tensor]]:
+        """All stored tensors, with their layer's index and their names."""
         for layer in self.network.layers:
             for stored in layer.stored():
                 yield layer.index, stored.name, stored.tensor
 
 
 def _groups(network: Network) -> dict[Loss, list[Layer]]:
-    """The layers with a loss, in their order, by the loss that sees them together."""
+    """Each loss of the network → its layers, in order."""
     groups: dict[Loss, list[Layer]] = {}
     for layer in network.layers:
         if (loss := loss_of(layer)) is not None:

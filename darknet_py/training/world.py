@@ -1,8 +1,9 @@
-"""Several processes that train as one network: torchrun starts them, each works through its share of an iteration's mini-batches.
+"""Distributed training: torchrun starts the processes, and each takes its share of an iteration's mini-batches.
 
     torchrun --nproc-per-node 2 -m darknet_py.train data/obj.data cfg/yolov3.cfg
 
-An iteration's mini-batches are dealt out like cards, so that gradients, rates and rolling statistics are those of one process.
+Process r of n takes mini-batches r, r + n, r + 2n …; gradients, learning rates and rolling statistics are those of a
+single process that takes all of them.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from torch import Tensor
 
 from darknet_py.errors import CfgWarning, DarknetError
 
-PATIENCE = timedelta(hours=12)  # the others wait while the first process evaluates
-BUCKET = 16_000_000  # values that are sent at once
+TIMEOUT = timedelta(hours=12)  # the other processes wait while the first one evaluates
+BUCKET_SIZE = 16_000_000  # maximum number of values that are sent at once
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together. rank: its number; the first, 0, writes the files and evaluates."""
+    """This process among those that train together.
+
+    rank: its number, from 0; the first one writes the files and evaluates. size: how many processes there are.
+    """
 
     rank: int = 0
     size: int = 1
@@ -37,7 +41,7 @@ class World:
         return self.rank == 0
 
     def total(self, values: list[float]) -> list[float]:
-        """The sums of these numbers over all processes."""
+        """The sum of each of these numbers over all processes."""
         if self.size == 1:
             return values
         shared = torch.tensor(values, dtype=torch.float64, device=_device())
@@ -45,7 +49,7 @@ class World:
         return [float(value) for value in shared]
 
     def add_up(self, tensors: Iterable[Tensor]) -> None:
-        """Each tensor becomes its sum over all processes, the same bits everywhere."""
+        """Replaces each tensor by its sum over all processes, bit for bit the same in each of them."""
         if self.size == 1:
             return
         for bucket in _buckets(tensors):
@@ -56,29 +60,34 @@ class World:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[tuple[World, str]]:
-    """Joins the other processes, where torchrun started this one; gives its place among them, and its device (cuda: a GPU of its own)."""
+def join_processes(device: str) -> Iterator[tuple[World, str]]:
+    """Joins the other processes, if torchrun started this one, until the block ends.
+
+    Returns:
+        This process among them, and its device: for "cuda" a GPU of its own.
+
+    Raises:
+        DarknetError: it was not torchrun that set WORLD_SIZE, a single GPU is named, or there are too few GPUs.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(), device
         return
     if "RANK" not in os.environ:
-        raise DarknetError(
-            f"WORLD_SIZE={size} says that several processes train, but there is no RANK; start them with torchrun"
-        )
+        raise DarknetError(f"the environment has WORLD_SIZE={size} but no RANK; start several processes with torchrun")
     if device.startswith("cuda:"):
-        raise DarknetError(f"--device {device}: with torchrun each process has a GPU of its own; write --device cuda")
+        raise DarknetError(f"--device {device}: with torchrun each process uses its own GPU; write --device cuda")
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda and local >= torch.cuda.device_count():
         raise DarknetError(
-            f"process {local} has no GPU of its own: there are {torch.cuda.device_count()}; start so many processes"
+            f"no GPU is left for process {local}: there are {torch.cuda.device_count()}; start that many processes"
         )
     if cuda:
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
     if rank:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # the first process speaks for all
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # only the first one prints
         warnings.simplefilter("ignore", CfgWarning)
     try:
         yield World(rank, size), f"cuda:{local}" if cuda else device
@@ -97,14 +106,15 @@ def _all_reduce(values: Tensor) -> None:
         raise
     except RuntimeError as error:
         raise DarknetError(
-            f"another of the processes that train together is gone ({str(error).splitlines()[0][:100]})"
+            f"another process of this training run has ended ({str(error).splitlines()[0][:100]})"
         ) from None
 
 
 def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in groups of at most BUCKET_SIZE values (a larger tensor: alone)."""
     bucket: list[Tensor] = []
     for tensor in tensors:
-        if bucket and sum(one.numel() for one in bucket) + tensor.numel() > BUCKET:
+        if bucket and sum(other.numel() for other in bucket) + tensor.numel() > BUCKET_SIZE:
             yield bucket
             bucket = []
         bucket.append(tensor)

@@ -1,4 +1,4 @@
-"""One training step is Darknet's: deltas, gradients, updated weights, learning rates; for every case of the kit."""
+"""A training step is Darknet's: deltas, gradients, updated weights and learning rates, in all cases of the kit."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from darknet_py.weights import load_weights
 DELTA = 1e-5  # of the largest delta
 UPDATE = 1e-4  # of the largest gradient in the layer
 WEIGHTS = 1e-3  # of the largest change in the layer
-# A case that agrees less, and why: the last digits of float32, where something enlarges them.
+# Cases with a larger tolerance, and why: the last digits of float32, where something enlarges them.
 LOOSER: dict[str, dict[str, float]] = {
     "gaussian_objectness_smooth_max_delta": {"delta": 2e-5},  # 1/sigma^2 enlarges the last digits of the forward pass
 }
-# Where a value lies at the kink of an activation, rounding decides on which side of it: ours and the C program's differ
-# by machine and by order of summing. Inputs that are moved within rounding find the program's side, and then all
-# agrees; no other mistake is so small.
+# At the kink of an activation (leaky, relu), rounding decides on which side of it a value lies, and so how large its
+# gradient is; rounding depends on the machine and the order of sums. Therefore inputs are also tried that differ within
+# rounding: on the C program's side of the kinks all numbers agree, and any other mistake would remain.
 ROUNDING = 2e-6
 MOVED = 24  # inputs that are tried
 
@@ -52,7 +52,7 @@ def make(name: str, weights: str) -> Network:
 
 
 def deltas_of(trainer: Trainer, step: Step, truths: torch.Tensor, images: torch.Tensor) -> dict[int, torch.Tensor]:
-    """Minus the gradient of the loss by the raw output of every layer with a loss: what Darknet calls its delta."""
+    """Minus the gradient of the loss with respect to each raw output: what Darknet calls delta."""
     raws = {index: raw.detach().requires_grad_() for index, raw in step.raws.items()}
     size = (images.shape[3], images.shape[2])
     value = trainer.loss(raws, truths, size, trainer.seen)
@@ -74,7 +74,7 @@ def training_case(name: str) -> dict[str, float]:
 
 
 def moved(images: torch.Tensor, seed: int) -> torch.Tensor:
-    """The images, each value a little larger or smaller; seed 0: as they are."""
+    """The images with each value changed within rounding; seed 0: unchanged."""
     if not seed:
         return images
     generator = torch.Generator().manual_seed(seed)
@@ -142,7 +142,7 @@ def test_a_training_step_is_darknets(name: str) -> None:
 
 
 @needs_kit
-def test_every_policys_rates() -> None:
+def test_the_learning_rates_of_all_policies() -> None:
     from darknet_py.cfg import parse_text
     from darknet_py.options import read_options
 

@@ -15,6 +15,7 @@ from darknet_py.data.text import JUMP, TextBatch, read_symbols, text_batches
 from darknet_py.generator import generate
 from darknet_py.layers import NetOptions
 from darknet_py.train import main
+from darknet_py.training.report import Chart, IterationResult
 
 CFG = """[net]
 inputs=128
@@ -121,12 +122,12 @@ def test_a_run_that_was_stopped_goes_on_with_its_states(text: Path, tmp_path: Pa
     arguments = [str(text), str(cfg), "--device", "cpu", "--seed", "5"]
     assert main([*arguments, "--out", str(tmp_path / "whole")]) == 0
 
-    def stop(_: object, row: dict[str, object]) -> None:
-        if row["iteration"] == 13:
+    def stop(_: Chart, result: IterationResult) -> None:
+        if result.iteration == 13:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darknet_py.train._Outputs.__call__", stop)
+        patch.setattr(Chart, "add", stop)
         assert main([*arguments, "--out", str(tmp_path / "parts")]) == 0
     assert not (tmp_path / "parts" / "letters_final.weights").exists()
     assert main([*arguments, "--out", str(tmp_path / "parts"), "--resume"]) == 0
@@ -147,6 +148,6 @@ def test_wrong_texts_are_named(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="cannot read this text"):
         read_symbols(tmp_path / "missing.txt", 128)
     path.write_bytes(b"abc")
-    for option, message in ((["--map"], "has no detection head"), (["--show-batches", "1"], "has no pictures")):
+    for option, message in ((["--map"], "has no detection head"), (["--show-batches", "1"], "has no images")):
         with pytest.raises(DarknetError, match=message):
             main([str(path), str(write_cfg(tmp_path)), *option])

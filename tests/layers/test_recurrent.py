@@ -1,8 +1,4 @@
-"""Recurrent layers in training.
-
-They take time_steps inputs of each lane at once, send gradients back through time, and keep their states from one
-mini-batch to the next.
-"""
+"""Recurrent layers in training: time_steps inputs at once, gradients through time, states kept between mini-batches."""
 
 from __future__ import annotations
 
@@ -39,11 +35,8 @@ def make(text: str) -> tuple[Network, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_go_back_through_time(kind: str) -> None:
-    """They are the slopes of the unrolled network.
-
-    Darknet's are too, in [rnn], [gru] and [crnn] without batch norm and shortcut.
-    """
+def test_gradients_are_propagated_through_time(kind: str) -> None:
+    """They are the derivatives of the unrolled network (as Darknet's of [rnn], [gru] and [crnn] without batch norm)."""
     network, x = make(KINDS[kind])
     layer = network.layers[0]
     weights = torch.randn(6, *layer(x).shape[1:], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -74,7 +67,7 @@ def test_a_mini_batch_is_its_steps_one_after_the_other(kind: str) -> None:
     assert isinstance(layer, Recurrent)
     together = layer(x)
     again = layer(x)
-    assert not torch.allclose(together, again), "the next mini-batch goes on"
+    assert not torch.allclose(together, again), "the next mini-batch continues from the state"
     network.reset_state()
     network.eval()
     steps = [layer(part) for part in x.chunk(3)]
@@ -82,7 +75,7 @@ def test_a_mini_batch_is_its_steps_one_after_the_other(kind: str) -> None:
     assert all(not state.requires_grad for state in layer.states.values())
 
 
-def test_single_lanes_forget() -> None:
+def test_single_lanes_are_reset() -> None:
     network, x = make(KINDS["gru"])
     layer = network.layers[0]
     fresh = layer(x)
@@ -92,22 +85,22 @@ def test_single_lanes_forget() -> None:
     assert torch.allclose(mixed[1], fresh[1])
 
 
-def test_a_sequence_of_images_begins_with_nothing() -> None:
-    """Each mini-batch is a sequence; with sequential_subdivisions, that many mini-batches of an iteration are one."""
-    for option, goes_on in (("", False), ("sequential_subdivisions=1\n", True)):
+def test_a_sequence_of_images_starts_from_zero_states() -> None:
+    """Each mini-batch is a sequence; with sequential_subdivisions=N an iteration has N sequences."""
+    for option, continues in (("", False), ("sequential_subdivisions=1\n", True)):
         text = KINDS["crnn"].replace("batch=2\n", f"batch=4\nsubdivisions=2\nmax_batches=9\n{option}")
         network, x = make(text)
         trainer, weights = Trainer(network), {key: value.clone() for key, value in network.state_dict().items()}
         truths = torch.zeros(6, 32, dtype=torch.float64)
         costs = [trainer.accumulate(x, truths).cost for _ in range(2)]
-        assert (costs[0] != pytest.approx(costs[1])) == goes_on
+        assert (costs[0] != pytest.approx(costs[1])) == continues
         trainer.update()
         network.load_state_dict(weights)
         assert trainer.accumulate(x, truths).cost == pytest.approx(costs[0])
 
 
 @pytest.mark.parametrize("kind", ["gru", "crnn"])
-def test_half_precision_remembers_too(kind: str) -> None:
+def test_half_precision_keeps_states(kind: str) -> None:
     network = Network(parse_text(KINDS[kind] + "[cost]\n")).initialise(1)
     trainer = Trainer(network, precision="bf16")
     shape = network.input_shape

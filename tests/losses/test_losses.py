@@ -242,7 +242,7 @@ def test_a_map_that_is_missing_or_wrong_is_an_error_in_training(tmp_path: Path) 
     with pytest.raises(CfgError, match=r"a.cfg:18: \[yolo\] map=to.map: there is no such file"):
         Trainer(Network(parse_cfg(path)).initialise(0))
     (tmp_path / "to.map").write_text("0\n3\n")
-    with pytest.raises(CfgError, match="'3' is none of the classes 0 to 2"):
+    with pytest.raises(CfgError, match="'3' is not a class from 0 to 2"):
         Network(parse_cfg(path))
 
 

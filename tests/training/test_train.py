@@ -22,7 +22,8 @@ from darknet_py.pictures.write import write_image
 from darknet_py.train import main, parser
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.ema import Ema
-from darknet_py.training.loop import NonFiniteLossError, read_rows
+from darknet_py.training.loop import NonFiniteLossError
+from darknet_py.training.report import Chart, IterationResult, read_rows
 from darknet_py.training.sizes import network_size
 from darknet_py.training.step import Trainer
 
@@ -91,8 +92,8 @@ def run(data: Path, cfg: Path, out: Path, *arguments: str) -> int:
 
 def test_a_drawn_scene_is_the_same_for_the_same_seed_and_its_boxes_are_inside() -> None:
     for seed in range(20):
-        picture, rows = draw_scene(np.random.default_rng(seed))
-        assert np.array_equal(picture, draw_scene(np.random.default_rng(seed))[0])
+        image, rows = draw_scene(np.random.default_rng(seed))
+        assert np.array_equal(image, draw_scene(np.random.default_rng(seed))[0])
         assert len(rows)
         assert (rows[:, 0] < len(NAMES)).all()
         assert (rows[:, 1:3] - rows[:, 3:] / 2 >= 0).all()
@@ -132,7 +133,7 @@ def test_darknets_words_train_too(data: Path, tmp_path: Path, monkeypatch: pytes
     assert words(["detector", "train", str(data), str(cfg), "-dont_show", "-clear", "-nogpu"]) == 0
     assert (tmp_path / "backup" / "tiny_final.weights").is_file()
     weights = str(tmp_path / "backup" / "tiny_final.weights")
-    with pytest.raises(DarknetError, match="have had 2 iterations"):
+    with pytest.raises(DarknetError, match="already trained for 2 iterations"):
         words(["detector", "train", str(data), str(cfg), weights, "-dont_show", "-nogpu"])
     assert words(["detector", "train", str(data), str(cfg), weights, "-dont_show", "-nogpu", "-clear"]) == 0
 
@@ -147,23 +148,23 @@ def test_the_same_seed_gives_the_same_weights_and_another_other_ones(data: Path,
 
 
 def test_a_run_that_was_stopped_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
-    """Stopped by a SIGTERM, after random sizes and in the midst of the average of the weights."""
+    """Stopped by a SIGTERM, after random sizes and in the middle of the moving average."""
     cfg = write_cfg(tmp_path, iterations=140, random=1, extra="ema_alpha=0.9\nresize_step=16\n")
     assert run(data, cfg, tmp_path / "whole", "--seed", "4") == 0
     before = signal.getsignal(signal.SIGTERM)
     signalled = Signal(after=75)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("darknet_py.train._Outputs.__call__", signalled)
+        patch.setattr(Chart, "add", signalled)
         assert run(data, cfg, tmp_path / "stopped", "--seed", "4") == 0
     assert signal.getsignal(signal.SIGTERM) is before
     assert len(read_rows(tmp_path / "stopped" / "metrics.csv")) == 75
     assert not (tmp_path / "stopped" / "tiny_final.weights").exists()
     assert run(data, cfg, tmp_path / "stopped", "--resume") == 0
-    whole, stopped = ((tmp_path / one / "tiny_final.weights").read_bytes() for one in ("whole", "stopped"))
+    whole, stopped = ((tmp_path / name / "tiny_final.weights").read_bytes() for name in ("whole", "stopped"))
     assert whole == stopped
     columns = [
-        [(row["loss"], row["rate"], row["width"]) for row in read_rows(tmp_path / one / "metrics.csv")]
-        for one in ("whole", "stopped")
+        [(row["loss"], row["rate"], row["width"]) for row in read_rows(tmp_path / name / "metrics.csv")]
+        for name in ("whole", "stopped")
     ]
     assert columns[0] == columns[1]
     assert len({row[2] for row in columns[0]}) > 1
@@ -173,8 +174,8 @@ class Signal:
     def __init__(self, after: int) -> None:
         self.after = after
 
-    def __call__(self, row: dict[str, object]) -> None:
-        if row["iteration"] == self.after:
+    def __call__(self, result: IterationResult) -> None:
+        if result.iteration == self.after:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -182,8 +183,10 @@ class Signal:
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
     cfg = write_cfg(tmp_path, iterations=400)
     short = tmp_path / "often.data"
-    short.write_text(data.read_text().replace("train = ", f"train = {data.parent}/").replace("valid = ", f"valid = {data.parent}/")
-                     .replace("names = ", f"names = {data.parent}/") + "savelast = 3\n")  # fmt: skip
+    text = data.read_text()
+    for name in ("train", "valid", "names"):
+        text = text.replace(f"{name} = ", f"{name} = {data.parent}/")
+    short.write_text(f"{text}savelast = 3\n")
     assert run(short, cfg, tmp_path / "whole") == 0
     out = tmp_path / "killed"
     command = [
@@ -241,23 +244,23 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))
     try:
-        with pytest.raises(DarknetError, match="the last good one is untouched"):
+        with pytest.raises(DarknetError, match="the previous one is untouched"):
             save_checkpoint(path, trainer, {"first": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == good
     assert load_checkpoint(path, trainer) == {"first": 1}
-    assert [one.name for one in tmp_path.iterdir() if "checkpoint" in one.name] == ["run.checkpoint"]
+    assert [file.name for file in tmp_path.iterdir() if "checkpoint" in file.name] == ["run.checkpoint"]
 
 
 def test_wrong_starts_get_one_sentence(data: Path, tmp_path: Path) -> None:
     cfg = write_cfg(tmp_path)
-    with pytest.raises(DarknetError, match="there is no checkpoint to resume from"):
+    with pytest.raises(DarknetError, match="no such checkpoint to resume from"):
         run(data, cfg, tmp_path / "out", "--resume")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "tiny_last.checkpoint").write_bytes(b"PK\3\4 what is this")
-    with pytest.raises(DarknetError, match="not a checkpoint, or a damaged one"):
+    with pytest.raises(DarknetError, match="not a checkpoint, or damaged"):
         run(data, cfg, tmp_path / "damaged", "--resume")
     with pytest.raises(DarknetError, match="--patience needs --map"):
         run(data, cfg, tmp_path / "out", "--patience", "2")
@@ -273,7 +276,7 @@ def test_wrong_starts_get_one_sentence(data: Path, tmp_path: Path) -> None:
         run(data, headless, tmp_path / "out")
 
 
-def test_show_batches_writes_pictures_and_trains_nothing(data: Path, tmp_path: Path) -> None:
+def test_show_batches_writes_images_and_trains_nothing(data: Path, tmp_path: Path) -> None:
     assert run(data, write_cfg(tmp_path), tmp_path / "batches", "--show-batches", "2") == 0
     assert sorted(path.name for path in (tmp_path / "batches").iterdir()) == ["batch-1.png", "batch-2.png"]
 
@@ -283,7 +286,7 @@ def test_patience_ends_a_run_without_progress(data: Path, tmp_path: Path) -> Non
     assert run(data, cfg, tmp_path / "out", "--map", "--map-every", "2", "--patience", "3") == 0
     rows = read_rows(tmp_path / "out" / "metrics.csv")
     measured = [(float(row["map"]), int(row["iteration"])) for row in rows if row["map"]]
-    best = max(measured, key=lambda one: one[0])[1]
+    best = max(measured, key=lambda pair: pair[0])[1]
     assert len(rows) == best + 3 * 2 < 40
 
 
@@ -319,7 +322,7 @@ def test_the_average_of_the_weights_begins_in_the_middle_and_is_applied_before_t
 
 
 def changed_layers(tmp_path: Path, option: str, updates: int) -> list[set[int]]:
-    """Which layers' weights each update changes, where the option stands in layer 1."""
+    """The layers whose weights each update changes, with the option in layer 1."""
     path = write_cfg(tmp_path)
     path.write_text(path.read_text().replace("filters=16\n", f"filters=16\n{option}\n"))
     trainer = Trainer(Network(parse_cfg(path)).initialise(0))
@@ -327,7 +330,7 @@ def changed_layers(tmp_path: Path, option: str, updates: int) -> list[set[int]]:
     generator = torch.Generator().manual_seed(0)
     result = []
     for _ in range(updates):
-        before = [one.detach().clone() for one in weights]
+        before = [tensor.detach().clone() for tensor in weights]
         for _ in range(2):
             truths = torch.zeros(2, 20, 6)
             truths[:, 0] = torch.tensor([0.5, 0.5, 0.4, 0.4, 1, 0])
@@ -337,7 +340,7 @@ def changed_layers(tmp_path: Path, option: str, updates: int) -> list[set[int]]:
     return result
 
 
-def test_layers_that_wait_with_their_updates(tmp_path: Path) -> None:
+def test_layers_whose_updates_start_later(tmp_path: Path) -> None:
     assert changed_layers(tmp_path, "", 2) == [{0, 1, 2}] * 2
     assert changed_layers(tmp_path, "dont_update=2", 4) == [{0, 2}] * 2 + [{0, 1, 2}] * 2
     assert changed_layers(tmp_path, "burnin_update=2", 5) == [{0, 2}] * 3 + [{0, 1, 2}] * 2  # burn_in=2
@@ -345,10 +348,10 @@ def test_layers_that_wait_with_their_updates(tmp_path: Path) -> None:
     assert changed_layers(tmp_path, "stopbackward=1", 2) == [{1, 2}] * 2  # the layer itself decays
 
 
-def test_a_part_of_training_that_is_not_built_is_named(tmp_path: Path) -> None:
+def test_an_option_that_is_not_implemented_in_training_is_named(tmp_path: Path) -> None:
     path = write_cfg(tmp_path, extra="adversarial_lr=0.1")
     with pytest.warns(
-        CfgWarning, match=r"tiny.cfg:\d+: \[net\] adversarial_lr=0.1: this part of training is not built"
+        CfgWarning, match=r"tiny.cfg:\d+: \[net\] adversarial_lr=0.1: not implemented in training; it has no effect"
     ):
         Trainer(Network(parse_cfg(path)).initialise(0))
 
@@ -388,7 +391,7 @@ def test_too_little_memory_names_the_subdivisions_to_write(
     monkeypatch.setattr(Trainer, "accumulate", accumulate)
     with pytest.raises(
         DarknetError,
-        match=r"out of memory with 2 pictures of 64x64 at once \(batch=4, subdivisions=2\); write subdivisions=4",
+        match=r"out of memory with 2 images of 64x64 at once \(batch=4, subdivisions=2\); write subdivisions=4",
     ):
         run(data, write_cfg(tmp_path), tmp_path / "out")
 
@@ -410,8 +413,8 @@ def test_a_classifier_learns_two_colours(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     for number in range(8):
         for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
-            picture = np.random.default_rng(number).normal(colour, 20, (40, 40, 3)).clip(0, 255).astype(np.uint8)
-            write_image(tmp_path / f"{number}_{name}.png", picture)
+            image = np.random.default_rng(number).normal(colour, 20, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+            write_image(tmp_path / f"{number}_{name}.png", image)
     (tmp_path / "list.txt").write_text("".join(f"{path.name}\n" for path in sorted(tmp_path.glob("*.png"))))
     (tmp_path / "labels.txt").write_text("red\nblue\n")
     (tmp_path / "colours.data").write_text("classes=2\ntrain=list.txt\nlabels=labels.txt\nbackup=backup\n")
@@ -424,7 +427,7 @@ def test_a_classifier_learns_two_colours(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
 
 
-def test_training_ends_with_its_sentence_where_no_picture_can_be_read(tmp_path: Path) -> None:
+def test_training_ends_with_an_error_where_no_image_can_be_read(tmp_path: Path) -> None:
     """… and its worker processes end with it."""
     cfg = write_cfg(tmp_path)
     (tmp_path / "list.txt").write_text(str(tmp_path / "missing.jpg"))
@@ -447,7 +450,7 @@ def test_a_run_over_another_says_so(data: Path, tmp_path: Path, capsys: pytest.C
     cfg = write_cfg(tmp_path, iterations=2)
     for said in (False, True):
         assert run(data, cfg, tmp_path / "out") == 0
-        assert ("--resume would go on from it" in capsys.readouterr().out) == said
+        assert ("--resume would continue it" in capsys.readouterr().out) == said
 
 
 def test_partial_keeps_the_first_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -469,14 +472,14 @@ def test_a_run_is_resumed_as_it_began(data: Path, tmp_path: Path) -> None:
     cfg = write_cfg(tmp_path, iterations=2)
     assert run(data, cfg, tmp_path / "out", "--loss", "giou") == 0
     cfg.write_text(cfg.read_text().replace("max_batches=2", "max_batches=4"))
-    with pytest.raises(DarknetError, match="begun with loss giou, not darknet; resume it as it began"):
+    with pytest.raises(DarknetError, match="started with loss giou, not darknet; resume it with the same"):
         run(data, cfg, tmp_path / "out", "--resume")
     assert run(data, cfg, tmp_path / "out", "--resume", "--loss", "giou") == 0
-    with pytest.raises(DarknetError, match=r"needs a number over 0, and mixup=1 in \[net\]"):
+    with pytest.raises(DarknetError, match=r"needs a number above 0, and mixup=1 in \[net\]"):
         run(data, cfg, tmp_path / "out", "--mixup-beta", "1.5")
 
 
-def test_the_benchmark_of_training_measures_steps_and_pictures(
+def test_the_benchmark_of_training_measures_steps_and_loading(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from darknet_py.benchmark import main as benchmark

@@ -1,4 +1,4 @@
-"""How gradients change weights beside plain SGD (which the kit's cases show): Adam, limits, freezing, dropout, what keeps a run alive."""
+"""How gradients change weights, apart from plain SGD (see the kit): Adam, clipping, freezing, dropout, repair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network
 from darknet_py.training.batch_norm import Statistics
 from darknet_py.training.derivatives import Training, set_arithmetic
-from darknet_py.training.schedule import sequence
+from darknet_py.training.schedule import POLICIES, learning_rate, sequence_length
 from darknet_py.training.sizes import classifier_size, mini_batch_of
 from darknet_py.training.step import Trainer
 
@@ -50,26 +50,27 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def weights(trainer: Trainer, layer: int = 0, name: str = "weights") -> torch.Tensor:
-    return {one.name: one.tensor for one in trainer.network.layers[layer].stored()}[name].detach().clone()
+    tensors = {stored.name: stored.tensor for stored in trainer.network.layers[layer].stored()}
+    return tensors[name].detach().clone()
 
 
 def test_adam_is_darknets() -> None:
-    """blas_kernels.cu:adam_update_gpu, written out: gradients are sums over the batch, all parameters decay, t counts updates."""
+    """blas_kernels.cu:adam_update_gpu: gradients are sums over the batch, all parameters decay, t counts updates."""
     trainer = make("adam=1\nB1=0.8\nB2=0.95\neps=0.001")
     names = ("weights", "biases", "scales")
-    mine = {name: weights(trainer, 0, name).double().numpy() for name in names}
-    m, v = ({name: np.zeros_like(mine[name]) for name in names} for _ in range(2))
+    ours = {name: weights(trainer, 0, name).double().numpy() for name in names}
+    m, v = ({name: np.zeros_like(ours[name]) for name in names} for _ in range(2))
     for t in range(1, 5):
         trainer.accumulate(*batch(t))
         for name in names:
             gradient = getattr(trainer.network.layers[0], name).grad
-            d = -gradient.double().numpy() - 0.01 * 4 * mine[name]
+            d = -gradient.double().numpy() - 0.01 * 4 * ours[name]
             m[name] = 0.8 * m[name] + 0.2 * d
             v[name] = 0.95 * v[name] + 0.05 * d * d
-            mine[name] = mine[name] + 0.1 * (m[name] / (1 - 0.8**t)) / (np.sqrt(v[name] / (1 - 0.95**t)) + 0.001)
+            ours[name] = ours[name] + 0.1 * (m[name] / (1 - 0.8**t)) / (np.sqrt(v[name] / (1 - 0.95**t)) + 0.001)
         trainer.update()
         for name in names:
-            assert weights(trainer, 0, name).numpy() == pytest.approx(mine[name], abs=2e-5)
+            assert weights(trainer, 0, name).numpy() == pytest.approx(ours[name], abs=2e-5)
 
 
 def test_clip_limits_the_weights_of_convolutions() -> None:
@@ -86,7 +87,7 @@ def test_clip_limits_the_weights_of_convolutions() -> None:
     assert max(float(weights(everywhere, layer).abs().max()) for layer in (0, 1)) == pytest.approx(0.02)
 
 
-def test_grad_centr_takes_the_mean_of_each_filters_gradient_away() -> None:
+def test_grad_centr_subtracts_the_mean_of_each_filters_gradient() -> None:
     trainer = make("decay=0", first="grad_centr=1", second="grad_centr=1")
     before = weights(trainer), weights(trainer, 1)
     trainer.accumulate(*batch())
@@ -97,7 +98,7 @@ def test_grad_centr_takes_the_mean_of_each_filters_gradient_away() -> None:
 
 
 def test_stopbackward_n_freezes_until_iteration_n() -> None:
-    """network_kernels.cu:backward_network_gpu; decay goes on."""
+    """network_kernels.cu:backward_network_gpu; weight decay continues."""
     trainer = make("decay=0\nmomentum=0", first="stopbackward=3")
     changed = []
     for number in range(5):
@@ -109,7 +110,7 @@ def test_stopbackward_n_freezes_until_iteration_n() -> None:
 
 
 def test_onlyforward_lets_no_gradient_through() -> None:
-    """network.c:backward_network passes such a layer over: it and those before it learn nothing."""
+    """network.c:backward_network skips such a layer: it and those before it are not trained."""
     for where, changes in (("first", [False, True]), ("second", [False, False])):
         trainer = make("decay=0", **{where: "onlyforward=1"})
         before = [weights(trainer, layer) for layer in (0, 1)]
@@ -143,19 +144,19 @@ def test_dropblock_zeroes_a_square_of_a_channel() -> None:
     result = network(images)[0]
     holes = (result == 0).sum((2, 3))
     assert sorted(torch.unique(holes).tolist()) == [0, 25]
-    expected = 1 - (1 - 0.3 / 25) ** (16 * 20)  # that one pixel at least of a channel begins a block
+    expected = 1 - (1 - 0.3 / 25) ** (16 * 20)  # that at least one pixel of a channel starts a block
     assert (holes == 25).float().mean() == pytest.approx(expected, abs=0.05)
     rows = (result == 0).any(3).sum(2)
     assert torch.equal(rows[holes > 0], torch.full_like(rows[holes > 0], 5))
-    for picture in result:
-        assert float(picture.max()) == pytest.approx(1 / (1 - float((picture == 0).float().mean())), rel=1e-5)
+    for image in result:
+        assert float(image.max()) == pytest.approx(1 / (1 - float((image == 0).float().mean())), rel=1e-5)
     arithmetic.progress = 0.0
     assert torch.equal(network(images)[0], images)
     everything = Network(parse_text("[net]\nwidth=20\nheight=16\nchannels=400\n[dropout]\nprobability=1\n")).train()
     assert not everything(images)[0].any()
 
 
-def test_try_fix_nan_keeps_a_run_alive() -> None:
+def test_try_fix_nan_replaces_what_is_not_finite() -> None:
     for fixes in (0, 1):
         trainer = make(f"try_fix_nan={fixes}")
         with torch.no_grad():
@@ -163,16 +164,17 @@ def test_try_fix_nan_keeps_a_run_alive() -> None:
         for number in range(3):
             trainer.accumulate(*batch(number))
             trainer.update()
-        finite = all(bool(one.tensor.isfinite().all()) for layer in trainer.network.layers for one in layer.stored())
+        tensors = [stored.tensor for layer in trainer.network.layers for stored in layer.stored()]
+        finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
         assert finite == bool(fixes)
 
 
 @pytest.mark.parametrize(
     ("size", "count"),
-    # 4 pictures at 608x608 (416 * 1.4 up to the next multiple of 32, and 32 more), as detector.c reckons
+    # 4 images of 608x608 (416 * 1.4 up to the next multiple of 32, and 32 more), as detector.c computes
     [((608, 608), 4), ((448, 448), 5), ((320, 320), 11), ((576, 448), 5)],
 )
-def test_dynamic_minibatch_fills_the_memory_of_the_largest_size(size: tuple[int, int], count: int) -> None:
+def test_dynamic_minibatch_fills_the_memory_of_the_maximum_size(size: tuple[int, int], count: int) -> None:
     net = NetOptions(width=416, height=416, batch=64, subdivisions=16, dynamic_minibatch=1)
     assert mini_batch_of(net, 1.0, size) == count
     assert mini_batch_of(net, 0.0, size) == 4
@@ -182,9 +184,9 @@ def test_sequences_grow_with_seq_scales() -> None:
     net = NetOptions(
         batch=64, subdivisions=8, sequential_subdivisions=8, track=1, steps=(100, 200), seq_scales=(0.5, 0.5)
     )
-    assert [sequence(net, iteration) for iteration in (1, 99, 100, 200, 300)] == [1, 1, 2, 4, 4]
-    assert sequence(NetOptions(batch=8, subdivisions=8, sequential_subdivisions=2), 5) == 4
-    assert sequence(NetOptions(batch=8, subdivisions=8), 5) == 1
+    assert [sequence_length(net, iteration) for iteration in (1, 99, 100, 200, 300)] == [1, 1, 2, 4, 4]
+    assert sequence_length(NetOptions(batch=8, subdivisions=8, sequential_subdivisions=2), 5) == 4
+    assert sequence_length(NetOptions(batch=8, subdivisions=8), 5) == 1
 
 
 def test_random_classifiers_change_their_size_every_40_iterations() -> None:
@@ -196,3 +198,12 @@ def test_random_classifiers_change_their_size_every_40_iterations() -> None:
     assert all(len(set(sizes[start : start + 40])) == 1 for start in range(0, 4000, 40))
     assert {width for width, _ in sizes} == {32 * side for side in range(4, 15)}
     assert all(width == height for width, height in sizes)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_survives_any_numbers(policy: str) -> None:
+    """C's exp and pow give infinity where Python raises an error."""
+    for values in ({}, {"gamma": 1e30, "scale": 1e30, "power": -1e30}, {"gamma": -3.5, "scale": 0.0, "power": 1e30}):
+        net = NetOptions(policy=policy, burn_in=2, steps=(3,), scales=(1e38,), max_batches=10, step=1, **values)
+        for iteration in (0, 1, 2, 5, 10, 711, 100_000):
+            assert isinstance(learning_rate(net, iteration), float)

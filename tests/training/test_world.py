@@ -1,4 +1,4 @@
-"""Several processes train as one: the same gradients, weights and rolling statistics, whoever works through which mini-batch."""
+"""Several processes train as a single one does: the same gradients, weights and rolling statistics."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from darknet_py import DarknetError, load
 from darknet_py.cfg import parse_text
 from darknet_py.data.shapes import write_dataset
 from darknet_py.network import Network
+from darknet_py.training.run import split_subdivisions
 from darknet_py.training.step import Trainer
-from darknet_py.training.world import joined
+from darknet_py.training.world import join_processes
 
 if not torch.distributed.is_available():
     pytest.skip("this torch has no torch.distributed", allow_module_level=True)
 
-NET = "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=8\nsubdivisions={}\nlearning_rate=0.01\nmomentum=0.9\ndecay=0.001\nmax_batches=5\n"
+NET = (
+    "[net]\nwidth=32\nheight=32\nchannels=3\nbatch=8\nsubdivisions={}\n"
+    "learning_rate=0.01\nmomentum=0.9\ndecay=0.001\nmax_batches=5\n"
+)
 LAYERS = """
 [convolutional]
 batch_normalize=1
@@ -63,7 +67,7 @@ def make(subdivisions: int) -> Network:
     return Network(parse_text(NET.format(subdivisions) + LAYERS)).initialise(1)
 
 
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+def samples() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
     truths = torch.zeros(8, 4, 6)
     truths[:, :2, :4] = torch.rand(8, 2, 4, generator=generator) * 0.4 + 0.3
@@ -72,21 +76,23 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def iterate(trainer: Trainer, iterations: int = 3) -> dict[str, torch.Tensor]:
-    """The weights after this many iterations; every mini-batch goes to the process whose turn it is."""
-    parts = [part.chunk(trainer.net.subdivisions) for part in pictures()]
+    """The weights after this many iterations; the processes take turns with the mini-batches."""
+    parts = [part.chunk(trainer.net.subdivisions) for part in samples()]
     for _ in range(iterations):
         for images, truths in list(zip(*parts, strict=True))[trainer.world.rank :: trainer.world.size]:
             trainer.accumulate(images, truths)
         trainer.update()
     return {
-        f"{layer.index}.{one.name}": one.tensor.detach() for layer in trainer.network.layers for one in layer.stored()
+        f"{layer.index}.{stored.name}": stored.tensor.detach()
+        for layer in trainer.network.layers
+        for stored in layer.stored()
     }
 
 
 def one_of_two(rank: int, port: int, out: str, subdivisions: int, synchronised: bool, exact: bool) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    with joined("cpu") as (world, _):
+    with join_processes("cpu") as (world, _):
         trainer = Trainer(make(subdivisions), world=world, synchronised=synchronised, exact=exact)
         torch.save(iterate(trainer), f"{out}.{rank}")
 
@@ -94,9 +100,9 @@ def one_of_two(rank: int, port: int, out: str, subdivisions: int, synchronised: 
 def free_port() -> int:
     import socket
 
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as connection:
+        connection.bind(("127.0.0.1", 0))
+        return int(connection.getsockname()[1])
 
 
 def together(out: Path, subdivisions: int, *, synchronised: bool, exact: bool) -> list[dict[str, torch.Tensor]]:
@@ -124,7 +130,7 @@ def test_with_synchronised_batch_norm_two_mini_batches_are_one(tmp_path: Path, e
     assert worst(iterate(Trainer(make(2), exact=exact)), alone) > 1e-3, "batch norm makes a difference here"
 
 
-# The command ------------------------------------------------------------------------------------------------------------------
+# The command ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +165,7 @@ def test_torchrun_trains_as_one_process(data: Path, tmp_path: Path) -> None:
     process = torchrun(2, *arguments, "--out", str(tmp_path / "two"), "--map", "--map-every", "2")
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert output.count("4 iterations") == 2, "one process speaks"
+    assert output.count("4 iterations") == 2, "only the first process prints"
     assert main([*arguments, "--out", str(tmp_path / "one")]) == 0
     ours, theirs = (load(cfg, tmp_path / name / "tiny_final.weights") for name in ("two", "one"))
     assert ours.seen == theirs.seen == 32
@@ -176,7 +182,7 @@ def test_torchrun_trains_as_one_process(data: Path, tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_a_signal_ends_all_processes_after_the_same_iteration_and_resume_goes_on(data: Path, tmp_path: Path) -> None:
+def test_a_signal_ends_all_processes_after_the_same_iteration_and_resume_continues(data: Path, tmp_path: Path) -> None:
     cfg = write_cfg(tmp_path, iterations=400)
     arguments = [str(data), str(cfg), "--workers", "0", "--device", "cpu", "--out", str(tmp_path / "out")]
     process = torchrun(2, *arguments)
@@ -195,16 +201,13 @@ def test_a_signal_ends_all_processes_after_the_same_iteration_and_resume_goes_on
     assert len(rows.read_text().splitlines()) - 1 == iterations + 5
 
 
-def test_what_cannot_be_dealt_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from darknet_py.train import deal_out
-    from darknet_py.training.world import World
-
+def test_each_process_gets_the_same_number_of_mini_batches() -> None:
     network = make(2)
-    deal_out(network, World(0, 4))
+    assert split_subdivisions(network, 2) == ""
+    assert "subdivisions=4 instead of 2" in split_subdivisions(network, 4)
     assert network.net.subdivisions == 4
-    assert "subdivisions=4 in place of 2" in capsys.readouterr().out
-    with pytest.raises(DarknetError, match="batch=8 cannot be dealt out to 3 processes"):
-        deal_out(make(1), World(0, 3))
+    with pytest.raises(DarknetError, match="batch=8 cannot be split over 3 processes"):
+        split_subdivisions(make(1), 3)
 
 
 def test_darknets_gpus_are_processes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,263 @@
+"""What a training run needs before its first iteration (start weights, subdivisions for the processes, settings), and
+what it remembers from one iteration to the next.
+
+    network = network_to_train("cfg/yolov3-tiny.cfg")
+    load_start_weights(network, "yolov3-tiny.conv.15")
+    material = open_material("data/obj.data", network)
+    settings = run_settings("data/obj.data", network, material)
+    train(Trainer(network), material.batches, settings)                 # loop.py
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from darknet_py.cfg import parse_cfg
+from darknet_py.data.augment.lists import MIXUP, mixup_code
+from darknet_py.data.dataset import Dataset, open_dataset
+from darknet_py.errors import DarknetError
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.measuring.evaluation import evaluate
+from darknet_py.network import Network
+from darknet_py.training.material import Material
+from darknet_py.weights import Loaded, load_weights
+
+MAP_EPOCHS = 4  # passes over the training images between two evaluations, by default …
+MIN_MAP_ITERATIONS = 100  # … but at least this many iterations
+SAVE_LAST = 100  # iterations between two NAME_last, where the .data file has no savelast
+MANY_ITERATIONS = 10_000  # a run of this many or more saves NAME_N less often
+
+Value: TypeAlias = str | int | float | bool | None
+"""What a checkpoint holds of a run's settings."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run proceeds.
+
+    folder, name: of its files. max_batches: iterations in all.
+    save_last, save_every: iterations between two NAME_last, and between two NAME_N.
+    evaluate: takes a network and returns its mAP, 0..1; None: no evaluation. evaluate_every: iterations between two
+    evaluations, which begin after burn_in. patience: evaluations without a better mAP after which training stops;
+    0: no limit.
+    unit: of what a batch holds, for messages. fixed: options that a resumed run must repeat, by name.
+    """
+
+    folder: Path
+    name: str
+    max_batches: int
+    save_last: int = SAVE_LAST
+    save_every: int = 1000
+    evaluate: Callable[[Network], float] | None = None
+    evaluate_every: int = 0
+    patience: int = 0
+    unit: str = "images"
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f"{self.name}_last.checkpoint"
+
+    def weights(self, suffix: str) -> Path:
+        """The path of NAME_SUFFIX.weights."""
+        return self.folder / f"{self.name}_{suffix}.weights"
+
+
+@dataclass
+class Progress:
+    """What a run remembers besides the trainer's state; part of each checkpoint.
+
+    first: the iteration that the run started with. average: the loss, smoothed as in Darknet; -1 before the first
+    iteration. best, best_iteration: the best mAP (-1: none yet) and its iteration. last_map, measured: the same of the
+    latest evaluation. settings: `RunSettings.fixed`.
+    """
+
+    first: int = 1
+    seed: int = 0
+    average: float = -1.0
+    best: float = -1.0
+    best_iteration: int = 0
+    evaluations_since_best: int = 0
+    stopped_early: bool = False
+    last_map: float = -1.0
+    measured: int = 0
+    settings: dict[str, Value] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, object]:
+        """The fields as plain values, for a checkpoint."""
+        return dict(vars(self))
+
+
+def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches: int | None = None) -> Network:
+    """A network with fresh weights, whose cfg is fit for training.
+
+    Args:
+        seed: of the weights. max_batches: iterations, instead of the cfg's.
+
+    Raises:
+        DarknetError: the cfg has a mistake, asks for no iterations, or for batches of a single image.
+    """
+    network = Network(parse_cfg(cfg))
+    if max_batches is not None:
+        network.set_net(max_batches=max_batches)
+    net = network.net
+    if net.max_batches < 1:
+        raise DarknetError(
+            f"{cfg}: [net] max_batches={net.max_batches}: no iterations to train; write how many, e.g. max_batches=6000"
+        )
+    if net.batch * net.time_steps < 2:
+        raise DarknetError(
+            f"{cfg}: [net] batch=1: batch norm needs more than one image; write e.g. batch=64 and subdivisions=16"
+        )
+    _warn_of_schedule(network)
+    return network.initialise(seed)
+
+
+def _warn_of_schedule(network: Network) -> None:
+    """Steps beyond the end of training are usually left over from another cfg."""
+    cfg, net = network.cfg, network.net
+    section = cfg.sections[0]
+    last_step = max(net.steps, default=0) if net.policy in ("steps", "sgdr") else 0
+    for name, iteration in (("burn_in", net.burn_in), ("steps", last_step)):
+        if iteration >= net.max_batches:
+            text = f"reaches beyond max_batches={net.max_batches}, so the schedule is cut short; write smaller numbers"
+            cfg.warn(section, section.get(name), text)
+
+
+def load_start_weights(
+    network: Network, weights: str | os.PathLike[str], *, cutoff: int | None = None, clear: bool = False
+) -> list[Loaded]:
+    """Loads the weights that training starts from.
+
+    Args:
+        cutoff: only the layers before this one are loaded; None: N for a file called NAME.conv.N, else all layers.
+        clear: iterations count from 0, whatever the file says. They do with a cutoff, too.
+
+    Returns:
+        For each layer whether it was loaded, see `weights.describe_loaded`.
+    """
+    if cutoff is None and (backbone := re.search(r"\.conv\.(\d+)$", os.fspath(weights))):
+        cutoff = int(backbone[1])
+    report = load_weights(network, weights, cutoff=cutoff)
+    if clear or cutoff is not None:
+        network.seen = 0
+    return report
+
+
+def override_recipe(network: Network, *, loss: str | None = None, mixup_beta: float | None = None) -> None:
+    """Replaces options of the cfg that are darknet_py's own: `loss` of all [yolo] heads and `mixup_beta` of [net].
+
+    Raises:
+        DarknetError: the network has no [yolo] head; `mixup_beta` is not positive, or images are not blended.
+    """
+    if loss is not None and not network.set_options("yolo", loss=loss):
+        raise DarknetError(f"--loss {loss} is for [yolo] heads; {network.cfg.path} has none")
+    if mixup_beta is None:
+        return
+    if mixup_beta <= 0 or mixup_code(network.net) != MIXUP or not network.heads:
+        raise DarknetError(
+            f"--mixup-beta {mixup_beta:g} sets how a detector's images are blended; it needs a number above 0, and "
+            "mixup=1 in [net] (without mosaic)"
+        )
+    network.set_net(mixup_beta=mixup_beta)
+
+
+def split_subdivisions(network: Network, processes: int) -> str:
+    """Raises `subdivisions` to a multiple of `processes`, so that all of them get the same number of mini-batches.
+
+    Returns:
+        What was changed, a sentence; "" if nothing.
+
+    Raises:
+        DarknetError: the batch cannot be divided so, or the network must be trained in a single process.
+    """
+    cfg, net = network.cfg.path, network.net
+    if processes > 1 and any(isinstance(layer, Recurrent) for layer in network.layers):
+        raise DarknetError(
+            f"{cfg}: a recurrent network continues from the state of the previous mini-batch; train it in one process"
+        )
+    if processes > 1 and (
+        net.badlabels_rejection_percentage or net.num_sigmas_reject_badlabels or net.equidistant_point
+    ):
+        raise DarknetError(
+            f"{cfg}: which gradients are left out depends on all previous mini-batches; train it in one process"
+        )
+    subdivisions = math.lcm(net.subdivisions, processes)
+    if net.batch % subdivisions:
+        raise DarknetError(
+            f"{cfg}: [net] batch={net.batch} cannot be split over {processes} processes, {subdivisions} mini-batches "
+            f"in all; write a batch that is a multiple of {subdivisions}"
+        )
+    if subdivisions == net.subdivisions:
+        return ""
+    network.set_net(subdivisions=subdivisions)
+    share = subdivisions // processes
+    return f"subdivisions={subdivisions} instead of {net.subdivisions}: {share} for each of the {processes} processes"
+
+
+def run_settings(
+    data: str | os.PathLike[str],
+    network: Network,
+    material: Material,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    with_map: bool = False,
+    evaluate_every: int | None = None,
+    patience: int = 0,
+    fixed: Mapping[str, Value] | None = None,
+) -> RunSettings:
+    """The settings of a run, from its .data file and [net].
+
+    Args:
+        folder: of the files; None: the .data file's `backup`, else backup.
+        with_map: evaluate on the images of the .data file's `valid`.
+        evaluate_every: iterations between two evaluations; None: MAP_EPOCHS passes over the training images.
+        patience, fixed: see `RunSettings`; the losses and `mixup_beta` are added to `fixed`.
+
+    Raises:
+        DarknetError: the list of `valid` cannot be read, or savelast or saveweights is not a number.
+    """
+    options, dataset, net = material.options, material.dataset, network.net
+    measure: Callable[[Network], float] | None = None
+    if with_map and dataset is not None:
+        measure = _map_on(open_dataset(data, "valid"))
+        passes = MAP_EPOCHS * len(dataset) // max(net.batch, 1)
+        evaluate_every = evaluate_every or max(passes, MIN_MAP_ITERATIONS)
+    save_every = 1000 if net.max_batches < MANY_ITERATIONS else MANY_ITERATIONS
+    losses = sorted({layer.loss_name for layer in network.head_layers() if layer.loss_name})
+    recipe: dict[str, Value] = {"loss": ",".join(losses), "mixup_beta": net.mixup_beta}
+    return RunSettings(
+        Path(folder or options.get("backup", "backup")),
+        Path(network.cfg.path).stem,
+        net.max_batches,
+        save_last=_iterations(data, options, "savelast", SAVE_LAST),
+        save_every=_iterations(data, options, "saveweights", save_every),
+        evaluate=measure,
+        evaluate_every=evaluate_every or 0,
+        patience=patience,
+        unit=material.unit,
+        fixed=recipe | dict(fixed or {}),
+    )
+
+
+def _map_on(dataset: Dataset) -> Callable[[Network], float]:
+    """A function that gives a network's mAP on a data set."""
+
+    def measure(network: Network) -> float:
+        return float(evaluate(network, dataset).mAP)
+
+    return measure
+
+
+def _iterations(data: str | os.PathLike[str], options: Mapping[str, str], name: str, default: int) -> int:
+    """A number of iterations from the .data file; 0 means the default."""
+    text = options.get(name, "0")
+    if not text.isdigit():
+        raise DarknetError(f"{data}: {name}={text}: not a number of iterations; write e.g. {name}={default}")
+    return int(text) or default
