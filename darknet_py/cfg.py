@@ -69,6 +69,7 @@ class Cfg:
     sections: list[Section]
     lines: list[str]
     strict: bool = False
+    stops: list[str] = field(default_factory=list)  # messages of `stop`
 
     @property
     def text(self) -> str:
@@ -97,6 +98,12 @@ class Cfg:
         if self.strict:
             self.fail(section, option, text, line)
         warnings.warn(self.message(section, option, text, line), CfgWarning, stacklevel=2)
+
+    def stop(self, section: Section, option: Option | str | None, text: str) -> None:
+        """What Darknet stops at, though a network can be run: a warning here, an error when it is trained."""
+        text = f"Darknet stops here: {text}"
+        self.stops.append(self.message(section, option, text))
+        self.warn(section, option, text)
 
     def find_file(self, name: str) -> Path | None:
         """A file that an option names: in the current folder, as in Darknet, or near the cfg; None: not found."""

@@ -260,6 +260,9 @@ def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
     if section.name not in NAMES:
         cfg.fail(section, None, "the first section must be [net]")
     options = read_options(NetOptions, cfg, section)
+    if options.policy == "steps" and len(options.scales) < max(len(options.steps), 1):
+        text = f"{len(options.steps)} steps and {len(options.scales)} scales; write as many of both"
+        cfg.stop(section, section.get("scales") or section.get("policy"), text)
     if size is not None:
         options = replace(options, width=size[0], height=size[1], inputs=None)
     return options
@@ -308,6 +311,11 @@ def _build(
             raise
         place.fail(None, "not enough memory for this layer's weights")
     layer.check_count(place, None, "the output", layer.shape.count)
+    if kind.zeroed and options.activation in kind.zeroed:
+        name = options.activation
+        place.warn(
+            "activation", f"Darknet computes {name} in [convolutional] only and gives 0 here; this computes {name}"
+        )
     if not kind.own_rows:
         _set_rows(layer, place)
     return layer

@@ -11,6 +11,11 @@ from darknet_py.layers.functions import ACTIVATIONS
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.options import option
 
+CONVOLUTIONS_ONLY = frozenset(
+    ("mish", "swish", "hard_mish", *(name for name in ACTIVATIONS if name.startswith("normalize_channels")))
+)
+"""Activations that Darknet computes in [convolutional] and [crnn]; elsewhere it gives 0 (activations.c:activate)."""
+
 
 def activation_option(default: str) -> Any:  # as dataclasses.field: the type is the field's
     """The option `activation`; Darknet uses relu in place of a word that it does not know."""
@@ -18,6 +23,8 @@ def activation_option(default: str) -> Any:  # as dataclasses.field: the type is
 
 
 class Activation(Layer, kinds=("activation",)):
+    zeroed = CONVOLUTIONS_ONLY
+
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         activation: str = activation_option("linear")

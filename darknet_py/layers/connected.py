@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activation_option
+from darknet_py.layers.activation import CONVOLUTIONS_ONLY, activation_option
 from darknet_py.layers.batchnorm import BATCH_NORM_NAMES, Normalised, uniform_
 from darknet_py.layers.layer import LayerOptions, Place, Shape, Stored
 from darknet_py.options import option
 
 
 class Connected(Normalised, kinds=("connected", "conn")):
+    zeroed = CONVOLUTIONS_ONLY
     momentum = 0.05
     stored_names = ("biases", "weights", *BATCH_NORM_NAMES)
 

@@ -89,6 +89,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         count = options.filters * (shape.c // self.groups) * options.size**2
         self.check_count(place, "filters", "the weights", count)
         self.shared = options.share_index is not None
+        self.normalises = bool(options.batch_normalize or options.cbn)
         if self.shared:
             self._share(place, count)
         else:
@@ -120,6 +121,8 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
         ):
             place.fail("share_index", f"layer {other.index} is not a convolution of this size, channels and filters")
         self.shared_with = (other.owner,)  # in a tuple it is no submodule of this layer
+        if self.normalises and other.owner.scales is None:
+            place.stop("batch_normalize", f"layer {other.owner.index}, whose weights these are, has no batch norm")
 
     @property
     def owner(self) -> Convolutional:
@@ -148,7 +151,7 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             if self.stride[0] == self.stride[1]:  # the bit-packed convolution has no 0, so it pads with -1
                 x = F.pad(x, (padding,) * 4, value=-1.0)
                 padding = 0
-        if owner.scales is None:
+        if owner.scales is None or not self.normalises:
             x = F.conv2d(x, weights, owner.biases, self.stride, padding, self.dilation, self.groups)
         else:
             x = owner.normalise(F.conv2d(x, weights, None, self.stride, padding, self.dilation, self.groups))

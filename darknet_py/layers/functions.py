@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+DEFAULT_BLOCK = 7  # pixels of a dropped block's side, where no size is written
 FULL_SIZE_FROM = 0.85  # fraction of max_batches after which dropped blocks have their full size and probability
 CHANNEL_EPSILON = 0.0001  # added to the sums of the normalize_channels family, so that they are not 0
 
@@ -108,8 +109,9 @@ def drop_blocks(x: Tensor, options: BlockOptions, progress: float) -> Tensor:
     """
     n, channels, height, width = x.shape
     grown = min(progress / FULL_SIZE_FROM, 1.0)
-    rel, absolute = options.dropblock_size_rel, int(options.dropblock_size_abs)
-    sides = [int((rel * length if rel else absolute) * grown) for length in (width, height)]
+    absolute = int(options.dropblock_size_abs) or (0 if options.dropblock_size_rel else DEFAULT_BLOCK)
+    relative = options.dropblock_size_rel
+    sides = [int((absolute or relative * length) * grown) for length in (width, height)]
     side = min(max(1, sides[0]), width, max(1, sides[1]), height)
     chance = torch.rand((n, channels, height * width), device=x.device)
     lowest, index = chance.min(2)

@@ -103,6 +103,10 @@ class Place:
         """Gives a CfgWarning there."""
         self.cfg.warn(self.section, self.section.get(key) if key else None, text)
 
+    def stop(self, key: str, text: str) -> None:
+        """See `Cfg.stop`."""
+        self.cfg.stop(self.section, self.section.get(key), text)
+
     def layer(self, key: str, reference: int) -> int:
         """The absolute number of a layer that the option `key` refers to; negative references count back from here."""
         index = self.index + reference if reference < 0 else reference
@@ -151,6 +155,7 @@ class Layer(nn.Module):
     stored_names: ClassVar[tuple[str, ...]] = ()  # attributes in the order of the .weights file; None is left out
     parts: tuple[str, ...] = ()  # attributes that are layers inside this layer, in the order of the .weights file
     folds: ClassVar[tuple[str, ...]] = ()  # options that `folded` moves into the weights: 0 in the deployed form
+    zeroed: ClassVar[frozenset[str]] = frozenset()  # activations for which Darknet gives 0 in this kind of layer
     own_rows: ClassVar[bool] = False  # the kind sets `shape.rows` itself (region proposals); else its sources' rows
     auxiliary: bool = False  # a head that exists in training only
     arithmetic: Arithmetic = PLAIN  # what differs in training; see arithmetic.py

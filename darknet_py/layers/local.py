@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activation_option
+from darknet_py.layers.activation import CONVOLUTIONS_ONLY, activation_option
 from darknet_py.layers.batchnorm import uniform_
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape, positive
 from darknet_py.options import option
 
 
 class Local(Layer, kinds=("local",)):
+    zeroed = CONVOLUTIONS_ONLY
     stored_names = ("biases", "weights")
 
     @dataclass(frozen=True, kw_only=True)

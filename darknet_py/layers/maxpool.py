@@ -13,7 +13,7 @@ from torch import Tensor
 
 from darknet_py.layers.convolutional import Blur
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape, positive
-from darknet_py.options import option
+from darknet_py.options import MAX_FLOAT, option
 
 
 def windows(room: int, stride: int) -> int:
@@ -94,28 +94,32 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
             if options.out_channels > place.input.c:
                 place.fail("out_channels", f"the input has {place.input.c} channels; write that or less")
             self.host_shape = Shape.image(options.out_channels, place.input.h, place.input.w)
-        blurred = options.antialiasing and not options.maxpool_depth
-        self.blur: Blur | None = (
-            Blur(place, self.host_shape, options.antialiasing, self.blur_stride) if blurred else None
-        )
-        self.shape = self.blur.shape if self.blur else self.host_shape
+        self.blur: Blur | None = None
+        self.shape = self.host_shape
+        if options.antialiasing:
+            self.blur = Blur(place, self.host_shape, options.antialiasing, self.blur_stride)
+            self.shape = self.blur.shape
+        if options.antialiasing and options.maxpool_depth:
+            text = f"with maxpool_depth=1 Darknet does not blur: the next layer reads {self.host_shape} as {self.shape}"
+            place.warn("antialiasing", text)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.options.maxpool_depth:
-            return self._over_channels(x)
+            x = self._over_channels(x)
+            return x if self.blur is None else x.flatten(1)[:, : self.shape.count].unflatten(1, self.shape[:3])
         left, right, top, bottom = self.margins(x)
         if left == right == top == bottom and 2 * left <= self.size:
             x = F.max_pool2d(x, self.size, self.stride, left)
         else:
             if left or right or top or bottom:
-                x = F.pad(x, (left, right, top, bottom), value=float("-inf"))
+                x = F.pad(x, (left, right, top, bottom), value=-MAX_FLOAT)
             x = F.max_pool2d(x, self.size, self.stride)
         return self.blur(x) if self.blur is not None else x
 
     def _over_channels(self, x: Tensor) -> Tensor:
         channels = self.options.out_channels
         missing = -x.shape[1] % channels
-        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=float("-inf")) if missing else x
+        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=-MAX_FLOAT) if missing else x
         return x.unflatten(1, (-1, channels)).amax(1)
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from darknet_py.layers.activation import activation_option
+from darknet_py.layers.activation import CONVOLUTIONS_ONLY, activation_option
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.options import option
 
 
 class Product(Layer):
     """The layer before times the layer `from`; the output has the shape of the latter."""
+
+    zeroed = CONVOLUTIONS_ONLY
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.activation import activation_option
+from darknet_py.layers.activation import CONVOLUTIONS_ONLY, activation_option
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.options import option
@@ -61,6 +61,7 @@ def connected(place: Place, inputs: int, output: int, activation: str, batch_nor
 
 
 class Rnn(Recurrent, kinds=("rnn",)):
+    zeroed = CONVOLUTIONS_ONLY
     parts = ("input_layer", "self_layer", "output_layer")
 
     @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.activation import activation_option
+from darknet_py.layers.activation import CONVOLUTIONS_ONLY, activation_option
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.options import option
 
+MIN_WEIGHT = 0.001  # of weights_normalization=relu: Darknet's GPU code, and its CPU code once batch norm is folded
 WEIGHTS_EPSILON = 0.0001  # added to the sum by which weights are normalised
 
 
 class Shortcut(Layer, kinds=("shortcut",)):
+    zeroed = CONVOLUTIONS_ONLY - {"mish", "swish"}
+
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         from_: tuple[int, ...] = option((), "the layers to add; negative: counted back from here")
@@ -52,6 +55,8 @@ class Shortcut(Layer, kinds=("shortcut",)):
         self.plain = options.alpha == 1 and options.beta == 1
         for index in self.references():
             self._check(place, index)
+        if options.weights_type != "none" and options.weights_normalization == "none":
+            place.stop("weights_type", "weights need a normalization; write weights_normalization=relu or softmax")
         blocks = len(self.source_indices)
         count = {"none": 0, "per_channel": blocks * self.shape.c}.get(options.weights_type, blocks)
         self.weights = self.empty(count) if count else None
@@ -86,7 +91,7 @@ class Shortcut(Layer, kinds=("shortcut",)):
         assert self.weights is not None
         stored = weights = self.weights.view(len(self.source_indices), -1)
         if self.options.weights_normalization in ("relu", "avg_relu"):
-            weights = F.relu(weights)
+            weights = weights.clamp(min=MIN_WEIGHT)
             weights = weights / (weights.sum(0, keepdim=True) + WEIGHTS_EPSILON)
         elif self.options.weights_normalization == "softmax":
             weights = (weights - weights.amax(0, keepdim=True)).exp()

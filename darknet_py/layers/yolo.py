@@ -92,6 +92,11 @@ class YoloFamily(GridHead):
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
         self.read_map(place, options.map)
+        if options.counters_per_class and len(options.counters_per_class) != options.classes:
+            counters = len(options.counters_per_class)
+            place.stop(
+                "counters_per_class", f"{counters} numbers for {options.classes} classes; write one for each class"
+            )
         self.anchors = read_anchors(place, options.anchors, options.num, options.mask)
         all_anchors = read_anchors(place, options.anchors, max(options.num, len(self.anchors)), ())
         self.register_buffer("all_anchors", all_anchors, persistent=False)

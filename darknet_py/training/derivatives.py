@@ -26,7 +26,7 @@ from darknet_py.layers.functions import ACTIVATIONS, drop_blocks
 from darknet_py.network import Network
 from darknet_py.training.batch_norm import Statistics, normalise_by_batch
 
-OVERWRITES = {"batchnorm": 0, "activation": 0, "normalization": 0, "sam": 1}
+OVERWRITES = {"batchnorm": 0, "activation": 0, "normalization": 0, "sam": 1, "reorg": 0, "reorg3d": 0}
 """Kind of layer → the position of the source whose delta it overwrites; what later layers had added is lost."""
 
 
@@ -124,10 +124,16 @@ def set_arithmetic(network: Network, arithmetic: Arithmetic) -> None:
             module.arithmetic = arithmetic
 
 
+SHARES_DELTA = ("empty", "dropout")  # kinds whose delta is the memory of the layer before (parser.c)
+
+
 def overwritten(network: Network) -> dict[int, int]:
     """Index of each layer whose delta is overwritten → index of the first layer that does it."""
-    result: dict[int, int] = {}
+    memory: dict[int, int] = {-1: -1}  # index of a layer → of the first layer that has the same memory for its delta
+    for layer in network.layers:
+        memory[layer.index] = memory[layer.index - 1] if layer.kind in SHARES_DELTA else layer.index
+    first: dict[int, int] = {}
     for layer in network.layers:
         if layer.kind in OVERWRITES:
-            result.setdefault(layer.source_indices[OVERWRITES[layer.kind]], layer.index)
-    return result
+            first.setdefault(memory[layer.source_indices[OVERWRITES[layer.kind]]], layer.index)
+    return {index: first[memory[index]] for index in memory if memory[index] in first}

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from darknet_py.errors import DarknetError
+from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.layers import Head, Layer
 from darknet_py.losses import Loss, Output, Rejection, State, Value, loss_of, unread_options
@@ -139,6 +139,8 @@ class Trainer:
     def _check_options(self) -> None:
         """Reports options of the cfg that matter in training only: what is wrong, not implemented or without effect."""
         cfg, network = self.network.cfg, self.network
+        if cfg.stops:
+            raise CfgError(cfg.stops[0])
         for head in (layer for layer in network.layers if isinstance(layer, Head)):
             section = cfg.sections[head.index + 1]
             if (option := section.get("map")) is not None and option.value and head.class_map is None:

@@ -21,8 +21,11 @@ TOLERANCE = 6e-5
 LOOSER = {"cspx-p7-mish": 5e-3}
 
 
-def compare(network: Network, case: dict[str, Any], golden: Any, tolerance: float) -> float:
-    """The largest difference of a head, relative to its largest value; the digest of every layer must agree too."""
+def compare(network: Network, case: dict[str, Any], golden: Any, tolerance: float, prefix: str = "") -> float:
+    """The largest difference of a head, relative to its largest value; the digest of every layer must agree too.
+
+    prefix: of the digests' names, for numbers that were written down beside others; whole outputs belong to those others.
+    """
     shape = (1, case["channels"], case["height"], case["width"]) if case["width"] else (1, -1)
     worst = 0.0
     for step, values in enumerate(recipe_inputs(case)):
@@ -30,7 +33,7 @@ def compare(network: Network, case: dict[str, Any], golden: Any, tolerance: floa
         features = network.features(torch.from_numpy(values).view(shape), range(len(network.layers)))
         for key in golden.files:
             kind, _, rest = key.partition("_")
-            if kind not in ("out", "raw") or not key.endswith(suffix):
+            if prefix or kind not in ("out", "raw") or not key.endswith(suffix):
                 continue
             index = int(rest.split("_")[0]) - (kind == "raw")
             ours, theirs = features[index].numpy().reshape(-1), golden[key].reshape(-1)
@@ -38,7 +41,7 @@ def compare(network: Network, case: dict[str, Any], golden: Any, tolerance: floa
             difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12))
             worst = max(worst, difference)
             assert difference <= tolerance, f"{key}: {difference:.1e} of the largest value"
-        for index, row in enumerate(golden[f"digest{suffix}"]):
+        for index, row in enumerate(golden[f"{prefix}digest{suffix}"]):
             if network.layers[index].kind == "cost":
                 continue  # not run without truth: the kit's README
             ours = digest(features[index].numpy())

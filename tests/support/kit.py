@@ -1,4 +1,5 @@
-"""The conformance kit (what Darknet's C program computes) and the real data sets. Tests list their folders.
+"""The conformance kit (what Darknet's C program computes), its numbers on random networks, and the real data sets. Tests list
+their folders.
 
 They lie in `../shared` beside the project, or where $DARKNET_PY_SHARED points; without them their tests are skipped.
 """
@@ -14,19 +15,23 @@ import pytest
 
 SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 KIT = SHARED / "kit"
+RANDOM = SHARED / "random"
 REALDATA = SHARED / "realdata"
 needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason="the conformance kit is not available (set DARKNET_PY_SHARED)")
+needs_random = pytest.mark.skipif(
+    not RANDOM.is_dir(), reason="the random networks are not available (set DARKNET_PY_SHARED)"
+)
 needs_realdata = pytest.mark.skipif(
     not REALDATA.is_dir(), reason="the real images are not available (set DARKNET_PY_SHARED)"
 )
 
 
-def cases(folder: str, pattern: str) -> list[str]:
-    """The files of kit/`folder`, as relative paths without suffix; one skipped case where the kit is absent."""
-    root = KIT / folder
+def cases(folder: str, pattern: str, corpus: Path = KIT) -> list[str]:
+    """The files of `folder` in the corpus, as relative paths without suffix; one skipped case where the corpus is absent."""
+    root = corpus / folder
     found = sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob(pattern)) if root.is_dir() else []
-    return found or ["(no kit)"]
+    return found or [f"(no {corpus.name})"]
 
 
-def read_json(folder: str, name: str) -> Any:
-    return json.loads((KIT / folder / f"{name}.json").read_text())
+def read_json(folder: str, name: str, corpus: Path = KIT) -> Any:
+    return json.loads((corpus / folder / f"{name}.json").read_text())
