@@ -113,7 +113,7 @@ def test_an_unreadable_image_is_reported_and_the_rest_goes_on(tmp_path: Path) ->
         ([*NET, "--device", "cuda:77", "x.jpg"], NO_DEVICE),
         ([*NET, "nothing/*.jpg"], "no file matches"),
         ([*NET, "--data", "gone.data", "x.jpg"], "gone.data: cannot read"),
-        ([*NET, "--batch", "0", "x.jpg"], "a batch of 0 images"),
+        ([*NET, "--batch", "0", "x.jpg"], "a batch cannot have 0 images"),
     ],
 )
 def test_mistakes_get_one_sentence_and_status_2(
