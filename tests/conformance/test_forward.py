@@ -24,7 +24,7 @@ LOOSER = {"cspx-p7-mish": 5e-3}
 def compare(network: Network, case: dict[str, Any], golden: Any, tolerance: float, prefix: str = "") -> float:
     """The largest difference of a head, relative to its largest value; the digest of every layer must agree too.
 
-    prefix: of the digests' names, for numbers that were written down beside others; whole outputs belong to those others.
+    prefix: of the digests' names, for numbers that were written down beside others, to whom the whole outputs belong.
     """
     shape = (1, case["channels"], case["height"], case["width"]) if case["width"] else (1, -1)
     worst = 0.0

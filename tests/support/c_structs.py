@@ -1,4 +1,4 @@
-"""What was read from a cfg, as the C program holds it: values under the names of its structs, words as the numbers of its enums."""
+"""What was read from a cfg, as the C program holds it: by the names of its structs, words as numbers of its enums."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from darknet_py.table import describe
 from darknet_py.training.schedule import learning_rate
 
 # activations.h, network.h and the others: a word's place is its number.
-ACTIVATIONS = (
-    "logistic relu relu6 relie linear ramp tanh plse revleaky leaky elu loggy stair hardtan lhtan selu gelu swish mish hard_mish "
-    "normalize_channels normalize_channels_softmax normalize_channels_softmax_maxval"
-).split()
-POLICIES = "constant step exp poly steps sigmoid random sgdr".split()
+ACTIVATIONS = [
+    "logistic", "relu", "relu6", "relie", "linear", "ramp", "tanh", "plse", "revleaky", "leaky", "elu", "loggy",
+    "stair", "hardtan", "lhtan", "selu", "gelu", "swish", "mish", "hard_mish",
+    "normalize_channels", "normalize_channels_softmax", "normalize_channels_softmax_maxval",
+]  # fmt: skip
+POLICIES = ["constant", "step", "exp", "poly", "steps", "sigmoid", "random", "sgdr"]
 KINDS = {
-    "convolutional": 0, "maxpool": 3, "softmax": 5, "dropout": 7, "crop": 8, "route": 9, "cost": 10, "normalization": 11,
-    "shortcut": 14, "sam": 16, "region": 27, "yolo": 28, "Gaussian_yolo": 29, "upsample": 33,
+    "convolutional": 0, "maxpool": 3, "softmax": 5, "dropout": 7, "crop": 8, "route": 9, "cost": 10,
+    "normalization": 11, "shortcut": 14, "sam": 16, "region": 27, "yolo": 28, "Gaussian_yolo": 29, "upsample": 33,
 }  # fmt: skip
 IOU_LOSSES = {"iou": 0, "giou": 1, "mse": 2, "diou": 3, "ciou": 4}
 WORDS: dict[str, dict[str, int]] = {

@@ -1,7 +1,7 @@
-"""The conformance kit (what Darknet's C program computes), its numbers on random networks, and the real data sets. Tests list
-their folders.
+"""The conformance kit (what Darknet's C program computes), its numbers on random networks, and the real data sets.
 
-They lie in `../shared` beside the project, or where $DARKNET_PY_SHARED points; without them their tests are skipped.
+Tests list their folders. They lie in `../shared` beside the project, or where $DARKNET_PY_SHARED points; without them
+their tests are skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ needs_realdata = pytest.mark.skipif(
 
 
 def cases(folder: str, pattern: str, corpus: Path = KIT) -> list[str]:
-    """The files of `folder` in the corpus, as relative paths without suffix; one skipped case where the corpus is absent."""
+    """The files of `folder` in the corpus, relative and without suffix; one skipped case where the corpus is absent."""
     root = corpus / folder
     found = sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob(pattern)) if root.is_dir() else []
     return found or [f"(no {corpus.name})"]
