@@ -82,10 +82,10 @@ def test_detections_from_the_command_line_are_the_c_programs(tmp_path: Path, mon
             detect([*model_files, str(images), "--nms-kind", "default", "--no-pictures", "--quiet", "--json", "r.json"])
             == 0
         )
-        for one in json.loads((tmp_path / "r.json").read_text()):
-            name = Path(one["filename"]).stem + ".jpg"
+        for image in json.loads((tmp_path / "r.json").read_text()):
+            name = Path(image["filename"]).stem + ".jpg"
             expected = read_json("real/expected", model)["images"][name]["resize"]["thresh_0.25"]["detections"]
-            ours = [[o["class_id"], o["confidence"], *o["relative_coordinates"].values()] for o in one["objects"]]
+            ours = [[o["class_id"], o["confidence"], *o["relative_coordinates"].values()] for o in image["objects"]]
             assert len(ours) == len(expected), (model, name)
             np.testing.assert_allclose(sorted(ours), sorted(expected), atol=2e-5, err_msg=f"{model} {name}")
 

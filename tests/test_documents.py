@@ -52,4 +52,4 @@ def test_only_the_lists_of_commands_import_a_command() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_a_document_names_exist(document: Path) -> None:
     named = re.findall(r"\b(?:tests|darknet_py|docs|examples)/[\w./-]*[\w/]", document.read_text(encoding="utf-8"))
-    assert not [name for name in named if not (ROOT / name).exists()]
+    assert not [name for name in named if not (ROOT / name).exists() and "NAME" not in name]

@@ -26,17 +26,3 @@ def test_the_example_runs(example: Path, tmp_path: Path) -> None:
     if example.name == "finetune.py":
         assert float(match[2]) < float(match[1])
         assert (tmp_path / "student.weights").is_file()
-
-
-def test_the_guides_layer_works(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "guide" / "add-a-layer.md").read_text()
-    code, cfg = re.findall(r"```(?:python)?\n(.*?)```", guide, re.DOTALL)[:2]
-    (tmp_path / "gain.py").write_text(code)
-    (tmp_path / "gain.cfg").write_text(cfg)
-    use = """
-import gain, torch, darknet_py
-network = darknet_py.load("gain.cfg")
-print(network(torch.ones(1, 3, 8, 8))[0].unique().tolist())
-"""
-    done = python("-c", use, cwd=tmp_path)
-    assert done.stdout == "[2.0]\n", done.stderr

@@ -238,8 +238,8 @@ def small(network: Network) -> bool:
 
 def run(network: Network) -> None:
     """A forward pass; every layer gives as many values as the layer table says."""
-    c, h, w, count = network.input_shape
-    images = torch.zeros(2, c, h, w) if c else torch.zeros(2, count)
+    shape = network.input_shape
+    images = torch.zeros(2, *shape[:3]) if shape.c else torch.zeros(2, shape.count)
     outputs = network.initialise(1).eval().features(images, range(len(network.layers)))
     for layer in network.layers:
         output = outputs[layer.index]

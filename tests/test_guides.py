@@ -14,6 +14,19 @@ def blocks_of(guide: str) -> list[str]:
     return re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
 
 
+def test_the_guides_layer_works(tmp_path: Path) -> None:
+    code, cfg = blocks_of("add-a-layer.md")[:2]
+    (tmp_path / "gain.py").write_text(code)
+    (tmp_path / "gain.cfg").write_text(cfg)
+    use = """
+import gain, torch, darknet_py
+network = darknet_py.load("gain.cfg")
+print(network(torch.ones(1, 3, 8, 8))[0].unique().tolist())
+"""
+    done = python("-c", use, cwd=tmp_path)
+    assert done.stdout == "[2.0]\n", done.stderr
+
+
 def test_the_guides_head_learns(tmp_path: Path) -> None:
     for name, block in zip(("center.py", "center.cfg", "train_center.py"), blocks_of("add-a-head.md"), strict=True):
         (tmp_path / name).write_text(block, encoding="utf-8")

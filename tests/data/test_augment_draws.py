@@ -5,6 +5,7 @@ Statistics are of fixed seeds; a tolerance for a share of n draws is about 4 sta
 
 import math
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,13 @@ DRAWS = 20_000
 
 
 def draws(
-    net: NetOptions, wanted: BoxNeeds, size: tuple[int, int] = (1000, 500), n: int = DRAWS, tile: int | None = None
+    net: NetOptions, head: BoxNeeds, size: tuple[int, int] = (1000, 500), n: int = DRAWS, tile: int | None = None
 ) -> dict[str, np.ndarray]:
     """What each of n images drew, by names; of a mosaic's tile with what it does to the crop."""
     generator = rng(7)
     results: list[dict[str, Any]] = []
     for _ in range(n):
-        drawn = draw_all(net, wanted, size, generator)
+        drawn = draw_all(net, head, size, generator)
         crop, colour, blur, noise = drawn if tile is None else towards_cut(drawn, generator, tile)
         crop = crop.possible()
         sides = {name: getattr(crop, name) for name in ("pleft", "pright", "ptop", "pbot", "flip", "swidth", "sheight")}
@@ -37,8 +38,10 @@ def draws(
     return {name: np.array([result[name] for result in results]) for name in results[0]}
 
 
-def draw_turn(net: NetOptions, size: tuple[int, int], generator: np.random.Generator, **more: Any) -> DrawnTurn:
-    context = DrawContext(size, more.get("net_size", (net.width, net.height)), np.empty((0, 4), np.float32))
+def draw_turn(
+    net: NetOptions, size: tuple[int, int], generator: np.random.Generator, net_size: Any = None
+) -> DrawnTurn:
+    context = DrawContext(size, net_size or (net.width, net.height), np.empty((0, 4), np.float32))
     return TurnCrop(net).draw(context, Dice.of(generator))
 
 
@@ -50,8 +53,15 @@ def assert_uniform(values: np.ndarray, low: float, high: float) -> None:
     assert np.abs(placed - (np.arange(len(placed)) + 0.5) / len(placed)).max() < 1.95 / math.sqrt(len(placed))
 
 
-def test_jitter_moves_each_side_uniformly_by_up_to_its_part_of_the_image() -> None:
-    drawn = draws(NET, needs(jitter=0.3))
+@cache
+def usual_draws() -> dict[str, np.ndarray]:
+    """With jitter, colours, blur and noise, which are drawn independently of each other."""
+    net = replace(NET, hue=0.1, saturation=1.5, exposure=3.0, blur=9, gaussian_noise=30)
+    return draws(net, needs(jitter=0.3))
+
+
+def test_jitter_moves_each_side_uniformly_by_up_to_a_fraction_of_the_image() -> None:
+    drawn = usual_draws()
     spread = rng(1).uniform(-0.5, 0.5, DRAWS)  # integers made continuous again
     for name, maximum in (("pleft", 300), ("pright", 300), ("ptop", 150), ("pbot", 150)):
         assert abs(drawn[name]).max() <= maximum
@@ -62,7 +72,7 @@ def test_jitter_moves_each_side_uniformly_by_up_to_its_part_of_the_image() -> No
 
 
 @pytest.mark.parametrize(("resize", "low", "high"), [(1.5, -250, 166), (0.5, -500, 0), (2.0, -500, 250)])
-def test_resize_moves_left_and_top_by_one_part_of_a_zoom_and_right_and_bottom_by_another(
+def test_resize_moves_left_and_top_by_one_zoom_and_right_and_bottom_by_another(
     resize: float, low: int, high: int
 ) -> None:
     """low = ow*(1-r)/2 and high = ow*(1-1/r)/2 for r >= 1; under 1 there is room to shrink only."""
@@ -86,12 +96,12 @@ def test_an_impossible_crop_is_the_whole_image() -> None:
 
 
 def test_half_of_the_images_are_mirrored_unless_flip_is_0() -> None:
-    assert draws(NET, needs())["flip"].mean() == pytest.approx(0.5, abs=0.015)
+    assert usual_draws()["flip"].mean() == pytest.approx(0.5, abs=0.015)
     assert not draws(replace(NET, flip=0), needs(), n=200)["flip"].any()
 
 
 def test_hue_is_uniform_and_saturation_and_exposure_are_inverted_in_half_of_the_cases() -> None:
-    drawn = draws(replace(NET, hue=0.1, saturation=1.5, exposure=3.0), needs())
+    drawn = usual_draws()
     assert_uniform(drawn["hue"], -0.1, 0.1)
     for name, maximum in (("saturation", 1.5), ("exposure", 3.0)):
         raised = drawn[name] >= 1
@@ -109,7 +119,7 @@ def test_a_saturation_of_0_counts_as_1() -> None:
 
 
 def test_blur_is_none_the_background_or_all_and_noise_is_added_in_half_of_the_cases() -> None:
-    drawn = draws(replace(NET, blur=9, gaussian_noise=30), needs())
+    drawn = usual_draws()
     for value in (0, 1, 9):
         assert (drawn["blur"] == value).mean() == pytest.approx(1 / 3, abs=0.014)
     assert (drawn["noise"] == 30).mean() == pytest.approx(0.5, abs=0.015)

@@ -239,7 +239,7 @@ def test_the_option_map_changes_the_labels_classes(tmp_path: Path) -> None:
 def test_a_map_that_is_missing_or_wrong_is_an_error_in_training(tmp_path: Path) -> None:
     path = tmp_path / "a.cfg"
     path.write_text(YOLO.split("[route]")[0].format(batch=2, steps=1, yolo="map=to.map"))
-    with pytest.raises(CfgError, match=r"a.cfg:18: \[yolo\] map=to.map: there is no such file"):
+    with pytest.raises(CfgError, match=r"a.cfg:18: \[yolo\] map=to.map: no such file, here or beside the cfg"):
         Trainer(Network(parse_cfg(path)).initialise(0))
     (tmp_path / "to.map").write_text("0\n3\n")
     with pytest.raises(CfgError, match="'3' is not a class from 0 to 2"):

@@ -256,7 +256,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(DarknetError, match=r"2\.txt: class 7, but the network has 2 classes, 0 to 1"):
         command.main(model)
     (tmp_path / "labels" / "2.txt").write_text("1 0.5 0.5\n")
-    with pytest.raises(DarknetError, match=r"2\.txt:1: .* is 3 values"):
+    with pytest.raises(DarknetError, match=r"2\.txt:1: .* has 3 values"):
         command.main(model)
     (tmp_path / "x.names").write_text("cat\n")
     with pytest.raises(DarknetError, match=r"x\.names: 1 names, but .* has 2 classes"):

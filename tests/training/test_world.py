@@ -182,6 +182,7 @@ def test_torchrun_trains_as_one_process(data: Path, tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_signal_ends_all_processes_after_the_same_iteration_and_resume_continues(data: Path, tmp_path: Path) -> None:
     cfg = write_cfg(tmp_path, iterations=400)
     arguments = [str(data), str(cfg), "--workers", "0", "--device", "cpu", "--out", str(tmp_path / "out")]
