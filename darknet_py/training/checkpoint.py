@@ -57,6 +57,8 @@ def load_checkpoint(
     content = _read(path)
     try:
         return _restore(path, content, trainer, settings or {})
+    except DarknetError:  # a ValueError, too
+        raise
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
         raise DarknetError(f"{path}: not a checkpoint, or damaged: {_first_line(error)}") from None
 

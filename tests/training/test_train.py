@@ -259,9 +259,10 @@ def test_wrong_starts_get_one_sentence(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="no such checkpoint to resume from"):
         run(data, cfg, tmp_path / "out", "--resume")
     (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "tiny_last.checkpoint").write_bytes(b"PK\3\4 what is this")
-    with pytest.raises(DarknetError, match="not a checkpoint, or damaged"):
-        run(data, cfg, tmp_path / "damaged", "--resume")
+    for content in (b"PK\3\4 what is this", b""):
+        (tmp_path / "damaged" / "tiny_last.checkpoint").write_bytes(content)
+        with pytest.raises(DarknetError, match="not a checkpoint, or damaged"):
+            run(data, cfg, tmp_path / "damaged", "--resume")
     with pytest.raises(DarknetError, match="--patience needs --map"):
         run(data, cfg, tmp_path / "out", "--patience", "2")
     seven = tmp_path / "seven.cfg"
