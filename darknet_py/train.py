@@ -140,7 +140,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         "--map-every",
         type=int,
         metavar="N",
-        help="iterations between evaluations (default: four passes over the training images, at least 100)",
+        help="iterations between evaluations, from burn_in on (default: four passes over the images, at least 100)",
     )
     group.add_argument(
         "--patience",
