@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
         CfgError: a value is not a number, is out of range, or is a word at which Darknet stops.
     """
     fields = {cfg_name(field): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    types = get_type_hints(kind)
+    types = _types(kind)
     values: dict[str, Any] = {}
     for written in section.options:
         field = fields.get(written.key)
@@ -102,6 +103,12 @@ def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
                 )
             values[field.name] = value
     return kind(**values)
+
+
+@functools.cache
+def _types(kind: type) -> dict[str, Any]:
+    """A dataclass's types, once for each kind: the annotations are text that Python evaluates anew at every call."""
+    return get_type_hints(kind)
 
 
 def untrained(section: Section, options: Any) -> list[Option]:
