@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.inference.runner import PRECISIONS
+from darknet_py.text import printable
 
 # Exit statuses; 0: all is well.
 UNREADABLE = 1  # some images or videos could not be read; the rest is done
@@ -20,6 +22,9 @@ INTERRUPTED = 130  # Ctrl-C
 
 def run_command(main: Callable[[], int]) -> int:
     """Runs a command's `main`: mistakes and warnings become one line each on stderr. Returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     previous = warnings.showwarning
     warnings.showwarning = _show_warning
     try:
@@ -27,7 +32,7 @@ def run_command(main: Callable[[], int]) -> int:
     except BrokenPipeError:
         return 0  # see _flush
     except (DarknetError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("interrupted; all files written so far are complete", file=sys.stderr)
@@ -47,7 +52,7 @@ def _flush() -> None:
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, CfgWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 
 def size_of(text: str) -> tuple[int, int]:

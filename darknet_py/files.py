@@ -59,9 +59,9 @@ def beside(path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a whole file at once; text as UTF-8."""
+    """Writes a whole file at once; text as UTF-8, with the bytes of another encoding that `text.decoded` has kept."""
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.layers.needs import ClassNeeds, ClassTree
+from darknet_py.names import read_text
 from darknet_py.options import option
 
 
@@ -106,7 +106,7 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
         place.fail("tree", "there is no such file, here or beside the cfg")
     names: list[str] = []
     parents: list[int] = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "class tree").split("\n"), 1):
         words = line.split()
         if not words:
             continue

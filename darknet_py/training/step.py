@@ -112,7 +112,11 @@ class Trainer:
             repair_convolutions(network)
         self.optimizer = Updates(network, self._trainable())
         self.ema = AVERAGES["darknet"](network)
-        self._forward = torch.compile(self._raws) if compiled else self._raws
+        self._forward = self._raws
+        if compiled:
+            # the sizes of dropped blocks change during training. Not a decorator: it imports the compiler, for seconds
+            self.arithmetic.drop_blocks = torch.compiler.disable(self.arithmetic.drop_blocks)  # type: ignore[method-assign]
+            self._forward = torch.compile(self._raws)
 
     def _stopped(self) -> frozenset[int]:
         """Indices of the layers through which no gradient passes in the next iteration."""
