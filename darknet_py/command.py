@@ -67,6 +67,13 @@ def size_of(text: str) -> tuple[int, int]:
     return size
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on; an argparse type."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
 def fraction(text: str) -> float:
     """A number from 0 to 1; an argparse type."""
     try:

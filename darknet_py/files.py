@@ -84,3 +84,12 @@ def fresh_folder(parent: Path, prefix: str) -> Path:
             return folder
         except FileExistsError:
             number += 1
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a fresh folder into which nothing was written, and its parent if that is empty then."""
+    for one in (folder, folder.parent):
+        try:
+            one.rmdir()
+        except OSError:
+            return

@@ -43,10 +43,18 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def class_names(names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
-    """Class names from the path of a names file, or from a sequence of names; None: the class numbers."""
+    """Class names from the path of a names file, or from a sequence of names; None: the class numbers.
+
+    Raises:
+        DarknetError: the file cannot be read, or `names` is none of these.
+    """
     if names is None:
         return [str(index) for index in range(classes)]
-    return read_names(names) if isinstance(names, (str, os.PathLike)) else list(names)
+    if isinstance(names, (str, os.PathLike)):
+        return read_names(names)
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise DarknetError(f"names={names!r}: write the path of a .names file, or a list of the classes' names")
+    return list(names)
 
 
 def read_data(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -17,7 +17,9 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from darknet_py.arguments import width_and_height
 from darknet_py.cfg import Cfg, Section, parse_cfg
+from darknet_py.devices import pick_device
 from darknet_py.errors import CfgError
 from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
 from darknet_py.layers.dialects import OTHER_PROGRAMS
@@ -53,11 +55,11 @@ class Network(nn.Module):
             size: (width, height) of the input in pixels, instead of [net]'s.
 
         Raises:
-            CfgError: an option, a reference or a shape is wrong.
+            CfgError: an option, a reference or a shape is wrong. DarknetError: the size is none.
         """
         super().__init__()
-        self.cfg, self.size_override = cfg, size
-        self.net = _net_options(cfg, size)
+        self.cfg, self.size_override = cfg, None if size is None else width_and_height(size)
+        self.net = _net_options(cfg, self.size_override)
         self.seen = 0
         self.version = (0, 2, 5)
         self.input_shape = _input_shape(cfg, self.net)
@@ -224,31 +226,34 @@ def load(
     cfg: str | os.PathLike[str],
     weights: str | os.PathLike[str] | None = None,
     *,
-    device: str | torch.device = "cpu",
+    device: str | int | torch.device = "cpu",
     size: tuple[int, int] | None = None,
     cutoff: int | None = None,
     strict: bool = False,
+    trainable: bool = False,
 ) -> Network:
     """Builds a network from its .cfg and loads its weights, ready for inference (eval mode, no gradients).
 
     Args:
         cfg: path of the .cfg.
         weights: path of a .weights or .safetensors file; None: random weights.
-        device: where to put the network.
+        device: where to put the network: "cpu", "cuda", "cuda:1" …; "auto": a GPU where there is one.
         size: (width, height) of the input in pixels, instead of [net]'s.
         cutoff: load only the layers before this one, the others get random weights (darknet53.conv.74: 75).
         strict: unknown, repeated or partly read options are errors, not warnings.
+        trainable: for a training loop of your own: train mode, and every parameter has gradients.
 
     Raises:
         CfgError, WeightsError: the cfg or the weights are invalid; the message says where and why.
+        DarknetError: there is no such device, or the size is none.
     """
+    target = pick_device(device)
     network = Network(parse_cfg(cfg, strict=strict), size=size)
     if weights is None:
         network.initialise()
     else:
         load_weights(network, weights, cutoff=cutoff)
-    network.requires_grad_(False)
-    return network.to(device).eval()
+    return network.requires_grad_(trainable).train(trainable).to(target)
 
 
 def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
