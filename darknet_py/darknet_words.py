@@ -212,7 +212,7 @@ def _yolo_demo(words: Words) -> int:
 def _classifier_predict(words: Words) -> int:
     from darknet_py import classify
 
-    return classify.main([*_data_model(words), *words.options(top="-t"), "--", words.word(3, "-")])
+    return classify.main([*_data_model(words), *words.options(top="-t"), *_device(words), "--", words.word(3, "-")])
 
 
 def _train(words: Words) -> int:
@@ -292,7 +292,7 @@ def _rnn_generate(words: Words) -> int:
 
     cfg, weights = words.plain[:2]
     options = words.options(seed="-seed", length="-len", temperature="-temp", tokens="-tokens", random_seed="-srand")
-    return generate.main(["--cfg", cfg, "--weights", weights, *options])
+    return generate.main(["--cfg", cfg, "--weights", weights, *_device(words), *options])
 
 
 def _partial(words: Words) -> int:

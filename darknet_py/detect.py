@@ -173,8 +173,8 @@ class Run:
         args: argparse.Namespace,
         *,
         json_lines: bool,
-        save_as: str | None,
-        labels: Callable[[str], str] | None,
+        save_as: str | None = None,
+        labels: Callable[[str], str] | None = None,
     ) -> None:
         self.detector, self.args, self.save_as = detector, args, save_as
         self.classes = args.classes.split(",") if args.classes else None

@@ -29,6 +29,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 LIST_SUFFIXES = frozenset((".txt", ".list"))
 MAX_WAIT = 30.0  # seconds between two attempts to reconnect to a stream
+START_PAUSE = 1.0  # seconds between two attempts to open a stream that is not up yet
 START_LIMIT = 30.0  # seconds that a stream which is not up yet is waited for
 DEFAULT_FPS = 25.0
 MAX_FPS = 1000.0  # some streams claim their clock's rate, e.g. 90000
@@ -212,7 +213,7 @@ class LiveVideo:
         print(f"{self.shown}: not up yet; waiting up to {limit:.0f} s", file=sys.stderr)
         end = time.monotonic() + limit
         while time.monotonic() < end:
-            time.sleep(min(1.0, limit))
+            time.sleep(START_PAUSE)
             if self._open():
                 return True
         return False

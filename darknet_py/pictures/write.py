@@ -134,8 +134,10 @@ class VideoFile:
                 raise DarknetError(f"{self.path}: OpenCV cannot write this video")
         times = 1
         if at is not None:
-            affordable = max(1, int((at - self.last) / self.cost)) if self.cost else 1
-            times, self.last = max(0, min(round(at * self.fps) + 1 - self.written, affordable)), at
+            times = max(0, round(at * self.fps) + 1 - self.written)
+            if self.cost:
+                times = min(times, max(1, int((at - self.last) / self.cost)))
+            self.last = at
         self.written += times
         self._writing.append(self._thread.submit(self._write, frame, times))
         while len(self._writing) > MAX_WAITING or (self._writing and self._writing[0].done()):
