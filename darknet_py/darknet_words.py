@@ -37,7 +37,7 @@ VALUES = (
     "-out_filename", "-points", "-prefix", "-s", "-seed", "-srand", "-t", "-temp", "-thresh", "-time_limit_sec",
     "-tokens", "-width",
 )  # fmt: skip
-EVERYWHERE = "-dont_show -i -nogpu"  # no window opens unless it is asked for
+EVERYWHERE = "-dont_show"  # no window opens unless it is asked for
 # What another action of Darknet's does with a flag is no reason to stop; what is not done here is.
 REFUSED = {
     "-benchmark": "write python -m darknet_py.benchmark --cfg CFG",
@@ -292,7 +292,7 @@ def _rnn_generate(words: Words) -> int:
 
     cfg, weights = words.plain[:2]
     options = words.options(seed="-seed", length="-len", temperature="-temp", tokens="-tokens", random_seed="-srand")
-    return generate.main(["--cfg", cfg, "--weights", weights, *_device(words), *options])
+    return generate.main(["--cfg", cfg, "--weights", weights, *options])
 
 
 def _partial(words: Words) -> int:
@@ -326,26 +326,26 @@ class Action(NamedTuple):
         return len(self.usage.split("[")[0].split())
 
 
-TEST = "-thresh -nms -out -out_filename -letter_box -ext_output -save_labels -show"
+TEST = "-i -nogpu -thresh -nms -out -out_filename -letter_box -ext_output -save_labels -show"
 DEMO = (
-    "-thresh -nms -out_filename -json_file_output -prefix -letter_box -ext_output -show -dontdraw_bbox -mjpeg_port "
-    "-json_port -time_limit_sec -c"
+    "-i -nogpu -thresh -nms -out_filename -json_file_output -prefix -letter_box -ext_output -show -dontdraw_bbox "
+    "-mjpeg_port -json_port -time_limit_sec -c"
 )
 ACTIONS = {
     "detector test": Action("DATA CFG WEIGHTS [IMAGE]", _detector_test, TEST),
     "detector demo": Action("DATA CFG WEIGHTS [VIDEO]", _detector_demo, DEMO),
-    "detector train": Action("DATA CFG [WEIGHTS]", _train, "-map -mAP_epochs -clear -gpus"),
-    "detector map": Action("DATA CFG WEIGHTS", _detector_map, "-thresh -iou_thresh -points"),
-    "detector valid": Action("DATA CFG WEIGHTS", _detector_valid, "-out"),
-    "detector recall": Action("DATA CFG WEIGHTS", _detector_recall),
+    "detector train": Action("DATA CFG [WEIGHTS]", _train, "-map -mAP_epochs -clear -gpus -i -nogpu"),
+    "detector map": Action("DATA CFG WEIGHTS", _detector_map, "-thresh -iou_thresh -points -i -nogpu"),
+    "detector valid": Action("DATA CFG WEIGHTS", _detector_valid, "-out -i -nogpu"),
+    "detector recall": Action("DATA CFG WEIGHTS", _detector_recall, "-i -nogpu"),
     "detector calc_anchors": Action("DATA", _calc_anchors, "-num_of_clusters -width -height"),
     "detect": Action("CFG WEIGHTS [IMAGE]", _detect_words, TEST),
-    "classifier train": Action("DATA CFG [WEIGHTS]", _train, "-clear -gpus"),
-    "classifier predict": Action("DATA CFG WEIGHTS [IMAGE]", _classifier_predict, "-t"),
+    "classifier train": Action("DATA CFG [WEIGHTS]", _train, "-clear -gpus -i -nogpu"),
+    "classifier predict": Action("DATA CFG WEIGHTS [IMAGE]", _classifier_predict, "-t -i -nogpu"),
     "yolo test": Action("CFG WEIGHTS [IMAGE]", _yolo_test, TEST),
     "yolo demo": Action("CFG WEIGHTS [VIDEO]", _yolo_demo, DEMO),
     "partial": Action("CFG WEIGHTS OUT N", _partial),
-    "rnn train": Action("CFG [WEIGHTS] [-file TEXT]", _rnn_train, "-file -clear -tokenized"),
+    "rnn train": Action("CFG [WEIGHTS] [-file TEXT]", _rnn_train, "-file -clear -tokenized -i -nogpu"),
     "rnn generate": Action("CFG WEIGHTS", _rnn_generate, "-seed -len -temp -tokens -srand"),
 }
 
