@@ -50,7 +50,8 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image:
     try:
         data = np.frombuffer(fetch(path) if is_address(path) else Path(or_bundled(path)).read_bytes(), np.uint8)
     except (OSError, ValueError) as error:  # ValueError: a \0 in the path
-        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
+        cause = getattr(error, "reason", error)  # urllib wraps what happened
+        reason = getattr(cause, "strerror", None) or cause
         raise ImageError(f"{name}: cannot read this image: {reason}") from None
     if channels not in FLAGS:
         raise ImageError(f"{name}: the network reads {channels} channels; an image file has 1, 3 or 4")
@@ -115,7 +116,7 @@ def as_image(source: Any, channels: int, order: str = "rgb") -> Image:
         raise ImageError(f"shape {shape} is not an image's: {wanted} with {channels} channels, or 1 for grey")
     if order == "bgr" and array.shape[2] in (3, 4):
         array = array[..., [2, 1, 0, 3][: array.shape[2]]]
-    return _with_channels(_valid(array, "this image"), channels)
+    return _with_channels(_valid(array, "the image"), channels)
 
 
 def _from_pil(image: Any) -> Image:
@@ -147,11 +148,11 @@ def _valid(image: Image, name: str) -> Image:
     if image.dtype in (np.uint8, np.uint16):
         return image
     if image.dtype.kind != "f":
-        raise ImageError(f"{name} has values of type {image.dtype}; use uint8, uint16, or float from 0 to 1")
+        raise ImageError(f"{name}: values of type {image.dtype}; use uint8, uint16, or float from 0 to 1")
     low, high = float(image.min()), float(image.max())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN too
         found = f"values from {low:g} to {high:g}" if np.isfinite((low, high)).all() else "values that are not finite"
-        raise ImageError(f"{name} has {found}; floats go from 0 (black) to 1 (white): divide by the white value")
+        raise ImageError(f"{name}: {found}; floats go from 0 (black) to 1 (white): divide by the white value")
     return image
 
 

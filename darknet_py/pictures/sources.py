@@ -156,7 +156,7 @@ class Video:
     def __init__(self, address: str) -> None:
         if not is_address(address) and not Path(address).is_file():
             raise ImageError(f"{address}: cannot read this video: no such file")
-        self._capture = cv2.VideoCapture(address)
+        self._capture = _capture(address)
         if not self._capture.isOpened():
             reason = "not a video, or one that OpenCV cannot decode"
             if is_address(address):
@@ -174,6 +174,16 @@ class Video:
 
     def close(self) -> None:
         self._capture.release()
+
+
+def _capture(address: str | int) -> cv2.VideoCapture:
+    """OpenCV's reader; what it logs of each way that it tries is not shown."""
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(address)
+    finally:
+        logging.setLogLevel(level)
 
 
 def _fps(capture: cv2.VideoCapture) -> float:
@@ -198,7 +208,7 @@ class LiveVideo:
         self.attempts = attempts
         self.dropped = 0
         self._closing = threading.Event()
-        self._capture = cv2.VideoCapture(self.address)
+        self._capture = _capture(self.address)
         if not self._capture.isOpened() and not (is_address(address) and self._wait_for_start(start_limit)):
             waited = f" within {start_limit:.0f} s" if is_address(address) else ""
             raise ImageError(f"{self.shown}: cannot be opened{waited}")
@@ -220,7 +230,7 @@ class LiveVideo:
 
     def _open(self) -> bool:
         self._capture.release()
-        self._capture = cv2.VideoCapture(self.address)
+        self._capture = _capture(self.address)
         return bool(self._capture.isOpened())
 
     def _read(self) -> None:
