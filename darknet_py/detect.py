@@ -296,6 +296,8 @@ class Run:
             video.close()
             if output:
                 output.close()
+            if not number:
+                self._report(ImageError(f"{source.shown}: cannot read this video: no frame of it"))
             self._sum_up(source, number, time.perf_counter() - start, objects, output)
 
     def _pass_on(self, annotated: Image) -> bool:

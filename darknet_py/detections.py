@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from darknet_py.errors import ImageError
 from darknet_py.pictures.draw import Style, draw
-from darknet_py.pictures.read import Image, as_image
+from darknet_py.pictures.read import Image, as_image, read_image
 
 
 class Detection(NamedTuple):
@@ -126,11 +128,18 @@ class Detections(Sequence[Detection]):
         """A copy of the image, uint8 RGB, with a box and a label for each object.
 
         Args:
-            image: the one they were found in: an array or PIL image; see `as_image`.
+            image: the one they were found in: a path, or what `as_image` takes.
             order: "rgb" or "bgr": of the given image and of the result.
             style: line_width, font_size, labels, boxes; see `Style`.
+
+        Raises:
+            ImageError: the image cannot be read, or has another size.
         """
-        drawn = draw(as_image(image, 3, order), self, Style(**style))
+        pixels = read_image(image) if isinstance(image, (str, os.PathLike)) else as_image(image, 3, order)
+        if pixels.shape[1::-1] != self.size:
+            width, height = pixels.shape[1::-1]
+            raise ImageError(f"{self!r} cannot be drawn on an image of {width}x{height}; give the one they are of")
+        drawn = draw(pixels, self, Style(**style))
         return drawn if order == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
 
 

@@ -95,6 +95,16 @@ def test_videos_count_their_own_frames_and_lines_name_source_and_time(here: Path
     assert {Path(name).stem for name in files(here / "out") if "/" not in name} == {"a", "b", "a_000001"}
 
 
+def test_a_video_without_a_frame_is_reported(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film(here / "a.mp4", 3)
+    monkeypatch.setattr(Video, "__iter__", lambda self: iter([]))
+    assert main([*MODEL, "a.mp4"]) == 1
+    assert "error: a.mp4: cannot read this video: no frame of it\n" in capsys.readouterr().err
+    assert not (here / "runs").exists()
+
+
 def test_a_video_has_one_line_and_its_frames_only_if_asked_for(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     film(here / "a.mp4", 3)
     assert main([*MODEL, "a.mp4", "--out", "out"]) == 0

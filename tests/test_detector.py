@@ -16,6 +16,7 @@ from darknet_py.detections import Detection, Detections
 from darknet_py.detector import load_detector
 from darknet_py.inference.runner import prepare
 from darknet_py.pictures.draw import draw
+from darknet_py.pictures.write import write_image
 
 TEXT = """[net]
 width=64
@@ -229,6 +230,14 @@ def test_detections_are_drawn_in_the_order_of_the_images_colours() -> None:
     np.testing.assert_array_equal(found().draw(image[..., ::-1], order="bgr"), drawn[..., ::-1])
     assert (found().draw(image, boxes=False) == image).all()
     assert (found().draw(image, labels=False) != drawn).any()
+    with pytest.raises(ImageError, match="cannot be drawn on an image of 200x50"):
+        found().draw(image[:50])
+
+
+def test_detections_are_drawn_on_the_file_they_are_of(tmp_path: Path) -> None:
+    image = np.full((100, 200, 3), 128, np.uint8)
+    write_image(tmp_path / "x.png", image)
+    np.testing.assert_array_equal(found().draw(tmp_path / "x.png"), found().draw(image))
 
 
 def test_only_some_classes_and_only_so_many_objects() -> None:
@@ -283,6 +292,7 @@ def misuses() -> dict[str, tuple[Callable[[], object], str]]:
         "class": (lambda: detect(IMAGE, classes="2"), "no class '2'; there are 2, counted from 0"),
         "order": (lambda: detect(IMAGE, order="gbr"), "order='gbr': write"),
         "path": (lambda: detect("a\0b.jpg"), "cannot read this image: "),
+        "a list in a list": (lambda: detect([[IMAGE, IMAGE[1:]]]), "list is not an image; give a path"),
         "generator": (lambda: detect(one for one in [IMAGE]), "generator is not an image; give a path"),
         "shape": (lambda: detect(IMAGE.transpose(2, 0, 1)), r"shape \(3, 32, 64\).* \(height, width, channels\)"),
         "tensor": (lambda: detect(torch.zeros(32, 64, 3)), r"shape \(32, 64, 3\).* \(channels, height, width\)"),

@@ -49,7 +49,7 @@ class Runner:
             got = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
             wanted = ", ".join(map(str, one))
             raise DarknetError(f"a runner of {network.cfg.path} reads a tensor of shape (n, {wanted}), not {got}")
-        if images.dtype != self.dtype or images.device.type != self.device.type:
+        if images.dtype != self.dtype or images.device != self.device:
             raise DarknetError(
                 f"a runner of {network.cfg.path} reads {self.dtype} on {self.device}, not {images.dtype} on "
                 f"{images.device}; write images.to(runner.device, runner.dtype)"

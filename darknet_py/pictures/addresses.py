@@ -44,7 +44,7 @@ def fetch(address: str) -> bytes:
     user, _, host = parts.netloc.rpartition("@")
     request = Request(urlunsplit(parts._replace(netloc=host)), headers={"User-Agent": "darknet_py"})
     if user:
-        request.add_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
     try:
         with urlopen(request, timeout=TIMEOUT) as answer:
             data: bytes = answer.read(MAX_BYTES + 1)

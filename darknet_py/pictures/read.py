@@ -94,26 +94,23 @@ def as_image(source: Any, channels: int, order: str = "rgb") -> Image:
     """
     if order not in ("rgb", "bgr"):
         raise ImageError(f'order={order!r}: write "rgb", or "bgr" for what OpenCV reads')
+    is_tensor = hasattr(source, "detach")
     if hasattr(source, "getbands"):
         array, order = _from_pil(source), "rgb"
-    elif hasattr(source, "detach"):
+    elif is_tensor:
         tensor = source.detach().cpu()
         array = np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
         array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
     else:
-        array = np.asarray(source)
-    if array.ndim == 2:
-        array = array[..., None]
+        array = np.asarray(source) if hasattr(source, "__array__") else np.empty(0, object)
     if array.dtype.kind not in "fiub":
         raise ImageError(f"{type(source).__name__} is not an image; give a path, an array, a tensor or a PIL image")
+    if array.ndim == 2:
+        array = array[..., None]
     if array.ndim != 3 or 0 in array.shape or array.shape[2] not in (1, 3, 4, channels):
         shape = tuple(getattr(source, "shape", array.shape))
-        wanted = (
-            "a tensor is (channels, height, width)"
-            if hasattr(source, "detach")
-            else ("an array is (height, width, channels)")
-        )
-        raise ImageError(f"shape {shape} is not an image's: {wanted} with {channels} channels, or 1 for grey")
+        kind, axes = ("a tensor", "channels, height, width") if is_tensor else ("an array", "height, width, channels")
+        raise ImageError(f"shape {shape} is not an image's: {kind} is ({axes}) with {channels} channels, or 1 for grey")
     if order == "bgr" and array.shape[2] in (3, 4):
         array = array[..., [2, 1, 0, 3][: array.shape[2]]]
     return _with_channels(_valid(array, "the image"), channels)
@@ -122,21 +119,21 @@ def as_image(source: Any, channels: int, order: str = "rgb") -> Image:
 def _from_pil(image: Any) -> Image:
     """A PIL image of any mode: its colours as RGB(A) or grey, 8 or 16 bits, or floats."""
     mode = image.mode
-    if mode.startswith("I"):  # 16 bits: of I;16 and its byte orders, or in an int32
-        array = np.asarray(image)
-        low, high = array.min(), array.max()
-        if low < 0 or high > 65535:
-            raise ImageError(f"a PIL image of mode {mode} with values {low} to {high}; 0..65535 are read")
-        return array.astype(np.uint16)
-    if mode in ("F", "L", "RGB", "RGBA"):
-        return np.asarray(image)
     transparent = mode in ("PA", "LA", "La", "RGBa") or (mode == "P" and "transparency" in image.info)
     try:
         if mode == "La":  # PIL knows no way from La to RGBA but this one
             image = image.convert("LA")
-        return np.asarray(image.convert("L" if mode == "1" else "RGBA" if transparent else "RGB"))
-    except ValueError:
-        raise ImageError(f'a PIL image of mode {mode} is not read; write image.convert("RGB")') from None
+        if mode not in ("F", "L", "RGB", "RGBA") and not mode.startswith("I"):
+            image = image.convert("L" if mode == "1" else "RGBA" if transparent else "RGB")
+        array = np.asarray(image)
+    except (ValueError, OSError) as error:  # a mode without a way to RGB; a damaged file, which PIL reads only now
+        raise ImageError(f"a PIL image of mode {mode} cannot be read: {error}") from None
+    if mode.startswith("I"):  # 16 bits: of I;16 and its byte orders, or in an int32
+        low, high = array.min(), array.max()
+        if low < 0 or high > 65535:
+            raise ImageError(f"a PIL image of mode {mode} with values {low} to {high}; 0..65535 are read")
+        array = array.astype(np.uint16)
+    return array
 
 
 def _valid(image: Image, name: str) -> Image:

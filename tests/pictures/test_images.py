@@ -227,3 +227,13 @@ def test_float_files_from_0_to_1_are_images(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((6, 10, 3), np.float32)
     cv2.imwrite(str(tmp_path / "x.tiff"), values[..., ::-1])
     np.testing.assert_allclose(read_image(tmp_path / "x.tiff"), values, atol=1e-6)
+
+
+def test_a_damaged_pil_image_is_an_image_error(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)).save(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:2000])
+    with (
+        Image.open(tmp_path / "x.jpg") as torn,
+        pytest.raises(ImageError, match=r"mode RGB cannot be read: .*truncated"),
+    ):
+        as_image(torn, 3)
