@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
         "in seconds since the beginning",
     )
     results.add_argument("--txt", action="store_true", help="Darknet's label files, in the folder's labels/")
-    results.add_argument("--txt-conf", action="store_true", help="label files with the confidence at each line's end")
+    results.add_argument("--txt-conf", action="store_true", help="the same with the confidence at each line's end")
     results.add_argument("--coco", metavar="FILE", help="a COCO results file")
     results.add_argument(
         "--crops", action="store_true", help="each object as an image of its own, in the folder's crops/"
@@ -179,19 +179,20 @@ class Run:
         self.detector, self.args, self.save_as = detector, args, save_as
         self.classes = args.classes.split(",") if args.classes else None
         detector.wanted(self.classes)
-        self.uses_folder = not args.no_pictures or args.txt or args.crops
+        self.unreadable = 0
+        self.ports: list[Port] = []
+        self.mjpeg = self._port(MjpegPort, args.mjpeg_port)
+        self.json = self._port(JsonPort, args.json_port)
+        with_labels = args.txt or args.txt_conf
+        self.uses_folder = not args.no_pictures or with_labels or args.crops
         self.is_new = self.uses_folder and not args.out and not save_as
         self.folder = fresh_folder(Path("runs"), "detect") if self.is_new else Path(args.out or ".")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.files = DetectionFiles(
-            self.folder, annotated=not args.no_pictures, labels=labels or args.txt, crops=args.crops,
+            self.folder, annotated=not args.no_pictures, labels=labels or with_labels, crops=args.crops,
             label_confidence=args.txt_conf, json_file=args.json, coco=args.coco, lines=json_lines, save_as=save_as,
             style=Style(args.line_width, args.font_size, not args.hide_labels, not args.no_boxes),
         )  # fmt: skip
-        self.ports: list[Port] = []
-        self.mjpeg = self._port(MjpegPort, args.mjpeg_port)
-        self.json = self._port(JsonPort, args.json_port)
-        self.unreadable = 0
 
     def _port(self, kind: type[P], number: int | None) -> P | None:
         if number is None:

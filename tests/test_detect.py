@@ -245,6 +245,25 @@ def test_the_list_for_images_is_complete_or_not_there(here: Path) -> None:
     assert files(here) == ["a.png", "b.png", "none.json", "r.json"]
 
 
+def test_a_port_that_is_taken_leaves_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(here / "a.png")
+    port = serving.JsonPort("127.0.0.1", 0)
+    number = str(port.server.server_address[1])
+    assert run_command(lambda: main([*MODEL, "a.png", "--json", "r.json", "--json-port", number])) == 2
+    port.close()
+    assert f"error: port {number}: cannot listen" in capsys.readouterr().err
+    assert files(here) == ["a.png"]
+    assert not (here / "runs").exists()
+
+
+def test_labels_with_confidence_need_no_second_option(here: Path) -> None:
+    picture(here / "a.png", 512)
+    assert main([*MODEL, "a.png", "--no-pictures", "--txt-conf", "--quiet"]) == 0
+    lines = (here / "runs" / "detect-1" / "labels" / "a.txt").read_text().splitlines()
+    assert lines
+    assert all(len(line.split()) == 6 for line in lines)
+
+
 def test_options_that_take_a_number_name_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args([*MODEL, "a.png", "--max-det", "0"])
