@@ -228,6 +228,32 @@ def test_a_video_is_served_frame_by_frame(here: Path, monkeypatch: pytest.Monkey
     assert answers[serving.MjpegPort.content_type].count(b"Content-type: image/jpeg") == 4
 
 
+def test_the_video_of_a_stream_shows_its_real_time(here: Path) -> None:
+    """A stream of about 20 frames a second, of which OpenCV claims 25."""
+    port, running = serving.MjpegPort("127.0.0.1", 0), threading.Event()
+    frame = cv2.cvtColor(cv2.resize(cv2.imread(str(PICTURE)), (160, 120)), cv2.COLOR_BGR2RGB)
+
+    def feed() -> None:
+        while not running.wait(0.05):
+            port.send(frame)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        arguments = ["--out", "out", "--json", "r.jsonl", "--time-limit", "2", "--codec", "mpeg4", "--quiet"]
+        assert main([*MODEL, f"{port.address}/stream", *arguments]) == 0
+    finally:
+        running.set()
+        feeder.join()
+        port.close()
+    lines = [json.loads(line) for line in (here / "r.jsonl").read_text().splitlines()]
+    assert [line["frame_id"] for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[-1]["time"] > 1
+    (path,) = (here / "out").iterdir()
+    video = Video(str(path))
+    assert len(list(video)) / video.fps == pytest.approx(lines[-1]["time"], abs=0.3)
+
+
 def test_the_time_limit_ends_a_video(here: Path) -> None:
     film(here / "a.mp4", 500)
     arguments = [*MODEL, "a.mp4", "--no-pictures", "--json", "r.jsonl", "--time-limit", "1", "--batch", "1"]

@@ -97,9 +97,11 @@ def _expand(name: str, recursive: bool) -> list[Source]:
     if os.path.isdir(name):
         return _folder(name, recursive)
     if not os.path.exists(name):
+        if is_address(name):
+            return [_file(name)]
         if name.isdigit():
             return [VideoSource(name, live=True)]
-        if not is_address(name) and glob.has_magic(name):
+        if glob.has_magic(name):
             matches = [path for path in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(path)]
             if not matches:
                 raise DarknetError(f"{name}: no file matches")

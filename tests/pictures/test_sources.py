@@ -51,6 +51,7 @@ def test_globs_lists_numbers_and_addresses(folder: Path) -> None:
         VideoSource("http://host/live", True),
         ImageSource("http://host/a.JPG?v=2"),
     ]
+    assert expand(["rtsp://host/[a]*.txt"]) == [VideoSource("rtsp://host/[a]*.txt", True)]
     assert expand(["https://host/film.mp4", "rtsp://host/film.mp4"]) == [
         VideoSource("https://host/film.mp4", False),
         VideoSource("rtsp://host/film.mp4", True),
