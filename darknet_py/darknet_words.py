@@ -37,15 +37,15 @@ VALUES = (
     "-out_filename", "-points", "-prefix", "-s", "-seed", "-srand", "-t", "-temp", "-thresh", "-time_limit_sec",
     "-tokens", "-width",
 )  # fmt: skip
-EVERYWHERE = "-dont_show"  # no window opens unless it is asked for
-# What another action of Darknet's does with a flag is no reason to stop; what is not done here is.
+EVERYWHERE = "-dont_show"  # flags that every action heeds: no window opens unless it is asked for
+# Flags whose work is not done here, and the other way. What an action does not heed, in Darknet or here, gets a note.
 REFUSED = {
     "-benchmark": "write python -m darknet_py.benchmark --cfg CFG",
     "-benchmark_layers": "write python -m darknet_py.benchmark --cfg CFG",
     "-http_post_host": "nothing is posted; -json_port serves each frame's detections, -json_file_output writes them",
     "-show_imgs": "write python -m darknet_py.train … --show-batches N",
 }
-REASONS = {
+REASONS = {  # for the notes
     "-avgframes": "Darknet's demo delays the pictures by it, but averages no detections",
     "-hier": "Darknet reads it and uses 0.5",
     "-s": "Darknet detects in each frame, too; every frame is shown and written",

@@ -75,7 +75,8 @@ def file_name(path: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)[:60]
+    """Fit for a file name: no signs of its own meaning; the last letters of a long one, with its ending."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)[-60:]
 
 
 def expand(names: Sequence[str], *, recursive: bool = False) -> list[Source]:
