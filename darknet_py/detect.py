@@ -29,7 +29,7 @@ from darknet_py.pictures.draw import Style, draw
 from darknet_py.pictures.read import Image
 from darknet_py.pictures.read_ahead import batched, read_ahead
 from darknet_py.pictures.serving import JsonPort, MjpegPort, Port
-from darknet_py.pictures.sources import ImageSource, Rate, Source, VideoSource, expand, open_video
+from darknet_py.pictures.sources import ImageSource, LiveVideo, Rate, Source, VideoSource, expand, open_video
 from darknet_py.pictures.write import CODECS, Codec, VideoFile, pick_codec, write_image
 
 WINDOW = "darknet_py"
@@ -265,6 +265,8 @@ class Run:
         output = VideoFile(target, video.fps, codec) if codec else None
         step = 1 if source.live or self.detector.recurrent else self.args.batch
         rate, start, number = Rate(), time.perf_counter(), 0
+        if isinstance(video, LiveVideo) and self.args.time_limit:
+            video.deadline = time.monotonic() + self.args.time_limit
         objects: Counter[str] = Counter()
         try:
             with tqdm(total=video.count or None, unit="frame", disable=None) as bar:

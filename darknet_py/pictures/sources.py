@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import sys
 import threading
@@ -199,9 +200,11 @@ class LiveVideo:
 
     Attributes:
         fps: frames per second that the source claims. dropped: how many frames were read and never taken.
+        deadline: of time.monotonic(); the frames end then, also while none comes.
     """
 
     count = 0
+    deadline = math.inf
 
     def __init__(self, address: str, attempts: int | None = None, start_limit: float = START_LIMIT) -> None:
         """`attempts`: how often reconnecting to a lost stream is tried before the frames end; None: for ever.
@@ -266,7 +269,7 @@ class LiveVideo:
     def __iter__(self) -> Iterator[Image]:
         while True:
             with self._changed:
-                while self._newest is None and not self._ended:
+                while self._newest is None and not self._ended and time.monotonic() < self.deadline:
                     self._changed.wait(0.2)
                 frame, self._newest = self._newest, None
             if frame is None:

@@ -189,6 +189,21 @@ def test_a_stream_that_is_not_up_yet_is_waited_for(
     assert capsys.readouterr().err == "rtsp://***@host/x: not up yet; waiting up to 30 s\n"
 
 
+def test_frames_end_at_the_deadline_though_none_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stalled = FakeStream(lasts=1)
+    go_on = threading.Event()
+    read = stalled.read
+    monkeypatch.setattr(stalled, "read", lambda: read() if stalled.frame == 0 else (go_on.wait(20), None))
+    monkeypatch.setattr(cv2, "VideoCapture", stalled)
+    video = LiveVideo("rtsp://x", attempts=0)
+    start = time.monotonic()
+    video.deadline = start + 0.3
+    assert len(list(video)) == 1
+    assert time.monotonic() - start < 5
+    go_on.set()
+    video.close()
+
+
 def test_a_stream_that_never_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=1, works=lambda opened: False))
     monkeypatch.setattr(sources, "START_PAUSE", 0.01)
