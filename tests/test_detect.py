@@ -159,6 +159,8 @@ def server(tmp_path: Path) -> Iterator[str]:
     """The address of a server that gives the files of `served/`."""
 
     class Handler(SimpleHTTPRequestHandler):
+        extensions_map = {"": "image/png", ".mp4": "video/mp4"}  # noqa: RUF012
+
         def log_message(self, *_: Any) -> None:
             pass
 
@@ -174,13 +176,14 @@ def test_pictures_and_videos_on_the_web_end_when_they_end(
     here: Path, server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(here / "served" / "a.png")
+    (here / "served" / "snapshot").write_bytes((here / "served" / "a.png").read_bytes())
     film(here / "served" / "b.mp4", 4)
-    sources = [f"http://me:secret@{server}/a.png?v=1", f"http://{server}/b.mp4"]
+    sources = [f"http://{server}/snapshot", f"http://me:secret@{server}/a.png?v=1", f"http://{server}/b.mp4"]
     assert main([*MODEL, *sources, "--out", "out", "--json", "r.jsonl"]) == 0
     lines = [json.loads(line) for line in (here / "r.jsonl").read_text().splitlines()]
-    assert [line["frame_id"] for line in lines] == [1, 1, 2, 3, 4]
-    assert lines[0]["filename"] == f"http://***@{server}/a.png?v=1"
-    assert {Path(name).stem for name in files(here / "out")} == {"a", "b"}
+    assert [line["frame_id"] for line in lines] == [1, 2, 1, 2, 3, 4]
+    assert lines[1]["filename"] == f"http://***@{server}/a.png?v=1"
+    assert {Path(name).stem for name in files(here / "out")} == {"snapshot", "a", "b"}
     printed = capsys.readouterr()
     assert "secret" not in printed.out + printed.err + (here / "r.jsonl").read_text() + str(files(here))
 

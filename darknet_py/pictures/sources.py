@@ -19,7 +19,7 @@ import cv2
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.files import locate
 from darknet_py.names import read_lines
-from darknet_py.pictures.addresses import ending, is_address, shown
+from darknet_py.pictures.addresses import content_kind, ending, is_address, shown
 from darknet_py.pictures.read import SUFFIXES, Image
 
 # OpenCV's FFmpeg prints what it meets; what matters is said by this package's own messages
@@ -141,12 +141,15 @@ def _list(name: str) -> list[Source]:
 
 
 def _file(path: str) -> Source:
-    """One file, or the http(s) address of one; any other address is a stream."""
+    """One file, or the http(s) address of one, by its ending or by what the server says; any other address is a
+    stream."""
     if is_address(path):
-        kind = ending(path) if path.lower().startswith("http") else ""
-        if kind in SUFFIXES:
+        is_web = path.lower().startswith("http")
+        kind = ending(path) if is_web else ""
+        said = content_kind(path) if is_web and kind not in SUFFIXES | VIDEO_SUFFIXES else ""
+        if kind in SUFFIXES or said == "image":
             return ImageSource(path)
-        return VideoSource(path, live=kind not in VIDEO_SUFFIXES)
+        return VideoSource(path, live=kind not in VIDEO_SUFFIXES and said != "video")
     return VideoSource(path, live=False) if Path(path).suffix.lower() in VIDEO_SUFFIXES else ImageSource(path)
 
 

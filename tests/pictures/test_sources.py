@@ -40,7 +40,14 @@ def test_a_folder_gives_its_images_and_videos_in_order(folder: Path) -> None:
     ]
 
 
-def test_globs_lists_numbers_and_addresses(folder: Path) -> None:
+def test_globs_lists_numbers_and_addresses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"http://host/snapshot": "image", "http://host/watch?v=1": "video", "http://host/live": "multipart"}
+    monkeypatch.setattr(sources, "content_kind", said.__getitem__)
+    assert [type(one).__name__ + str(getattr(one, "live", "")) for one in expand([*said])] == [
+        "ImageSource",
+        "VideoSourceFalse",
+        "VideoSourceTrue",
+    ]
     assert expand(["*.png"]) == [ImageSource("a.png")]
     (folder / "list.txt").write_bytes(b"\xef\xbb\xbfa.png\r\n\r\n  sp ace.jpeg \r\n")
     assert expand(["list.txt"]) == [ImageSource("a.png"), ImageSource("sp ace.jpeg")]
