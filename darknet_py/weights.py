@@ -155,7 +155,9 @@ def _check_size(
     last = layers[-1].index if layers else -1
     rest = f"{_bytes(have - needed)} {'is' if have - needed == 1 else 'are'} left over after layer {last}"
     if cutoff is None:
-        raise WeightsError(f"{start}{rest}. Wrong cfg (other classes or filters, or fewer layers)?")
+        raise WeightsError(
+            f"{start}{rest}. Wrong cfg (other classes or filters, or fewer layers)?{_other_classes(network, have)}"
+        )
     warnings.warn(f"{path}: {rest}, not read because of cutoff={cutoff}", CfgWarning, stacklevel=3)
 
 
@@ -170,7 +172,18 @@ def _short(network: Network, layer: Layer, stored: Stored, position: int, have: 
             f"the file ends just before layer {layer.index} ({layer.kind}). If it is a backbone, train from it with "
             f"--cutoff {layer.index} (load: cutoff={layer.index}); or else wrong cfg, or a cut-off download?"
         )
-    return f"{text}. Wrong cfg (other classes or filters), or a cut-off download?"
+    return f"{text}. Wrong cfg (other classes or filters), or a cut-off download?{_other_classes(network, have)}"
+
+
+def _other_classes(network: Network, have: int) -> str:
+    """What to do with weights of other classes, where a file has all that comes before the number of classes matters:
+    up to the layer before the first head, or a classifier's last layer with weights."""
+    loaded = [layer.index for layer in network.layers if any(layer.loaded())]
+    cutoff = max(loaded) if not network.heads else max((k for k in loaded if k < network.heads[0]), default=0)
+    before = sum(stored.tensor.numel() for layer in network.layers[:cutoff] for stored in layer.loaded())
+    if not before or have < FLOAT * before:
+        return ""
+    return f" To train from weights of other classes, load the layers before the classes: --cutoff {cutoff}"
 
 
 def _bytes(count: int) -> str:

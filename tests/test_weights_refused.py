@@ -20,17 +20,20 @@ from darknet_py.weights import load_weights
 
 # --------------------------------------------------------------------------------------------------------- wrong files
 
+CUTOFF = " To train from weights of other classes, load the layers before the classes: --cutoff 2"
 NOT_WEIGHTS = "not a .weights file: its first bytes"
 WRONG = {
     "4 bytes short": (
         GOOD[:-4],
         f"{NEEDED - 4} bytes, but my.cfg needs {NEEDED}: the file ends 4 bytes early, "
-        "inside layer 2 (convolutional, weights). Wrong cfg (other classes or filters), or a cut-off download?",
+        "inside layer 2 (convolutional, weights). Wrong cfg (other classes or filters), or a cut-off download?"
+        f"{CUTOFF}",
     ),
     "1 byte short": (
         GOOD[:-1],
         f"{NEEDED - 1} bytes, but my.cfg needs {NEEDED}: the file ends 1 byte early, "
-        "inside layer 2 (convolutional, weights). Wrong cfg (other classes or filters), or a cut-off download?",
+        "inside layer 2 (convolutional, weights). Wrong cfg (other classes or filters), or a cut-off download?"
+        f"{CUTOFF}",
     ),
     "cut in the middle of a tensor": (
         GOOD[: 20 + 4 * 7],
@@ -47,7 +50,7 @@ WRONG = {
     "4 bytes too long": (
         GOOD + bytes(4),
         f"{NEEDED + 4} bytes, but my.cfg needs {NEEDED}: 4 bytes are left over after layer 2. "
-        "Wrong cfg (other classes or filters, or fewer layers)?",
+        f"Wrong cfg (other classes or filters, or fewer layers)?{CUTOFF}",
     ),
     "empty": (b"", "0 bytes; too short even for the header (16 bytes); did the download fail?"),
     "10 bytes": (GOOD[:10], "10 bytes; too short even for the header (16 bytes); did the download fail?"),
