@@ -5,9 +5,9 @@ findings, counts = check_dataset(open_dataset("data/obj.data"), network_facts(ne
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from darknet_py.data.class_labels import labels_in
 from darknet_py.data.dataset import Dataset
+from darknet_py.data.survey import turned_text
 from darknet_py.data.truths import ImageTruths, make_truths
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.network import Network
-from darknet_py.pictures.read import read_image
+from darknet_py.pictures.read import read_image, twelve_bits
 from darknet_py.pictures.resize import letterbox_size
 
 TINY = 1.0  # pixels of the network: Darknet does not train on smaller boxes
@@ -133,6 +135,8 @@ def _check_image(dataset: Dataset, index: int, facts: NetworkFacts | None) -> Ch
         if data.startswith(JPEG) and JPEG_END not in data:  # some OpenCVs read those, some do not
             findings.append(Finding(path, "cut off", "the end of the image is missing; a cut-off download?"))
         image = read_image(path, facts.channels if facts else 3)
+        if text := twelve_bits(image):
+            findings.append(Finding(path, "dark", text))
         size = (image.shape[1], image.shape[0])
     except OSError as error:
         is_there = os.path.exists(path)
@@ -141,6 +145,8 @@ def _check_image(dataset: Dataset, index: int, facts: NetworkFacts | None) -> Ch
     except ImageError as error:
         if not findings:
             findings.append(Finding(path, "unreadable" if data else "empty", str(error).removeprefix(f"{path}: ")))
+    if size and (text := turned_text(dataset, index, size)):
+        findings.append(Finding(dataset.label_file(index), "size", text.partition(": ")[2]))
     if facts and not facts.detects:
         return CheckedImage(findings, size, _labels_in_path(dataset, index, findings))
     label_file = dataset.label_file(index)
@@ -158,8 +164,8 @@ def _check_image(dataset: Dataset, index: int, facts: NetworkFacts | None) -> Ch
 
 def _labels_in_path(dataset: Dataset, index: int, findings: list[Finding]) -> ImageTruths:
     """A classifier's classes of an image, as truths without a place; there should be one."""
-    written = dataset.written_path(index)
-    found = {number: label for number, label in enumerate(dataset.labels or dataset.names) if label in written}
+    labels = dataset.labels or dataset.names
+    found = {number: labels[number] for number in labels_in(dataset.written_path(index), labels)}
     if len(found) != 1:
         several = f"several labels occur in the path: {', '.join(found.values())}"
         findings.append(Finding(dataset.images[index], "label", several if found else "no label occurs in the path"))
@@ -216,25 +222,29 @@ def _count(counts: SplitCounts, truths: ImageTruths) -> None:
 
 
 def duplicates(splits: dict[str, list[str]]) -> Iterator[Finding]:
-    """Images that are listed again, or have the same bytes as an earlier one, in the same split or in another; only
-    files of the same length are read. splits: the paths of each split's images."""
-    lengths: dict[int, list[tuple[str, str]]] = {}
+    """Images that are in two splits, or have the same bytes as another one; only files of the same length are read. A
+    list may name an image several times, so that it is drawn more often. splits: the paths of each split's images."""
+    split_of: dict[str, str] = {}
     for split, images in splits.items():
-        for path, times in Counter(images).items():
-            if times > 1:
-                yield Finding(path, "duplicate", f"it is listed {times} times in {split}")
-            try:
-                lengths.setdefault(os.path.getsize(path), []).append((split, path))
-            except OSError:
-                continue  # missing: found elsewhere
+        own = list(dict.fromkeys(images))
+        if shared := [path for path in own if path in split_of]:
+            which = "all" if len(shared) == len(own) else f"{len(shared)} of the"
+            text = f"{which} {len(own)} images of {split}, such as this one, are in {split_of[shared[0]]} too"
+            yield Finding(shared[0], "in both", text)
+        for path in own:
+            split_of.setdefault(path, split)
+    lengths: dict[int, list[str]] = {}
+    for path in split_of:
+        with contextlib.suppress(OSError):  # missing: found elsewhere
+            lengths.setdefault(os.path.getsize(path), []).append(path)
     for length, files in lengths.items():
-        seen: dict[bytes, tuple[str, str]] = {}
-        for split, path in files if length and len(files) > 1 else []:
-            first_split, first = seen.setdefault(hashlib.blake2b(Path(path).read_bytes()).digest(), (split, path))
-            if (first_split, first) != (split, path):
-                where = f"in {split}" if first_split == split else f"one in {first_split}, one in {split}"
-                what = "it is there twice" if first == path else f"the same image as {first}"
-                yield Finding(path, "duplicate", f"{what} ({where})")
+        seen: dict[bytes, str] = {}
+        for path in files if length and len(files) > 1 else []:
+            first = seen.setdefault(hashlib.blake2b(Path(path).read_bytes()).digest(), path)
+            if first != path:
+                split, other = split_of[path], split_of[first]
+                where = f"in {split}" if split == other else f"one in {other}, one in {split}"
+                yield Finding(path, "duplicate", f"the same image as {first} ({where})")
 
 
 def anchor_fit(sides: NDArray[np.float32], anchors: NDArray[np.float32]) -> tuple[float, float]:
@@ -265,6 +275,7 @@ def split_summary(split: str, dataset: Dataset, counts: SplitCounts, facts: Netw
         "source": dataset.source,
         "labels": dataset.kind,
         "images": counts.images,
+        "repeated": counts.images - len(set(dataset.images)),
         "images_without_objects": counts.without,
         "boxes": int(counts.boxes.sum()),
         "difficult": counts.difficult,
@@ -288,6 +299,8 @@ def summary_lines(summary: dict[str, Any], facts: NetworkFacts | None) -> Iterat
     yield f"{summary['split']}: {summary['images']} images of {summary['source']}, {summary['boxes']} {counted}" + (
         f", {empty} images without an object" if empty else ""
     )
+    if summary["repeated"]:
+        yield f"note: {summary['repeated']} of them are in the list already; they are drawn more often in training"
     width = max((len(entry["name"]) for entry in summary["classes"]), default=0)
     maximum = max((entry["boxes"] for entry in summary["classes"]), default=0)
     for entry in summary["classes"]:

@@ -13,19 +13,36 @@ from darknet_py.layers.needs import ClassTree, Rows
 SECRET_NUM = -1234.0  # a truth that says nothing (Darknet's name for it)
 
 
+def labels_in(path: str, labels: Sequence[str]) -> list[int]:
+    """The labels that an image's path, as its list writes it, says that the image has: their numbers, in order.
+
+    Darknet takes every label that occurs anywhere in the path. Where these are several, those count that are its
+    folder's name; or else those that occur in the names of folder and file: `cat_or_dog/train/dog/1.jpg` is a dog.
+    """
+    found = [number for number, label in enumerate(labels) if label in path]
+    if len(found) > 1:
+        *_, folder, _ = ["", *(parts := path.replace("\\", "/").split("/"))]
+        near = "/".join(parts[-2:])
+        for closer in ([k for k in found if labels[k] == folder], [k for k in found if labels[k] in near]):
+            if closer:
+                return closer
+    return found
+
+
 def class_vector(path: str, labels: Sequence[str], label_smooth_eps: float = 0.0) -> Rows:
-    """(classes,) float32: 1 for every label that occurs in the path as the list writes it (data.c:fill_truth_smooth).
+    """(classes,) float32: 1 for every label that `labels_in` finds (data.c:fill_truth_smooth).
 
     With label_smooth_eps, 1 - eps for those, and eps / (classes - 1) for the others. A path with no label or several is
     named in a warning.
     """
-    found = np.array([label in path for label in labels])
-    if found.sum() != 1:
-        names = ", ".join(label for label, is_found in zip(labels, found, strict=True) if is_found)
+    found = labels_in(path, labels)
+    if len(found) != 1:
+        names = ", ".join(labels[number] for number in found)
         text = f"several labels occur in this path: {names}" if names else "no label occurs in this path"
         warnings.warn(f"{path}: {text}", DataWarning, stacklevel=2)
-    rest = label_smooth_eps / max(len(labels) - 1, 1)
-    return np.where(found, np.float32(1 - label_smooth_eps), np.float32(rest))
+    result = np.full(len(labels), label_smooth_eps / max(len(labels) - 1, 1), np.float32)
+    result[found] = 1 - label_smooth_eps
+    return result
 
 
 def fill_hierarchy(classes: Rows, tree: ClassTree) -> Rows:

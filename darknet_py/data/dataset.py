@@ -7,22 +7,25 @@ dataset.images[0], dataset.truths(0)
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from darknet_py.data.coco import read_coco
 from darknet_py.data.labels import label_path, read_labels
-from darknet_py.data.truths import ImageTruths, make_truths
-from darknet_py.data.voc import read_voc, voc_path
+from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
+from darknet_py.data.voc import read_voc, voc_path, voc_size
 from darknet_py.errors import DarknetError
-from darknet_py.files import base_folder, folders_around
-from darknet_py.names import find_beside, read_data, read_lines, read_names
-from darknet_py.pictures.read import SUFFIXES
+from darknet_py.files import folders_around
+from darknet_py.names import DataFile, find_beside, find_files, read_data, read_lines, read_names
+from darknet_py.pictures.read import SUFFIXES, read_image
 
 SPLITS = ("train", "valid")
+MAX_UNNAMED = 100_000  # classes without names
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Dataset:
         labels: what a classifier looks for in the paths: the .data file's `labels`, or the names.
         written: the paths as the list writes them, in which a classifier's labels are looked for.
         difficult: images in the same order, whose label files hold the difficult objects (`difficult` in a .data file).
-        loaded: the truths, where one file holds them all (COCO).
+        loaded: the truths, where one file holds them all (COCO). sizes: of the images, as that file says them.
         names_file: the file that names the classes.
     """
 
@@ -49,6 +52,7 @@ class Dataset:
     written: list[str] = field(default_factory=list)
     difficult: list[str] = field(default_factory=list)
     loaded: list[ImageTruths] | None = None
+    sizes: list[tuple[int, int]] = field(default_factory=list)
     names_file: str = ""
 
     def __len__(self) -> int:
@@ -73,7 +77,7 @@ class Dataset:
         if not os.path.exists(path):
             return make_truths()
         if self.kind == "xml" and path.endswith(".xml"):
-            return read_voc(path, self.names)[0]
+            return read_voc(path, self.names, lambda: picture_size(self.images[index]))[0]
         truths = read_labels(path)
         if self.difficult and os.path.exists(path := label_path(self.difficult[index])):
             difficult = read_labels(path)
@@ -81,6 +85,23 @@ class Dataset:
             is_difficult = np.arange(len(classes)) >= len(truths.classes)
             return make_truths(classes, np.concatenate((truths.xywh, difficult.xywh)), is_difficult)
         return truths
+
+    def written_size(self, index: int) -> tuple[int, int] | None:
+        """(width, height) of an image as its annotation says, pixels; None: it says nothing."""
+        path = self.label_file(index)
+        if self.kind != "xml" or not path.endswith(".xml"):
+            return self.sizes[index] if self.sizes else None
+        size = voc_size(path)
+        return size if min(size) else None
+
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """The data set of some of the images."""
+        lists: dict[str, Any] = {
+            name: [values[index] for index in indices]
+            for name in ("images", "written", "difficult", "loaded", "sizes")
+            if (values := getattr(self, name))
+        }
+        return replace(self, **lists)
 
     def written_path(self, index: int) -> str:
         """An image's path as its list writes it."""
@@ -133,23 +154,23 @@ def open_dataset(data: str | os.PathLike[str], split: str = "train") -> Dataset:
     )
 
 
-def _names(data: str | os.PathLike[str], options: dict[str, str]) -> list[str]:
+def _names(data: str | os.PathLike[str], options: DataFile) -> list[str]:
+    classes = options.count("classes")
     if options.get("names"):
-        return read_names(find_beside(options["names"], data))
-    classes = options.get("classes", "")
-    return [str(index) for index in range(int(classes))] if classes.isdigit() else []
+        names = read_names(find_beside(options["names"], data))
+        if classes not in (None, len(names)):
+            text = f"{options.where('classes')}: but {options['names']} has {len(names)} names; correct one of them"
+            warnings.warn(text, DataWarning, stacklevel=3)
+        return names
+    if (classes or 0) > MAX_UNNAMED:
+        raise DarknetError(f"{options.where('classes')}: so many classes need names; write names=")
+    return [str(index) for index in range(classes or 0)]
 
 
 def _as_files(lines: Sequence[str], source: Path, data: str | os.PathLike[str]) -> list[str]:
-    """The paths of a list as files: relative ones all start where the first that is found does."""
-    relative = (line for line in lines if not os.path.isabs(line))
+    """The images of a list: from the current folder, as in Darknet, or else the list's, or those around `data`."""
     here, *around = folders_around(data)
-    return _joined(base_folder(relative, [here, source.parent, *around]) or here, lines)
-
-
-def _joined(folder: Path, names: Sequence[str]) -> list[str]:
-    """As they are written, if the folder is the current one."""
-    return list(names) if folder == Path() else [os.path.join(folder, name) for name in names]
+    return find_files(lines, [here, source.parent, *around])
 
 
 def _kind(images: Iterable[str]) -> str:
@@ -167,6 +188,17 @@ def _coco(source: Path, names: list[str]) -> Dataset:
     split, folder = source.stem.removeprefix("instances_"), source.resolve().parent
     subset = split.split("_")[0]
     usual = ("", split, "images", f"images/{split}", subset, f"images/{subset}")
-    base = base_folder(coco.images, [Path(), folder, *(folder.parent / name for name in usual)])
-    images = _joined(base or folder, coco.images)
-    return Dataset(images, coco.names, str(source), "coco", coco.names, coco.images, loaded=coco.truths)
+    images = find_files(coco.images, [folder, Path(), *(folder.parent / name for name in usual)])
+    return Dataset(
+        images, coco.names, str(source), "coco", coco.names, coco.images, loaded=coco.truths, sizes=coco.sizes
+    )
+
+
+def picture_size(path: str) -> tuple[int, int]:
+    """(width, height) of an image file, pixels, turned upright as its EXIF data say.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    height, width = read_image(path).shape[:2]
+    return width, height

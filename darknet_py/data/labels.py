@@ -7,13 +7,15 @@ truths.classes, truths.xywh                 # (n,) and (n, 4): centre and size, 
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
-from darknet_py.data.truths import ImageTruths, make_truths
+from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
 from darknet_py.errors import DarknetError
 from darknet_py.names import read_text
 
@@ -29,6 +31,7 @@ FOLDERS = (
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".bmp", ".BMP", ".ppm", ".PPM", ".tiff", ".TIFF")
 IMAGE_FOLDERS = ("images", "JPEGImages")
 FLT_MAX = 3.4e38  # larger numbers do not fit into 32 bits
+LARGEST = 2.0**53  # class: above, floats skip whole numbers
 
 
 def replace_image_to_label(image: str) -> str:
@@ -71,28 +74,43 @@ def label_path(image: str) -> str:
 
 def read_labels(path: str | os.PathLike[str]) -> ImageTruths:
     """A Darknet label file: a line `class x y w h` for each object, fractions of the image; white space and empty lines
-    do not count.
+    do not count. A class may be written 3.0. A polygon (`class x1 y1 x2 y2 x3 y3 …`, as for segmentation) is read as
+    its box.
 
     Numbers are taken as they are; classes that do not exist and boxes outside the image are the business of
-    `training_truths` and of the check command.
+    `left_out` and of the check command.
 
     Raises:
-        DarknetError: it cannot be read, or a line is not five numbers, the first of them an integer. (Darknet silently
-            reads no further there, and takes a sixth number for the next class.)
+        DarknetError: it cannot be read, or a line is neither, or its class no whole number. (Darknet silently reads no
+            further there, and takes a sixth number for the next class.)
     """
-    lines = read_text(path, "label file").split("\n")
+    text = read_text(path, "label file")
+    lines = text.split("\n")
     fields = [words for line in lines if (words := line.split())]
     if not fields:
         return make_truths()
     try:
-        classes = np.array([int(words[0]) for words in fields], np.int64)
-        xywh = np.array([words[1:] for words in fields], np.float64)
-        is_valid = xywh.shape == (len(fields), 4) and bool((np.abs(xywh) < FLT_MAX).all())
+        polygons = [k for k, words in enumerate(fields) if len(words) >= 7 and len(words) % 2]
+        for k in polygons:
+            points = np.array(fields[k][1:], np.float64).reshape(-1, 2)
+            low, high = points.min(0), points.max(0)
+            fields[k] = [fields[k][0], *map(str, ((low + high) / 2).tolist() + (high - low).tolist())]
+        values = np.array(fields, np.float64)
+        whole = (values[:, 0] == np.rint(values[:, 0])) & (np.abs(values[:, 0]) < LARGEST)
+        is_valid = values.shape[1] == 5 and bool(whole.all() and (np.abs(values) < FLT_MAX).all()) and _is_plain(text)
     except (ValueError, OverflowError):
         is_valid = False
     if not is_valid:
         raise DarknetError(_first_mistake(path, lines))
-    return make_truths(classes, xywh)
+    if polygons:
+        text = "label lines that are polygons (class x1 y1 x2 y2 …) are read as their boxes"
+        warnings.warn(text, DataWarning, stacklevel=2)  # the same warning is shown once
+    return make_truths(values[:, 0], values[:, 1:])
+
+
+def _is_plain(text: str) -> bool:
+    """Whether numbers in it are what C takes for numbers: Python also reads full-width digits and 1_000."""
+    return text.isascii() and "_" not in text
 
 
 def _first_mistake(path: str | os.PathLike[str], lines: Sequence[str]) -> str:
@@ -101,17 +119,19 @@ def _first_mistake(path: str | os.PathLike[str], lines: Sequence[str]) -> str:
         if not words:
             continue
         where = f"{os.fspath(path)}:{number}: '{line.strip()[:60]}'"
-        if len(words) != 5:
+        if len(words) < 5 or len(words) % 2 == 0:
             return f"{where} has {len(words)} values; write 'class x y w h'"
-        try:
-            np.int64(int(words[0]))
-        except (ValueError, OverflowError):
+        values = [_number(word) for word in words]
+        if not (values[0].is_integer() and abs(values[0]) < LARGEST):
             return f"{where}: the class '{words[0]}' is not an integer"
-        for word in words[1:]:
-            try:
-                is_finite = abs(float(word)) < FLT_MAX
-            except ValueError:
-                is_finite = False
-            if not is_finite:
+        for word, value in zip(words, values, strict=True):
+            if not abs(value) < FLT_MAX:
                 return f"{where}: '{word}' is not a number"
     return f"{os.fspath(path)}: this label file cannot be read"
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word) if _is_plain(word) else math.nan
+    except ValueError:
+        return math.nan

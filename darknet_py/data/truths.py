@@ -41,6 +41,28 @@ def make_truths(classes: ArrayLike = (), xywh: ArrayLike = (), difficult: ArrayL
     return ImageTruths(numbers, np.asarray(xywh, np.float32).reshape(-1, 4), hard)
 
 
+def left_out(truths: ImageTruths, net_size: tuple[int, int], classes: int) -> dict[str, NDArray[np.bool_]]:
+    """Which truths training leaves out and why: reason → (n,) bool; each is in one of them at most.
+
+    As data.c:fill_truth_detection: classes that the network does not have, boxes under one pixel of its input, centres
+    outside (0, 1]. net_size: (width, height), pixels.
+    """
+    xywh = truths.xywh
+    reasons = {
+        f"of a class beyond 0 to {classes - 1}": (truths.classes < 0) | (truths.classes >= classes),
+        "without area": (xywh[:, 2:] <= 0).any(1),
+        f"under 1 pixel of the network's {net_size[0]}x{net_size[1]}": (
+            xywh[:, 2:] < np.float32(1) / np.array(net_size, np.float32)
+        ).any(1),
+        "with their centre outside the image": ((xywh[:, :2] <= 0) | (xywh[:, :2] > 1)).any(1),
+    }
+    before = np.zeros(len(xywh), bool)
+    for reason, is_wrong in reasons.items():
+        reasons[reason] = is_wrong & ~before
+        before |= is_wrong
+    return reasons
+
+
 def training_truths(
     truths: ImageTruths,
     net_size: tuple[int, int],
@@ -52,9 +74,9 @@ def training_truths(
 ) -> Rows:
     """The truths that training sees of an augmented image (data.c:fill_truth_detection).
 
-    They are shuffled, the first `max_truths` of them stay, and of those go: classes that the network does not have,
-    boxes under one pixel of the network's input, centres outside (0, 1]. A width or height over 1 becomes 1. Difficult
-    objects are left out before, as voc_label.py writes none. Wrong labels are named in a warning, once per file.
+    They are shuffled, the first `max_truths` of them stay, and of those go the ones that are `left_out`. A width or
+    height over 1 becomes 1. Difficult objects are left out before, as voc_label.py writes none. Wrong labels are named
+    in a warning, once per file.
 
     Args:
         truths: of the image, moved as its augmentation moved the pixels.
@@ -66,15 +88,14 @@ def training_truths(
         in its file, plus 4000 times a hash of the file's path, under 4000.
     """
     order = rng.permutation(np.flatnonzero(~truths.difficult))[:max_truths]
-    numbers, xywh = truths.classes[order], truths.xywh[order]
-    known = (numbers >= 0) & (numbers < classes)
-    tiny = (xywh[:, 2:] < np.float32(1) / np.array(net_size, np.float32)).any(1)
-    inside = ((xywh[:, :2] > 0) & (xywh[:, :2] <= 1)).all(1)
-    if not known.all():
-        _warn(f"{path}: class {numbers[~known][0]}, but the network has the classes 0 to {classes - 1}; left out")
-    elif (~inside & ~tiny).any():
+    chosen = ImageTruths(truths.classes[order], truths.xywh[order], truths.difficult[order])
+    unknown, *_, outside = reasons = list(left_out(chosen, net_size, classes).values())
+    numbers, xywh = chosen.classes, chosen.xywh
+    if unknown.any():
+        _warn(f"{path}: class {numbers[unknown][0]}, but the network has the classes 0 to {classes - 1}; left out")
+    elif outside.any():
         _warn(f"{path}: a box lies outside the image, or at its corner 0, 0; left out")
-    kept = known & ~tiny & inside
+    kept = ~np.any(reasons, 0)
     rows = np.empty((int(kept.sum()), TRUTH_SIZE), np.float32)
     rows[:, :2], rows[:, 2:4] = xywh[kept, :2], np.minimum(xywh[kept, 2:], 1)
     rows[:, 4], rows[:, 5] = numbers[kept], order[kept] + _track_base(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,27 +22,27 @@ def voc_path(image: str) -> str | None:
     return next((path for path in candidates if os.path.exists(path)), None)
 
 
-def read_voc(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[ImageTruths, tuple[int, int]]:
+def read_voc(
+    path: str | os.PathLike[str], names: Sequence[str], picture_size: Callable[[], tuple[int, int]] | None = None
+) -> tuple[ImageTruths, tuple[int, int]]:
     """A Pascal VOC file, by the formula of Darknet's voc_label.py: the centre is ((left+right)/2 - 1) / width.
 
     Args:
         path: the .xml. names: of the classes; objects of other names are left out, with a warning.
+        picture_size: gives (width, height) of the picture, pixels; asked where the file does not say it.
 
     Returns:
         The truths, difficult ones included (voc_label.py leaves them out), and (width, height) of the image, pixels.
 
     Raises:
-        DarknetError: it cannot be read, is not an annotation, or gives the image no size.
+        DarknetError: it cannot be read, is not an annotation, or nothing gives the image's size.
     """
-    try:
-        root = ElementTree.fromstring(Path(path).read_bytes())
-    except OSError as error:
-        raise DarknetError(f"{path}: cannot read this annotation: {error.strerror or error}") from None
-    except ElementTree.ParseError as error:
-        raise DarknetError(f"{path}:{error.position[0]}: this is not a Pascal VOC annotation: {error}") from None
-    width, height = (_number(path, root, f"size/{side}") for side in ("width", "height"))
+    root = _root(path)
+    width, height = _size(root)
+    if min(width, height) < 1 and picture_size is not None:
+        width, height = picture_size()
     if min(width, height) < 1:
-        raise DarknetError(f"{path}: <size> is {width:g}x{height:g}; write the image's width and height")
+        raise DarknetError(f"{path}: <size> is missing or 0; write the image's width and height")
     known = {name: index for index, name in enumerate(names)}
     classes, corners, difficult = [], [], []
     for item in root.iter("object"):
@@ -58,7 +58,29 @@ def read_voc(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[ImageT
     size = np.array([width, height])
     # scripts/voc_label.py: VOC counts pixels from 1, and takes 1 from the centre, not from each corner
     xywh = np.concatenate((((left_top + right_bottom) / 2 - 1) / size, (right_bottom - left_top) / size), 1)
-    return make_truths(classes, xywh, difficult), (int(width), int(height))
+    return make_truths(classes, xywh, difficult), (width, height)
+
+
+def voc_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(width, height) as a Pascal VOC file says, pixels; (0, 0): it does not."""
+    return _size(_root(path))
+
+
+def _root(path: str | os.PathLike[str]) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(Path(path).read_bytes())
+    except OSError as error:
+        raise DarknetError(f"{path}: cannot read this annotation: {error.strerror or error}") from None
+    except ElementTree.ParseError as error:
+        raise DarknetError(f"{path}:{error.position[0]}: this is not a Pascal VOC annotation: {error}") from None
+    except (ValueError, LookupError) as error:  # the encoding that the file names
+        raise DarknetError(f"{path}: this is not a Pascal VOC annotation: {error}") from None
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int]:
+    width, height = (root.findtext(f"size/{side}", "").strip().partition(".")[0] for side in ("width", "height"))
+    is_known = all(side.isascii() and side.isdigit() and len(side) < 10 for side in (width, height))
+    return (int(width), int(height)) if is_known else (0, 0)
 
 
 def _number(path: str | os.PathLike[str], element: ElementTree.Element, tag: str) -> float:

@@ -7,6 +7,7 @@ An image is an array (height, width, channels), RGB: uint8, uint16, or float in 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darknet_py.bundled import or_bundled
-from darknet_py.errors import ImageError
+from darknet_py.errors import CfgWarning, ImageError
 from darknet_py.pictures.addresses import fetch, is_address, shown
 
 Image: TypeAlias = NDArray[Any]
@@ -25,6 +26,7 @@ SUFFIXES = frozenset((
     ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
 ))  # fmt: skip
 ROUNDING = 1e-3  # how far floats may lie beyond 0 and 1, as resizing leaves them
+TWELVE_BITS = 4095  # the largest value
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as OpenCV has them (ITU-R BT.601)
 FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}  # by the channels that are wanted
 CONVERSIONS = {  # by (channels that OpenCV gives, channels that are wanted)
@@ -62,7 +64,17 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image:
     if image is None:
         reason = "not an image, or a damaged one" if data.size else "the file is empty"
         raise ImageError(f"{name}: cannot read this image: {reason}")
+    if text := twelve_bits(image):
+        warnings.warn(f"{name}: {text}", CfgWarning, stacklevel=2)
     return _rgb(_valid(image, name), channels)
+
+
+def twelve_bits(image: Image) -> str:
+    """A sentence where the values of a 16-bit image end where those of 12 bits do; "" elsewhere. They are taken as they
+    are, as in Darknet: a picture in the dark has such values, too."""
+    if image.dtype != np.uint16 or image.max() > TWELVE_BITS:
+        return ""
+    return f"its 16-bit values end at {image.max()} of 65535, so it is nearly black; if it has 12 bits, multiply by 16"
 
 
 def _rgb(image: Image, channels: int) -> Image:

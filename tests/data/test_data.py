@@ -107,7 +107,10 @@ def test_an_empty_label_file_is_an_image_without_objects(tmp_path: Path, text: s
         ("0 .5 .5 .1 .1\n1 .5 .5 .1\n", "1.txt:2: '1 .5 .5 .1' has 4 values; write 'class x y w h'"),
         ("\n0 .5 .5 .1 .1 .9", "1.txt:2: '0 .5 .5 .1 .1 .9' has 6 values"),
         ("dog .5 .5 .1 .1", "1.txt:1: 'dog .5 .5 .1 .1': the class 'dog' is not an integer"),
-        ("1.0 .5 .5 .1 .1", "the class '1.0' is not an integer"),
+        ("1.5 .5 .5 .1 .1", "the class '1.5' is not an integer"),
+        ("３ .5 .5 .1 .1", "the class '３' is not an integer"),  # full width
+        ("1_0 .5 .5 .1 .1", "the class '1_0' is not an integer"),
+        ("0 .5 .5 .1 .1 .2 .x", "'.x' is not a number"),
         ("99999999999999999999 .5 .5 .1 .1", "is not an integer"),
         ("0 0,5 .5 .1 .1", "'0,5' is not a number"),
         ("0 nan .5 .1 .1", "'nan' is not a number"),
@@ -120,6 +123,14 @@ def test_a_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(DarknetError) as raised:
         read_labels(tmp_path / "1.txt")
     assert message in str(raised.value)
+
+
+def test_a_class_may_be_a_whole_float_and_a_polygon_is_its_box(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_text("3.0 .5 .5 .2 .2\n1 .2 .3 .6 .4 .4 .9\n0 .5 .5 .25 .25\n")
+    with pytest.warns(DataWarning, match="polygons"):
+        truths = read_labels(tmp_path / "1.txt")
+    assert truths.classes.tolist() == [3, 1, 0]
+    np.testing.assert_allclose(truths.xywh[1], [0.4, 0.6, 0.4, 0.6], rtol=1e-6)
 
 
 @given(data=st.binary(max_size=60) | st.text("0123456789.- \n\te", max_size=40).map(str.encode))
@@ -156,9 +167,10 @@ def test_voc_labels_formula(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (VOC.format(w=0, x=1), "<size> is 0x200"),
+        (VOC.format(w=0, x=1), "<size> is missing or 0; write the image's width and height"),
         (VOC.format(w=100, x="one"), "<bndbox><xmin> is 'one', which is not a number"),
-        (VOC.format(w="", x=1), "<size><width> is '', which is not a number"),
+        (VOC.format(w="", x=1), "<size> is missing or 0"),
+        ('<?xml version="1.0" encoding="utf-7"?><annotation/>', "1.xml: this is not a Pascal VOC annotation"),
         ("<annotation>", "1.xml:1: this is not a Pascal VOC annotation"),
     ],
 )
@@ -199,14 +211,41 @@ def test_coco_boxes_are_of_their_images_and_crowds_are_difficult(tmp_path: Path)
 def test_coco_categories_are_classes_by_name_or_else_by_order(tmp_path: Path) -> None:
     path = coco_file(tmp_path / "a.json", [(1, "airplane"), (18, "dog")])
     assert read_coco(path, ["dog", "cow", "airplane"]).truths[2].classes.tolist() == [0, 2]  # by name
-    assert read_coco(path, ["aeroplane", "dog"]).truths[2].classes.tolist() == [1, 0]  # as many: by order
+    with pytest.warns(DataWarning, match="airplane are not among the names; taken for aeroplane, by their order"):
+        assert read_coco(path, ["aeroplane", "dog"]).truths[2].classes.tolist() == [1, 0]
     with pytest.warns(DataWarning, match="the categories airplane are not among the names"):
         assert read_coco(path, ["dog", "aeroplane"]).truths[2].classes.tolist() == [0]  # dog stands elsewhere: no order
     with pytest.raises(DarknetError, match="none of its 2 categories"):
         read_coco(path, ["a", "b", "c"])
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"images": []}', '{"images": 1, "annotations": [], "categories": []}'])
+@pytest.mark.parametrize("bbox", [[], None, [1, 2, 3], [1, 2, None, 3], ["1", 2, 3, 4], "abcd"])
+def test_a_coco_annotation_without_a_box_is_left_out_by_its_id(tmp_path: Path, bbox: object) -> None:
+    path = coco_file(tmp_path / "a.json", [(1, "cat"), (18, "dog")])
+    content = json.loads(path.read_text())
+    content["annotations"][0] |= {"id": 4711, "bbox": bbox}
+    path.write_text(json.dumps(content))
+    with pytest.warns(DataWarning, match=r"1 annotations have no bbox of four numbers \(id 4711\); they are left out"):
+        assert [truths.classes.tolist() for truths in read_coco(path).truths] == [[0], [], [0]]
+
+
+def test_backslashes_in_the_file_names_of_a_coco_file(tmp_path: Path) -> None:
+    path = coco_file(tmp_path / "a.json", [(1, "cat"), (18, "dog")])
+    path.write_text(path.read_text().replace('"7.png"', '"images\\\\7.png"'))
+    write_noise(tmp_path / "images/7.png")
+    assert open_dataset(data_file(tmp_path, train="a.json")).images[2] == str(tmp_path / "images/7.png")
+
+
+def test_a_voc_file_without_a_size_takes_the_pictures(tmp_path: Path) -> None:
+    write_noise(tmp_path / "a/1.jpg")  # 96x64
+    (tmp_path / "a/1.xml").write_text(VOC.format(w=0, x=1))
+    xywh = open_dataset(data_file(tmp_path, train="a")).truths(0).xywh
+    np.testing.assert_allclose(xywh[0], [20 / 96, 40 / 64, 20 / 96, 40 / 64], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "[" * 100_000, '{"images": []}', '{"images": 1, "annotations": [], "categories": []}']
+)
 def test_what_is_no_coco_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DarknetError, match=r"a\.json: this is not"):
