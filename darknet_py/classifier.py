@@ -11,7 +11,9 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from darknet_py.arguments import whole
 from darknet_py.errors import DarknetError
@@ -19,7 +21,7 @@ from darknet_py.inference.runner import Runner, prepare
 from darknet_py.layers.softmax import Softmax
 from darknet_py.names import class_names
 from darknet_py.network import Network
-from darknet_py.pictures.read import as_image, read_image
+from darknet_py.pictures.read import Image, as_image, read_image
 from darknet_py.pictures.resize import short_side_crop
 
 
@@ -74,15 +76,21 @@ class Classifier:
         Raises:
             ImageError: the image cannot be read.
         """
+        best = self.probabilities([self.read(image, order)])[0].cpu().topk(min(whole("top", top), len(self.names)))
+        return [Guess(int(k), self.names[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)]
+
+    def read(self, image: Any, order: str = "rgb") -> Image:
+        """An image, see `__call__`, as the network gets it: (height, width, channels), the middle of the image."""
         channels = self.network.net.channels
         pixels = (
             read_image(image, channels) if isinstance(image, (str, os.PathLike)) else as_image(image, channels, order)
         )
-        fitted = torch.from_numpy(short_side_crop(pixels, *self.network.size))
+        return short_side_crop(pixels, *self.network.size)
+
+    @torch.inference_mode()
+    def probabilities(self, images: Sequence[Image]) -> Tensor:
+        """(n, classes) float32 of n images from `read`."""
         self.network.reset_state()
-        batch = fitted[None].to(self.runner.device, self.runner.dtype).permute(0, 3, 1, 2)
-        probabilities = self.runner(batch)[0].flatten().float()
-        if self.tree is not None:
-            probabilities = self.tree.along_paths(probabilities)
-        best = probabilities.cpu().topk(min(whole("top", top), len(self.names)))
-        return [Guess(int(k), self.names[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)]
+        batch = torch.from_numpy(np.stack(images)).to(self.runner.device, self.runner.dtype).permute(0, 3, 1, 2)
+        probabilities = self.runner(batch)[0].flatten(1).float()
+        return probabilities if self.tree is None else self.tree.along_paths(probabilities)

@@ -215,10 +215,16 @@ def _classifier_predict(words: Words) -> int:
     return classify.main([*_data_model(words), *words.options(top="-t"), *_device(words), "--", words.word(3, "-")])
 
 
+def _classifier_valid(words: Words) -> int:
+    from darknet_py import evaluate
+
+    return evaluate.main([*words.plain[:3], *_device(words)])
+
+
 def _train(words: Words) -> int:
     from darknet_py import train
 
-    switches = words.switches(map="-map", clear="-clear")
+    switches = words.switches(map="-map", clear="-clear") + ["--map"] * ("-topk" in words.flags)
     if "-mAP_epochs" in words.flags:
         switches += ["--map-every", str(_map_every(words))]
     gpus = words.flags.get("-gpus", "").split(",")
@@ -340,7 +346,8 @@ ACTIONS = {
     "detector recall": Action("DATA CFG WEIGHTS", _detector_recall, "-i -nogpu"),
     "detector calc_anchors": Action("DATA", _calc_anchors, "-num_of_clusters -width -height"),
     "detect": Action("CFG WEIGHTS [IMAGE]", _detect_words, TEST),
-    "classifier train": Action("DATA CFG [WEIGHTS]", _train, "-clear -gpus -i -nogpu"),
+    "classifier train": Action("DATA CFG [WEIGHTS]", _train, "-topk -clear -gpus -i -nogpu"),
+    "classifier valid": Action("DATA CFG WEIGHTS", _classifier_valid, "-i -nogpu"),
     "classifier predict": Action("DATA CFG WEIGHTS [IMAGE]", _classifier_predict, "-t -i -nogpu"),
     "yolo test": Action("CFG WEIGHTS [IMAGE]", _yolo_test, TEST),
     "yolo demo": Action("CFG WEIGHTS [VIDEO]", _yolo_demo, DEMO),

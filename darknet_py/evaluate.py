@@ -1,4 +1,4 @@
-"""The command that measures a network on a data set, and Darknet's `detector valid` and `detector recall`.
+"""The command that measures a detector or a classifier on a data set, and Darknet's `detector valid` and `recall`.
 
 python -m darknet_py.evaluate data/obj.data cfg/yolov3.cfg backup/yolov3_last.weights --json result.json --plots plots
 """
@@ -13,22 +13,30 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from darknet_py.cfg import parse_cfg
 from darknet_py.command import UNREADABLE, add_inference, add_size, fraction, run_command
-from darknet_py.data.dataset import SPLITS, open_dataset
+from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
+from darknet_py.data.survey import survey
 from darknet_py.detector import Detector, load_detector
 from darknet_py.errors import DarknetError
 from darknet_py.files import write_json
+from darknet_py.layers.needs import ClassNeeds
+from darknet_py.measuring.accuracy import accuracy
 from darknet_py.measuring.confusion import confusion_matrix
 from darknet_py.measuring.evaluation import RULES, check_classes, dataset_truths, detect_images, measure, recall
 from darknet_py.measuring.maps import check_points
 from darknet_py.measuring.plots import draw_confusion, draw_precision_recall
 from darknet_py.measuring.result_files import FORMATS, write_coco_results, write_voc_results
 from darknet_py.names import read_data
+from darknet_py.network import Network, load
+
+TOP = 5  # classes among which a classifier's right one may be
 
 
 def parser() -> argparse.ArgumentParser:
     result = _model_parser(
-        "darknet_py.evaluate", "Measures a network on a data set: mAP as Darknet, PASCAL VOC or COCO define it."
+        "darknet_py.evaluate",
+        "Measures a network on a data set: mAP as Darknet, PASCAL VOC or COCO define it, or a classifier's accuracy.",
     )
     result.epilog = (
         "example: python -m darknet_py.evaluate data/obj.data cfg/yolov3.cfg yolov3_last.weights --json result.json"
@@ -44,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "--iou-thresh",
         type=fraction,
         default=0.5,
-        help="IoU with a truth that a detection needs (default: %(default)s)",
+        help="IoU with a ground-truth box that a detection needs (default: %(default)s)",
     )
     metric.add_argument(
         "--thresh",
@@ -62,7 +70,14 @@ def parser() -> argparse.ArgumentParser:
         "--split", choices=SPLITS, default="valid", help="which list of the .data file (default: %(default)s)"
     )
     metric.add_argument(
-        "--annotations", metavar="FILE", help="with --metric coco: a COCO instances file whose truths count"
+        "--annotations", metavar="FILE", help="with --metric coco: a COCO instances file whose ground truth counts"
+    )
+    metric.add_argument(
+        "--top",
+        type=_count,
+        metavar="K",
+        help="of a classifier: a class among the K most probable ones is right, too (default: the .data file's top, or "
+        f"{TOP})",
     )
     metric.add_argument(
         "--letterbox",
@@ -98,7 +113,7 @@ def _model_parser(module: str, description: str) -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of images; write 1 or more")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number; write 1 or more")
     return int(text)
 
 
@@ -126,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_points(args.points)
     start = time.perf_counter()
     dataset = open_dataset(args.data, args.split)
+    if not Network(parse_cfg(args.cfg)).heads:
+        return _classify(args, dataset)
     detector = _detector(args, args.letterbox)
     names = detector.names
     truths = dataset_truths(dataset, args.limit, required=args.annotations is None)
@@ -151,8 +168,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return UNREADABLE if found.unreadable else 0
 
 
+def _classify(args: argparse.Namespace, dataset: Dataset) -> int:
+    """Measures a classifier."""
+    if args.metric != "darknet" or args.valid_results or args.precision != "fp32":
+        raise DarknetError(
+            f"{args.cfg}: this network is a classifier; leave --metric, --valid-results and --precision out"
+        )
+    network = load(args.cfg, args.weights, device=args.device, size=args.size)
+    survey(dataset, ClassNeeds(network.classes), network.size)
+    top = args.top or read_data(args.data).count("top") or TOP
+    result = accuracy(network, dataset, top, batch=args.batch, limit=args.limit)
+    print(result.text())
+    if args.json:
+        write_json(args.json, result.as_json())
+    if args.plots:
+        folder = Path(args.plots)
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_confusion(folder / "confusion.png", result.confusion(), result.names)
+        print(f"plots in {folder}")
+    return UNREADABLE if result.unreadable else 0
+
+
 def valid_main(arguments: Sequence[str] | None = None) -> int:
-    """`detector valid`: writes what the .data file's `eval` says into its folder `results`; no truths are read."""
+    """`detector valid`: writes what the .data file's `eval` says into its folder `results`; no ground truth is read."""
     parser = _model_parser(
         "darknet_py detector valid", "Writes detections for evaluation by another program, as `detector valid` does."
     )
@@ -177,7 +215,8 @@ def valid_main(arguments: Sequence[str] | None = None) -> int:
 def recall_main(arguments: Sequence[str] | None = None) -> int:
     """`detector recall`: a line for each image."""
     args = _model_parser(
-        "darknet_py detector recall", "Counts the truths that have a box of any class, as `detector recall` does."
+        "darknet_py detector recall",
+        "Counts the ground-truth boxes that have a box of any class, as `detector recall` does.",
     ).parse_args(arguments)
     dataset = open_dataset(args.data, "valid")
     for so_far in recall(_detector(args, letterbox=False), dataset, args.limit):

@@ -135,7 +135,8 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--map",
         action="store_true",
-        help="evaluate on the valid images during training, and keep the best weights as NAME_best.weights",
+        help="evaluate on the valid images during training (mAP, or a classifier's accuracy in its .data file's top "
+        "classes), and keep the best weights as NAME_best.weights",
     )
     group.add_argument(
         "--map-every",
@@ -208,6 +209,8 @@ def _run(args: argparse.Namespace, world: World, device: str) -> int:
     )
     if world.first and not args.resume and settings.checkpoint.is_file():
         print(f"overwriting an earlier run in {settings.folder}; --resume would continue it")
+    if material.summary and world.first:
+        print(material.summary)
     processes = f" in {world.size} processes" if world.size > 1 else ""
     print(
         f"{settings.name}: {material.count} {material.unit}, {settings.max_batches} iterations of {trainer.batch} "
@@ -215,7 +218,11 @@ def _run(args: argparse.Namespace, world: World, device: str) -> int:
         flush=True,
     )
     progress = train(trainer, material.batches, settings, seed=args.seed, resume=args.resume)
-    best = f", best mAP {progress.best:.4f} in iteration {progress.best_iteration}" if progress.best >= 0 else ""
+    best = (
+        f", best {settings.measure} {progress.best:.4f} in iteration {progress.best_iteration}"
+        if progress.best >= 0
+        else ""
+    )
     print(f"{trainer.iteration} iterations, average loss {progress.average:.4f}{best}; weights in {settings.folder}")
     return 0
 
@@ -234,8 +241,8 @@ def _network(args: argparse.Namespace) -> Network:
     """The network with its start weights and its recipe."""
     network = network_to_train(args.cfg, seed=args.seed, max_batches=args.max_batches)
     override_recipe(network, loss=args.loss, mixup_beta=args.mixup_beta)
-    if args.map and not network.heads:
-        raise DarknetError(f"{args.cfg}: --map evaluates detections, and this network has no detection head")
+    if args.map and not network.input_shape.c:
+        raise DarknetError(f"{args.cfg}: --map evaluates what is seen in images, and this network reads none")
     if args.weights:
         print(describe_loaded(load_start_weights(network, args.weights, cutoff=args.cutoff, clear=args.clear)))
     return network

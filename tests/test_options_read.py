@@ -223,7 +223,11 @@ def recording(options: Any, names: set[str], counts: Callable[[FrameType | None]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("shapes"), train=4, valid=1)
+    """Boxes, and labels that a classifier finds in the images' names."""
+    path = write_dataset(tmp_path_factory.mktemp("shapes"), train=4, valid=1)
+    (path.parent / "labels.txt").write_text("".join(f"train-{number:05}\n" for number in range(6)))
+    path.write_text(f"{path.read_text()}labels = labels.txt\n")
+    return path
 
 
 def cfg_text(case: str) -> str:

@@ -130,7 +130,9 @@ class NetOptions:
     notruth: int = option(0, "read by Darknet, used nowhere (pjreddie)", use="none")
     truth: int = option(0, "number of truth values (pjreddie)", use="none")
     random: int = option(0, "1: the input size varies during training (pjreddie, classifiers)", use="training")
-    max_chart_loss: float = option(20.0, "upper end of the loss chart", use="none")
+    max_chart_loss: float = option(
+        20.0, "upper end of the loss chart; where it is not written, the chart chooses its own", use="training"
+    )
     use_cuda_graph: int = option(0, "1: CUDA graphs", use="none")
     optimized_memory: int = option(0, "how far GPU memory is saved", use="none")
     workspace_size_limit_MB: float = option(1024.0, "maximum size of cuDNN's workspace, MB", use="none")  # noqa: N815

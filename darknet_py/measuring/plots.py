@@ -20,6 +20,8 @@ from darknet_py.measuring.results import MapResult
 MAX_DISTINCT = 20  # classes: so many curves can be told apart, and so many cells have room for a number
 DPI = 110
 COLOURS = "tab20"
+FEW_POINTS = 20  # of a curve that are marked
+WIDEST = 4  # times as wide as its curve a chart is at most
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -79,7 +81,7 @@ def _curves(result: MapResult) -> Any:
     if distinct:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False)
     else:
-        axes.legend(loc="upper right")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -98,7 +100,12 @@ def _bars(result: MapResult) -> Any:
     for y, of_class in enumerate(order):
         axes.text(of_class.AP + 0.006, y, f"{of_class.AP:.3f} of {of_class.truths}", va="center", fontsize=7)
     axes.set_yticks(range(len(order)), [of_class.name for of_class in order], fontsize=8)
-    axes.set(xlim=(0, 1.15), ylim=(-0.7, len(order) - 0.3), xlabel="AP, and number of truths", title=_title(result))
+    axes.set(
+        xlim=(0, 1.15),
+        ylim=(-0.7, len(order) - 0.3),
+        xlabel="AP, and number of ground-truth boxes",
+        title=_title(result),
+    )
     axes.axvline(result.mAP, color="black", linewidth=1, linestyle="--", zorder=0)
     return figure
 
@@ -107,17 +114,18 @@ def _title(result: MapResult) -> str:
     absent = sum(not of_class.truths for of_class in result.classes)
     ious = "[.50:.95]" if result.metric == "coco" else f"{result.iou_thresh:.2f}"
     return f"mAP@{ious} = {result.mAP:.4f} ({result.metric})" + (
-        f"; {absent} classes without truths are not drawn" if absent else ""
+        f"; {absent} classes without ground truth are not drawn" if absent else ""
     )
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) -> Path:
-    """Writes a chart of the confusion matrix: truths by row, detections by column, colours are fractions of a row.
+    """Writes a chart of the confusion matrix: ground truth by row, detections by column; colours: fractions of a row.
 
     Args:
-        matrix: (classes+1, classes+1), see `confusion_matrix`. names: of the classes.
+        matrix: (classes+1, classes+1), see `confusion_matrix`; of a classifier, (classes, classes). names: of the
+            classes.
     """
-    labels = [*names, "background"]
+    labels = [*names, "background"][: len(matrix)]
     count = len(labels)
     distinct = count <= MAX_DISTINCT + 1
     side = max(5.0, 2.2 + (0.42 if distinct else 0.17) * count)
@@ -137,7 +145,11 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], names: Sequence[str]) 
             ink = "white" if fraction[row, column] > 0.5 else "black"
             axes.text(column, row, text, ha="center", va="center", fontsize=7 if distinct else 5.5, color=ink)
     unit = "counts" if distinct else "percent of the row, from 10"
-    axes.set(xlabel="detected as", ylabel="truth", title=f"confusion matrix ({unit})")
+    axes.set(
+        xlabel="detected as" if count > len(names) else "classified as",
+        ylabel="ground truth",
+        title=f"confusion matrix ({unit})",
+    )
     figure.colorbar(image, ax=axes, fraction=0.03, label="fraction of the row")
     _save(figure, path)
     return path
@@ -176,40 +188,46 @@ def _colour(number: int) -> Any:
     return importlib.import_module("matplotlib").colormaps[COLOURS](number % 20)
 
 
-def draw_chart(path: Path, rows: Sequence[Mapping[str, str]], max_batches: int, name: str) -> Path:
+def draw_chart(
+    path: Path,
+    rows: Sequence[Mapping[str, str]],
+    max_batches: int,
+    name: str,
+    measure: str = "mAP",
+    max_loss: float | None = None,
+) -> Path:
     """Writes the chart of a training run, as Darknet draws it: each iteration's loss, its average, and mAP if measured.
 
     Args:
-        rows: of metrics.csv: iteration, loss, average, map ("" where not measured). max_batches: the chart's width.
-        name: of the run.
+        rows: of metrics.csv: iteration, loss, average, map ("" where not measured). max_batches: the iterations in all,
+            which the chart is wide, or WIDEST times those that are done, if that is less.
+        name: of the run. measure: what `map` is. max_loss: the upper end of the loss; None: what shows the curve.
     """
     iterations = np.array([int(row["iteration"]) for row in rows])
     loss, average = (np.array([float(row[key]) for row in rows]) for key in ("loss", "average"))
+    marker = "o" if len(rows) <= FEW_POINTS else ""  # a line needs two points
     figure, axes = _figure(10, 7)
-    axes.plot(iterations, loss, ".", color="tab:blue", markersize=2, alpha=0.5, label="loss")
-    axes.plot(iterations, average, color="tab:blue", linewidth=1.2, label="average loss")
-    top = 1.3 * float(np.nanquantile(average, 0.9))  # the first iterations would hide the rest
+    axes.plot(iterations, loss, ".", color="tab:blue", markersize=4 if marker else 2, alpha=0.5, label="loss")
+    axes.plot(iterations, average, color="tab:blue", linewidth=1.2, marker=marker, markersize=4, label="average loss")
+    top = max_loss or 1.3 * float(np.nanquantile(average, 0.9))  # the first iterations would hide the rest
     axes.set(
-        xlim=(0, max_batches), ylim=(0, top if np.isfinite(top) and top > 0 else 1), xlabel="iteration", ylabel="loss"
+        xlim=(0, min(max_batches, WIDEST * int(iterations[-1]))),
+        ylim=(0, top if np.isfinite(top) and top > 0 else 1),
+        xlabel="iteration",
+        ylabel="loss",
     )
     axes.grid(alpha=0.3)
     title = f"{name}: iteration {iterations[-1]} of {max_batches}, average loss {average[-1]:.4f}"
     measured = [(int(row["iteration"]), float(row["map"])) for row in rows if row["map"]]
     if measured:
         right = axes.twinx()
-        right.plot(*zip(*measured, strict=True), color="tab:red", marker="o", markersize=3, label="mAP")
-        for iteration, value in measured[-1:]:
-            right.annotate(
-                f"{value:.1%}",
-                (iteration, value),
-                xytext=(-2, 6),
-                textcoords="offset points",
-                ha="right",
-                color="tab:red",
-            )
-        right.set(ylim=(0, 1), ylabel="mAP")
-        title += f", best mAP {max(value for _, value in measured):.1%}"
+        right.plot(*zip(*measured, strict=True), color="tab:red", marker="o", markersize=3, label=measure)
+        iteration, value = measured[-1]
+        place = {"xytext": (-2, 6), "textcoords": "offset points", "ha": "right"}
+        right.annotate(f"{value:.1%}", (iteration, value), color="tab:red", **place)
+        right.set(ylim=(0, 1.1), ylabel=measure)
+        title += f", best {measure} {max(value for _, value in measured):.1%}"
     axes.set_title(title)
-    axes.legend(loc="lower left", frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     _save(figure, path)
     return path

@@ -14,7 +14,10 @@ JSON_KEYS = (
     *("metric", "mAP", "iou_thresh", "thresh", "points", "average_iou"),
     *("TP", "FP", "FN", "precision", "recall", "F1"),
 )
-CLASS_JSON_KEYS = ("name", "AP", "TP", "FP", "truths", "detections", "average_iou")
+CLASS_JSON_KEYS = {
+    "name": "name", "AP": "AP", "TP": "TP", "FP": "FP", "ground_truth": "truths", "detections": "detections",
+    "average_iou": "average_iou",
+}  # in the file → here  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ class MapResult:
         numbers = {key: getattr(self, key) for key in JSON_KEYS}
         numbers |= {"coco": self.summary} if self.summary else {}
         numbers |= {"unreadable": self.unreadable} if self.unreadable else {}
-        return numbers | {"classes": [{key: getattr(one, key) for key in CLASS_JSON_KEYS} for one in self.classes]}
+        return numbers | {
+            "classes": [{key: getattr(one, name) for key, name in CLASS_JSON_KEYS.items()} for one in self.classes]
+        }
 
     def text(self) -> str:
         """The lines that `detector map` prints, with its own words and digits."""

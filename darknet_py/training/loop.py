@@ -10,6 +10,7 @@ import math
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -17,6 +18,7 @@ from types import FrameType
 import torch
 
 from darknet_py.data.text import TextBatch
+from darknet_py.data.truths import DataWarning
 from darknet_py.errors import DarknetError
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.material import Batches, MiniBatch
@@ -56,6 +58,8 @@ def train(
     stream = batches(progress.seed, progress.first, (trainer.iteration - progress.first + 1) * net.subdivisions, world)
     report = Report(settings, trainer.iteration, resumed=resume) if world.first else None
     with report or nullcontext(), interruptible() as signals:
+        if report and progress.awaiting and settings.evaluate is not None:
+            _evaluate(trainer, settings, progress, report)
         while trainer.iteration < settings.max_batches and not _ends(world, signals, progress):
             result = _iteration(trainer, stream, progress)
             if report:
@@ -77,7 +81,7 @@ def _start(trainer: Trainer, settings: RunSettings, seed: int, resume: bool) -> 
         progress = Progress(**load_checkpoint(settings.checkpoint, trainer, settings.fixed))
     if not world.first:  # dropout differs between the processes
         torch.manual_seed((progress.seed * world.size + world.rank) * 1_000_003 + trainer.iteration)
-    if trainer.iteration >= settings.max_batches:
+    if trainer.iteration >= settings.max_batches and not progress.awaiting:
         raise DarknetError(
             f"{trainer.network.cfg.path}: max_batches={settings.max_batches}, but these weights were already trained "
             f"for {trainer.iteration} iterations; write a larger max_batches (or --max-batches), or count from 0 with "
@@ -157,31 +161,45 @@ def _check_finite(trainer: Trainer, step: Step, batch: MiniBatch) -> None:
 def _finish(
     trainer: Trainer, settings: RunSettings, progress: Progress, result: IterationResult, report: Report
 ) -> None:
-    """What follows an update, in the first process: evaluation, report, files."""
-    iteration = trainer.iteration
-    report.add(result._replace(map=_evaluate(trainer, settings, progress)), progress)
+    """What follows an update, in the first process: files, evaluation, report. What is trained is saved before it is
+    evaluated, so that an evaluation that fails or is killed costs nothing; a resumed run catches up on it."""
+    iteration, every = trainer.iteration, settings.evaluate_every
+    is_last = iteration == settings.max_batches
+    due = bool(every) and (is_last or (iteration % every == 0 and iteration >= trainer.net.burn_in))
     if iteration % settings.save_every == 0:
         trainer.network.save_weights(settings.weights(str(iteration)))
-    if iteration % settings.save_last == 0 or iteration == settings.max_batches:
+    if due and settings.evaluate is not None:
+        progress.awaiting = tuple(result[:-1])
         _save_last(trainer, settings, progress)
+        _evaluate(trainer, settings, progress, report)
+    else:
+        report.add(result, progress)
+        if is_last or iteration % settings.save_last == 0:
+            _save_last(trainer, settings, progress)
 
 
-def _evaluate(trainer: Trainer, settings: RunSettings, progress: Progress) -> float | None:
-    """The mAP, where an evaluation is due; the weights of the best one are kept."""
-    iteration, every = trainer.iteration, settings.evaluate_every
-    due = iteration % every == 0 and iteration >= trainer.net.burn_in if every else False
-    if settings.evaluate is None or not (due or (every and iteration == settings.max_batches)):
-        return None
-    with trainer.ema.applied() as network:
-        precision = settings.evaluate(network)
-    progress.last_map, progress.measured = precision, iteration
-    progress.evaluations_since_best += 1
-    if precision > progress.best:
-        progress.best, progress.best_iteration, progress.evaluations_since_best = precision, iteration, 0
+def _evaluate(trainer: Trainer, settings: RunSettings, progress: Progress, report: Report) -> None:
+    """Evaluates the iteration that awaits it; the weights of the best one are kept."""
+    assert settings.evaluate is not None
+    result = IterationResult(*progress.awaiting, map=None)  # type: ignore[arg-type, misc]
+    progress.awaiting = ()
+    precision = None
+    try:
         with trainer.ema.applied() as network:
-            network.save_weights(settings.weights("best"))
-    progress.stopped_early = bool(settings.patience) and progress.evaluations_since_best >= settings.patience
-    return precision
+            precision = settings.evaluate(network)
+    except DarknetError as error:
+        text = f"iteration {result.iteration} could not be evaluated, the training goes on: {error}"
+        warnings.warn(text, DataWarning, stacklevel=2)
+    if precision is not None:
+        progress.last_map, progress.measured = precision, result.iteration
+        progress.evaluations_since_best += 1
+        if precision > progress.best:
+            progress.best, progress.best_iteration, progress.evaluations_since_best = precision, result.iteration, 0
+            with trainer.ema.applied() as network:
+                network.save_weights(settings.weights("best"))
+        progress.stopped_early = bool(settings.patience) and progress.evaluations_since_best >= settings.patience
+    report.add(result._replace(map=precision), progress)
+    _save_last(trainer, settings, progress)
 
 
 def _save_last(trainer: Trainer, settings: RunSettings, progress: Progress) -> None:

@@ -12,11 +12,12 @@ from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.data.loader import image_batches
 from darknet_py.data.preview import preview
 from darknet_py.data.samples import ImageBatch
+from darknet_py.data.survey import survey
 from darknet_py.data.text import TextBatch, read_symbols, text_batches
 from darknet_py.errors import DarknetError
-from darknet_py.layers.needs import BoxNeeds
+from darknet_py.layers.needs import BoxNeeds, Needs
 from darknet_py.layers.rnn import Recurrent
-from darknet_py.names import read_data
+from darknet_py.names import DataFile, read_data
 from darknet_py.network import Network
 from darknet_py.pictures.write import write_image
 from darknet_py.training.schedule import sequence_length
@@ -34,14 +35,15 @@ class Material:
     """What a network is trained with.
 
     count: how many images or symbols, as `unit` says. batches: its mini-batches, without end. options: of the .data
-    file; {} for a text. dataset: the images; None for a text.
+    file; none of a text. dataset: the images; None for a text. summary: what of them can be used, in a sentence.
     """
 
     count: int
     unit: str
     batches: Batches
-    options: dict[str, str]
+    options: DataFile
     dataset: Dataset | None = None
+    summary: str = ""
 
 
 def open_material(
@@ -70,12 +72,26 @@ def open_material(
     dataset = open_dataset(data, "train")
     if not len(dataset):
         raise DarknetError(f"{dataset.source}: no images to train with")
-    _check_classes(network, dataset)
+    options, needs = read_data(data), _needs(network)
+    _check_classes(network, dataset, options)
+    is_labelled = isinstance(needs, BoxNeeds) or not network.net.unsupervised
+    summary = survey(dataset, needs, network.size).summary(_names(dataset, needs)) if is_labelled else ""
 
     def batches(seed: int, first_iteration: int, mini_batch: int, world: World) -> Iterator[ImageBatch]:
         return _image_batches(network, dataset, seed, first_iteration, mini_batch, world, workers)
 
-    return Material(len(dataset), "images", batches, read_data(data), dataset)
+    return Material(len(dataset), "images", batches, options, dataset, summary)
+
+
+def _names(dataset: Dataset, needs: Needs) -> list[str]:
+    return dataset.names if isinstance(needs, BoxNeeds) else dataset.labels or dataset.names
+
+
+def _needs(network: Network) -> Needs:
+    needs = network.needs()
+    if needs is None:
+        raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss; add a head or [cost]")
+    return needs
 
 
 def _open_text(data: str | os.PathLike[str], network: Network, tokenized: bool) -> Material:
@@ -85,15 +101,20 @@ def _open_text(data: str | os.PathLike[str], network: Network, tokenized: bool) 
     def batches(seed: int, first_iteration: int, mini_batch: int, world: World) -> Iterator[TextBatch]:
         return text_batches(text, network.net, symbols, seed=seed, start=mini_batch, path=os.fspath(data))
 
-    return Material(len(text), "symbols", batches, {})
+    return Material(len(text), "symbols", batches, DataFile(data))
 
 
-def _check_classes(network: Network, dataset: Dataset) -> None:
+def _check_classes(network: Network, dataset: Dataset, options: DataFile) -> None:
     if network.heads and dataset.names and network.classes != len(dataset.names):
         names = f"{dataset.names_file or dataset.source} has {len(dataset.names)} names"
         raise DarknetError(
             f"{network.cfg.path}: the head has classes={network.classes}, but {names}; "
             "set classes (and the filters before each head), or correct the names"
+        )
+    if not network.heads and options.count("classes") not in (None, network.classes):  # classifier.c: train_classifier
+        raise DarknetError(
+            f"{options.where('classes')}: but {network.cfg.path} has {network.classes} outputs; "
+            "set the filters of its last convolution, or correct classes"
         )
 
 
@@ -107,9 +128,7 @@ def _image_batches(
     workers: int,
 ) -> Iterator[ImageBatch]:
     """Mini-batches with the image sizes, numbers of images and sequences that the cfg asks for."""
-    net, needs = network.net, network.needs()
-    if needs is None:
-        raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss; add a head or [cost]")
+    net, needs = network.net, _needs(network)
     random = needs.random if isinstance(needs, BoxNeeds) else 0.0
 
     def size_of(number: int) -> tuple[int, int]:

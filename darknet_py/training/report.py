@@ -25,7 +25,8 @@ class IterationResult(NamedTuple):
     """What an iteration gave.
 
     loss: the mean over its images. average: the loss, smoothed. rate: the learning rate. width, height: of the input,
-    pixels. images: how many, in all processes. seconds: how long it took. map: 0..1; None where not measured.
+    pixels. images: how many, in all processes. seconds: how long it took. map: mAP or accuracy, 0..1; None
+    where not measured.
     """
 
     iteration: int
@@ -49,7 +50,7 @@ class Report:
         self.metrics = Metrics(settings.folder / "metrics.csv", keep_until=iteration if resumed else 0)
         self.chart = Chart(settings, self.metrics)
         self.board = Board(settings.folder / "tensorboard")
-        self.line = ProgressLine(settings.max_batches, settings.unit, iteration)
+        self.line = ProgressLine(settings, iteration)
 
     def add(self, result: IterationResult, progress: Progress) -> None:
         self.metrics.add(result)
@@ -70,9 +71,9 @@ class Report:
 class ProgressLine:
     """Darknet's line for each iteration: on a terminal behind a progress bar, elsewhere printed every few seconds."""
 
-    def __init__(self, max_batches: int, unit: str, iteration: int) -> None:
-        self.bar = tqdm(total=max_batches, initial=iteration, unit="it", disable=None)
-        self.max_batches, self.unit = max_batches, unit
+    def __init__(self, settings: RunSettings, iteration: int) -> None:
+        self.bar = tqdm(total=settings.max_batches, initial=iteration, unit="it", disable=None)
+        self.max_batches, self.unit, self.measure = settings.max_batches, settings.unit, settings.measure
         self.seconds, self.count = 0.0, 0  # per iteration, smoothed; iterations so far
         self.printed = 0.0  # when the last line was printed
 
@@ -95,7 +96,7 @@ class ProgressLine:
         if progress.last_map < 0:
             return text
         best = f"best {progress.best:.4f} in {progress.best_iteration}"
-        return f"{text}, mAP {progress.last_map:.4f} in iteration {progress.measured} ({best})"
+        return f"{text}, {self.measure} {progress.last_map:.4f} in iteration {progress.measured} ({best})"
 
 
 class Metrics:
@@ -149,7 +150,8 @@ class Chart:
         rows = read_rows(self.metrics.path) if self.available else []
         if rows:
             settings = self.settings
-            draw_chart(settings.folder / "chart.png", rows, settings.max_batches, settings.name)
+            path, largest = settings.folder / "chart.png", settings.max_chart_loss
+            draw_chart(path, rows, settings.max_batches, settings.name, settings.measure, largest)
 
 
 class Board:

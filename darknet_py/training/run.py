@@ -20,12 +20,11 @@ from typing import TypeAlias
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.data.augment.lists import MIXUP, mixup_code
-from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.errors import DarknetError
 from darknet_py.layers.rnn import Recurrent
-from darknet_py.measuring.evaluation import evaluate
 from darknet_py.network import Network
 from darknet_py.training.material import Material
+from darknet_py.training.measure import Measure, measure_on_valid
 from darknet_py.weights import Loaded, load_weights
 
 MAP_EPOCHS = 4  # passes over the training images between two evaluations, by default …
@@ -43,10 +42,11 @@ class RunSettings:
 
     folder, name: of its files. max_batches: iterations in all.
     save_last, save_every: iterations between two NAME_last, and between two NAME_N.
-    evaluate: takes a network and returns its mAP, 0..1; None: no evaluation. evaluate_every: iterations between two
-    evaluations, which begin after burn_in. patience: evaluations without a better mAP after which training stops;
-    0: no limit.
-    unit: of what a batch holds, for messages. fixed: options that a resumed run must repeat, by name.
+    evaluate: takes a network and returns its mAP or accuracy, 0..1, which `measure` names; None: no evaluation.
+    evaluate_every: iterations between two evaluations, which begin after burn_in. patience: evaluations without a
+    better one after which training stops; 0: no limit.
+    max_chart_loss: the upper end of the chart; None: what shows the curve. unit: of what a batch holds, for messages.
+    fixed: options that a resumed run must repeat, by name.
     """
 
     folder: Path
@@ -57,6 +57,8 @@ class RunSettings:
     evaluate: Callable[[Network], float] | None = None
     evaluate_every: int = 0
     patience: int = 0
+    measure: str = "mAP"
+    max_chart_loss: float | None = None
     unit: str = "images"
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
@@ -75,7 +77,8 @@ class Progress:
 
     first: the iteration that the run started with. average: the loss, smoothed as in Darknet; -1 before the first
     iteration. best, best_iteration: the best mAP (-1: none yet) and its iteration. last_map, measured: the same of the
-    latest evaluation. settings: `RunSettings.fixed`.
+    latest evaluation. awaiting: the values of an iteration that was saved, but not yet evaluated. settings:
+    `RunSettings.fixed`.
     """
 
     first: int = 1
@@ -87,6 +90,7 @@ class Progress:
     stopped_early: bool = False
     last_map: float = -1.0
     measured: int = 0
+    awaiting: tuple[float, ...] = ()
     settings: dict[str, Value] = field(default_factory=dict)
 
     def plain(self) -> dict[str, object]:
@@ -189,6 +193,11 @@ def split_subdivisions(network: Network, processes: int) -> str:
             f"{cfg}: which gradients are left out depends on all previous mini-batches; train it in one process"
         )
     subdivisions = math.lcm(net.subdivisions, processes)
+    if processes == 1 and net.batch % subdivisions:
+        first = network.cfg.sections[0]
+        less = max(net.batch // subdivisions, 1) * subdivisions
+        advice = f"write batch={less}, as Darknet takes it, or {less + subdivisions}"
+        network.cfg.fail(first, first.get("batch"), f"not a multiple of subdivisions={subdivisions}; {advice}")
     if net.batch % subdivisions:
         raise DarknetError(
             f"{cfg}: [net] batch={net.batch} cannot be split over {processes} processes, {subdivisions} mini-batches "
@@ -224,9 +233,9 @@ def run_settings(
         DarknetError: the list of `valid` cannot be read, or savelast or saveweights is not a number.
     """
     options, dataset, net = material.options, material.dataset, network.net
-    measure: Callable[[Network], float] | None = None
+    measure: Measure | None = None
     if with_map and dataset is not None:
-        measure = _map_on(open_dataset(data, "valid"))
+        measure = measure_on_valid(data, network, dataset, options)
         passes = MAP_EPOCHS * len(dataset) // max(net.batch, 1)
         evaluate_every = evaluate_every or max(passes, MIN_MAP_ITERATIONS)
     save_every = 1000 if net.max_batches < MANY_ITERATIONS else MANY_ITERATIONS
@@ -238,21 +247,14 @@ def run_settings(
         net.max_batches,
         save_last=_iterations(data, options, "savelast", SAVE_LAST),
         save_every=_iterations(data, options, "saveweights", save_every),
-        evaluate=measure,
+        evaluate=measure and measure.of,
         evaluate_every=evaluate_every or 0,
         patience=patience,
+        measure=measure.name if measure else "mAP",
+        max_chart_loss=net.max_chart_loss if network.cfg.sections[0].get("max_chart_loss") else None,
         unit=material.unit,
         fixed=recipe | dict(fixed or {}),
     )
-
-
-def _map_on(dataset: Dataset) -> Callable[[Network], float]:
-    """A function that gives a network's mAP on a data set."""
-
-    def measure(network: Network) -> float:
-        return float(evaluate(network, dataset).mAP)
-
-    return measure
 
 
 def _iterations(data: str | os.PathLike[str], options: Mapping[str, str], name: str, default: int) -> int:

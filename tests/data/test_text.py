@@ -148,6 +148,6 @@ def test_wrong_texts_are_named(tmp_path: Path) -> None:
     with pytest.raises(DarknetError, match="cannot read this text"):
         read_symbols(tmp_path / "missing.txt", 128)
     path.write_bytes(b"abc")
-    for option, message in ((["--map"], "has no detection head"), (["--show-batches", "1"], "has no images")):
+    for option, message in ((["--map"], "this network reads none"), (["--show-batches", "1"], "has no images")):
         with pytest.raises(DarknetError, match=message):
             main([str(path), str(write_cfg(tmp_path)), *option])

@@ -185,7 +185,7 @@ def test_the_command_writes_numbers_and_charts(tmp_path: Path, capsys: pytest.Ca
     assert "class_id = 1, name = dog, ap = " in printed
     assert "for conf_thresh = 0.10, TP = " in printed
     result = json.loads((tmp_path / "r.json").read_text())
-    assert (result["metric"], result["TP"] + result["FN"], [row["truths"] for row in result["classes"]]) == (
+    assert (result["metric"], result["TP"] + result["FN"], [row["ground_truth"] for row in result["classes"]]) == (
         metric,
         4,
         [2, 2],
@@ -269,4 +269,4 @@ def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         command.main([*model, "--points", "1"])
     with pytest.raises(SystemExit):
         command.main([*model, "--limit", "0"])
-    assert "not a number of images" in capsys.readouterr().err
+    assert "argument --limit: '0' is not a number; write 1 or more" in capsys.readouterr().err

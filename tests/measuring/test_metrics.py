@@ -342,6 +342,6 @@ def test_the_result_in_words_and_as_json() -> None:
     numbers = result.as_json()
     assert numbers["mAP"] == 0.5
     assert numbers["classes"][1] == {
-        "name": "dog", "AP": 0.0, "TP": 0, "FP": 1, "truths": 0, "detections": 1, "average_iou": 0.0,
+        "name": "dog", "AP": 0.0, "TP": 0, "FP": 1, "ground_truth": 0, "detections": 1, "average_iou": 0.0,
     }  # fmt: skip
     assert json.loads(json.dumps(numbers)) == numbers

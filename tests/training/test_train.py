@@ -14,7 +14,9 @@ import torch
 from project import python
 
 from darknet_py.cfg import parse_cfg
+from darknet_py.data.dataset import Dataset
 from darknet_py.data.shapes import NAMES, draw_scene, write_dataset
+from darknet_py.data.truths import DataWarning
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network, load
@@ -22,8 +24,10 @@ from darknet_py.pictures.write import write_image
 from darknet_py.train import main, parser
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.ema import Ema
-from darknet_py.training.loop import NonFiniteLossError
+from darknet_py.training.loop import NonFiniteLossError, train
+from darknet_py.training.material import open_material
 from darknet_py.training.report import Chart, IterationResult, read_rows
+from darknet_py.training.run import load_start_weights, network_to_train, run_settings
 from darknet_py.training.sizes import network_size
 from darknet_py.training.step import Trainer
 
@@ -289,6 +293,75 @@ def test_patience_ends_a_run_without_progress(data: Path, tmp_path: Path) -> Non
     measured = [(float(row["map"]), int(row["iteration"])) for row in rows if row["map"]]
     best = max(measured, key=lambda pair: pair[0])[1]
     assert len(rows) == best + 3 * 2 < 40
+
+
+def test_what_is_trained_is_saved_before_it_is_evaluated(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from darknet_py.training import measure
+
+    def evaluate(network: Network, dataset: Dataset) -> None:
+        raise KeyboardInterrupt  # as if it were killed
+
+    cfg, out = write_cfg(tmp_path, iterations=4), tmp_path / "out"
+    with_map = ("--map", "--map-every", "2")
+    assert run(data, cfg, tmp_path / "whole", *with_map) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(measure, "evaluate", evaluate)
+        for iteration, more in ((2, ()), (2, ("--resume",))):
+            with pytest.raises(KeyboardInterrupt):
+                run(data, cfg, out, *with_map, *more)
+            assert load(cfg, out / "tiny_last.weights").seen == iteration * 4
+            assert len(read_rows(out / "metrics.csv")) == iteration - 1
+    assert run(data, cfg, out, *with_map, "--resume") == 0
+    rows, whole = (
+        [(row["iteration"], row["loss"], row["map"]) for row in read_rows(folder / "metrics.csv")]
+        for folder in (out, tmp_path / "whole")
+    )
+    assert rows == whole
+    for name in ("tiny_best.weights", "tiny_final.weights"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_an_evaluation_that_fails_does_not_end_the_training(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "set", train=4, valid=2)
+    cfg = write_cfg(tmp_path, iterations=4)
+
+    network = network_to_train(cfg)
+    material = open_material(data, network)
+    settings = run_settings(data, network, material, folder=tmp_path / "out", with_map=True, evaluate_every=2)
+    next((tmp_path / "set/labels").glob("valid*")).write_text("0 .5 .5\n")  # in the middle of the run
+    with pytest.warns(DataWarning, match=r"iteration 2 could not be evaluated, the training goes on: .* has 3 values"):
+        train(Trainer(network), material.batches, settings)
+    assert [row["map"] for row in read_rows(tmp_path / "out/metrics.csv")] == ["", "", "", ""]
+
+
+@pytest.mark.parametrize(("extra", "largest"), [("", None), ("max_chart_loss=5", 5.0)])
+def test_max_chart_loss_counts_where_the_cfg_writes_it(
+    data: Path, tmp_path: Path, extra: str, largest: float | None
+) -> None:
+    network = network_to_train(write_cfg(tmp_path, extra=extra))
+    assert run_settings(data, network, open_material(data, network)).max_chart_loss == largest
+
+
+def test_a_batch_that_its_subdivisions_do_not_divide_is_named(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path)
+    cfg.write_text(cfg.read_text().replace("batch=4\nsubdivisions=2", "batch=8\nsubdivisions=3"))
+    with pytest.raises(
+        DarknetError, match=r"tiny\.cfg:2: \[net\] batch=8: not a multiple of subdivisions=3; write batch=6"
+    ):
+        run(data, cfg, tmp_path / "out")
+
+
+def test_weights_of_other_classes_name_the_cutoff(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path)
+    Network(parse_cfg(cfg)).initialise(0).save_weights(tmp_path / "six.weights")
+    other = tmp_path / "other.cfg"
+    other.write_text(cfg.read_text().replace("classes=6", "classes=1").replace("filters=33", "filters=18"))
+    network = network_to_train(other)
+    with pytest.raises(DarknetError, match=r"load the layers before the classes: --cutoff 2$"):
+        load_start_weights(network, tmp_path / "six.weights")
+    load_start_weights(network, tmp_path / "six.weights", cutoff=2)
 
 
 def test_random_sizes_are_those_of_darknet() -> None:
