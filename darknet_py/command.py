@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from darknet_py.errors import CfgWarning, DarknetError
@@ -26,7 +27,7 @@ def run_command(main: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     previous = warnings.showwarning
-    warnings.showwarning = _show_warning
+    warnings.showwarning = partial(_show_warning, set())
     try:
         return main()
     except BrokenPipeError:
@@ -50,8 +51,10 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
-    if issubclass(category, CfgWarning):
+def _show_warning(shown: set[str], message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Each sentence once: Python forgets what it has shown whenever a library changes its filters."""
+    if issubclass(category, CfgWarning) and str(message) not in shown:
+        shown.add(str(message))
         print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 

@@ -77,7 +77,7 @@ class DataFile(dict[str, str]):
         if value and key in self:
             text = f"given a second time; the first counts (line {self.lines[key]}); remove one"
         if text:
-            warnings.warn(f"{self.path}:{line}: {shortened(f'{key}={value}')}: {text}", CfgWarning, stacklevel=3)
+            warnings.warn(f"{self.path}:{line}: {shortened(f'{key}={value}')}: {text}", CfgWarning, stacklevel=2)
         else:
             self[key], self.lines[key] = value, line
 

@@ -160,7 +160,7 @@ def _names(data: str | os.PathLike[str], options: DataFile) -> list[str]:
         names = read_names(find_beside(options["names"], data))
         if classes not in (None, len(names)):
             text = f"{options.where('classes')}: but {options['names']} has {len(names)} names; correct one of them"
-            warnings.warn(text, DataWarning, stacklevel=3)
+            warnings.warn(text, DataWarning, stacklevel=2)  # one place, so that it is shown once
         return names
     if (classes or 0) > MAX_UNNAMED:
         raise DarknetError(f"{options.where('classes')}: so many classes need names; write names=")

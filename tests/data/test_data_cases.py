@@ -57,6 +57,8 @@ def test_a_training_says_what_of_a_data_set_it_can_use(name: str, tmp_path: Path
     assert not [text for text in SAYS.get(name, []) if text not in printed], printed
     if name in SAYS:
         assert ended.returncode == (MISTAKE if name in STOPS else 0)
+    said = [line for line in ended.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(said) == len(set(said)), "each warning once"
     if ended.returncode == 0:
         assert len(read_rows(tmp_path / "out/metrics.csv")) == 3
 
