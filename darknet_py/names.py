@@ -9,7 +9,7 @@ from pathlib import Path
 from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_text
 from darknet_py.errors import DarknetError
-from darknet_py.files import folders_around, locate
+from darknet_py.files import folders_around, locate, read_file
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:
@@ -20,7 +20,7 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
     """
     path = or_bundled(path)
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise DarknetError(f"{path}: cannot read this {what}: {error.strerror or error}") from None
     if b"\0" in data[:4096]:

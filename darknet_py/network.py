@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg import Cfg, Section, parse_cfg
+from darknet_py.errors import out_of_memory
 from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
 from darknet_py.layers.needs import Needs
 from darknet_py.layers.net import NAMES
@@ -173,11 +174,16 @@ class Network(nn.Module):
         return {f"{layer.index}.{name}": state for layer in recurrent for name, state in layer.states.items()}
 
     def set_states(self, states: dict[str, Tensor]) -> None:
-        """Restores what `states` returned."""
+        """Restores what `states` returned.
+
+        Raises:
+            KeyError: there is no recurrent layer of that number.
+        """
         self.reset_state()
+        recurrent = {str(layer.index): layer for layer in self.layers if isinstance(layer, Recurrent)}
         for key, state in states.items():
             index, name = key.split(".")
-            cast(Recurrent, self.layers[int(index)]).states[name] = state.to(self.device)
+            recurrent[index].states[name] = state.to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -307,7 +313,7 @@ def _build(
     try:
         layer = kind(options, place)
     except RuntimeError as error:
-        if "allocate memory" not in str(error):
+        if not out_of_memory(error):
             raise
         place.fail(None, "not enough memory for this layer's weights")
     layer.check_count(place, None, "the output", layer.shape.count)

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgWarning, WeightsError
-from darknet_py.files import replacing
+from darknet_py.files import open_file, replacing
 from darknet_py.layers import Layer, Stored
 
 if TYPE_CHECKING:
     from darknet_py.network import Network
 
 FLOAT = 4  # bytes
+MAX_VERSION = 99_999
 SIGNATURES = {
     b"PK": "a zip or PyTorch file",
     b"<": "a web page",
@@ -73,7 +74,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         WeightsError: there is no such file, it is too short for a header, or it is not a .weights file.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(20)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
@@ -82,7 +83,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             f"{path}: {len(data)} bytes; too short even for the header (16 bytes); did the download fail?"
         )
     major, minor, revision = struct.unpack("<3i", data[:12])
-    if not (0 <= major < 100_000 and 0 <= minor < 100_000 and 0 <= revision < 100_000):
+    if not all(0 <= number <= MAX_VERSION for number in (major, minor, revision)):
         raise WeightsError(
             f"{path}: not a .weights file: its first bytes {data[:8]!r} are not a version number{_guess(data)}"
         )
@@ -123,7 +124,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     header = read_header(path)
     wanted = network.layers[: len(network.layers) if cutoff is None else cutoff]
     _check_size(network, list(wanted), path, header, cutoff)
-    with open(path, "rb", buffering=0) as file, torch.no_grad():
+    with open_file(path) as file, torch.no_grad():
         file.seek(header.size)
         for layer in wanted:
             for stored in layer.loaded():
@@ -303,6 +304,7 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
     from safetensors import SafetensorError, safe_open
 
     try:
+        open_file(path).close()
         with safe_open(os.fspath(path), "pt") as file, torch.no_grad():
             names = set(file.keys())
             targets = _named(network, cutoff)
@@ -330,9 +332,14 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
     if "darknet_py" in metadata:
         try:
             about = json.loads(metadata["darknet_py"])
-            major, minor, revision = map(int, about["version"])
-            network.version, network.seen = (major, minor, revision), int(about["seen"])
-        except (ValueError, KeyError, TypeError, OverflowError):
+            numbers = [*about["version"], about["seen"]]
+            if any(type(number) is not int or number < 0 for number in numbers) or max(numbers[:3]) > MAX_VERSION:
+                raise ValueError
+            major, minor, revision, seen = numbers
+            if seen >= 2**63:
+                raise ValueError
+            network.version, network.seen = (major, minor, revision), seen
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise WeightsError(
                 f"{path}: its metadata is damaged: the version or the number of images seen is missing"
             ) from None

@@ -40,7 +40,9 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
     """
     try:
         content = json.loads(read_text(path, "COCO annotation"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DarknetError):
+            raise
         raise DarknetError(f"{path}: this is not JSON: {error}") from None
     try:
         by_id = sorted(content["categories"], key=lambda category: category["id"])
@@ -51,9 +53,9 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
         annotations = [entry for entry in content["annotations"] if entry["image_id"] in index_of]
         image = np.array([index_of[entry["image_id"]] for entry in annotations], np.int64)
         category_ids = np.array([entry["category_id"] for entry in annotations], np.int64)
-        boxes = np.array([entry["bbox"] for entry in annotations], np.float64).reshape(-1, 4)
+        boxes = np.array([entry["bbox"] for entry in annotations], np.float64).reshape(len(annotations), 4)
         crowd = np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__} {error}; images, annotations and categories are needed"
         raise DarknetError(f"{path}: this is not a COCO instances file: {reason}") from None
     if missing := len(content["annotations"]) - len(annotations):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from darknet_py.cfg import shortened
 from darknet_py.data.coco import read_coco
 from darknet_py.data.labels import label_path, read_labels
 from darknet_py.data.truths import ImageTruths, make_truths
@@ -23,6 +24,7 @@ from darknet_py.names import find_beside, read_data, read_lines, read_names
 from darknet_py.pictures.read import SUFFIXES
 
 SPLITS = ("train", "valid")
+MAX_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,11 @@ def _names(data: str | os.PathLike[str], options: dict[str, str]) -> list[str]:
     if options.get("names"):
         return read_names(find_beside(options["names"], data))
     classes = options.get("classes", "")
-    return [str(index) for index in range(int(classes))] if classes.isdigit() else []
+    if not classes.isdecimal():
+        return []
+    if len(classes) > len(str(MAX_CLASSES)) or int(classes) > MAX_CLASSES:
+        raise DarknetError(f"{data}: classes={shortened(classes)} are too many; {MAX_CLASSES} is the limit")
+    return [str(index) for index in range(int(classes))]
 
 
 def _as_files(lines: Sequence[str], source: Path, data: str | os.PathLike[str]) -> list[str]:

@@ -6,13 +6,15 @@ import os
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from darknet_py.data.labels import in_sibling
 from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
 from darknet_py.errors import DarknetError
+from darknet_py.files import read_file
+
+MAX_BYTES = 1 << 26
 
 
 def voc_path(image: str) -> str | None:
@@ -35,11 +37,13 @@ def read_voc(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[ImageT
         DarknetError: it cannot be read, is not an annotation, or gives the image no size.
     """
     try:
-        root = ElementTree.fromstring(Path(path).read_bytes())
+        root = ElementTree.fromstring(read_file(path, MAX_BYTES), ElementTree.XMLParser(target=_Builder()))
     except OSError as error:
         raise DarknetError(f"{path}: cannot read this annotation: {error.strerror or error}") from None
     except ElementTree.ParseError as error:
         raise DarknetError(f"{path}:{error.position[0]}: this is not a Pascal VOC annotation: {error}") from None
+    except (LookupError, ValueError) as error:  # LookupError: an encoding that Python does not know
+        raise DarknetError(f"{path}: this annotation cannot be read: {error}; save it as plain UTF-8") from None
     width, height = (_number(path, root, f"size/{side}") for side in ("width", "height"))
     if min(width, height) < 1:
         raise DarknetError(f"{path}: <size> is {width:g}x{height:g}; write the image's width and height")
@@ -59,6 +63,13 @@ def read_voc(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[ImageT
     # scripts/voc_label.py: VOC counts pixels from 1, and takes 1 from the centre, not from each corner
     xywh = np.concatenate((((left_top + right_bottom) / 2 - 1) / size, (right_bottom - left_top) / size), 1)
     return make_truths(classes, xywh, difficult), (int(width), int(height))
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """No annotation needs entities; nested ones fill the memory."""
+
+    def doctype(self, name: str, *_: str | None) -> None:
+        raise ValueError(f"it declares <!DOCTYPE {name[:40]}>")
 
 
 def _number(path: str | os.PathLike[str], element: ElementTree.Element, tag: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -113,7 +114,8 @@ class Head(Layer):
         if not name or (path := place.cfg.find_file(name)) is None:
             return
         lines = read_lines(path, "map of classes")
-        wrong = next((line for line in lines if not line.isdigit() or int(line) >= self.classes), None)
+        is_number = re.compile("[0-9]{1,9}").fullmatch
+        wrong = next((line for line in lines if not is_number(line) or int(line) >= self.classes), None)
         if wrong is not None:
             place.fail("map", f"{path}: '{shortened(wrong)}' is not a class from 0 to {self.classes - 1}")
         self.class_map = torch.tensor([int(line) for line in lines])

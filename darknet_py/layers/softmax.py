@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from darknet_py.files import read_file
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.layers.needs import ClassNeeds, ClassTree
 from darknet_py.options import option
@@ -104,9 +104,13 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
     path = place.cfg.find_file(name)
     if path is None:
         place.fail("tree", "there is no such file, here or beside the cfg")
+    try:
+        lines = read_file(path).decode("utf-8", errors="replace").splitlines()
+    except OSError as error:
+        place.fail("tree", f"{path}: cannot read this file: {error.strerror or error}")
     names: list[str] = []
     parents: list[int] = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
             continue

@@ -6,7 +6,6 @@ An image is an array (height, width, channels), RGB: uint8, uint16, or float in 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import ImageError
+from darknet_py.files import read_file
 
 Image: TypeAlias = NDArray[Any]
 
@@ -22,6 +22,7 @@ SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
 ))  # fmt: skip
+MAX_IMAGE_BYTES = 1 << 30  # of a file
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as OpenCV has them (ITU-R BT.601)
 FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}  # by the channels that are wanted
 CONVERSIONS = {  # by (channels that OpenCV gives, channels that are wanted)
@@ -44,7 +45,7 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image:
     """
     path = or_bundled(path)
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        data = np.frombuffer(read_file(path, MAX_IMAGE_BYTES), np.uint8)
     except OSError as error:
         raise ImageError(f"{path}: cannot read this image: {error.strerror or error}") from None
     if channels not in FLAGS:
