@@ -25,7 +25,7 @@ def run_command(main: Callable[[], int]) -> int:
     end (SIGTERM, as of `docker stop`) is taken for Ctrl-C. Returns the exit status."""
     previous = warnings.showwarning
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, _interrupt)
+    handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return main()
     except BrokenPipeError:
@@ -44,11 +44,12 @@ def run_command(main: Callable[[], int]) -> int:
         return MISTAKE
     finally:
         warnings.showwarning = previous
+        signal.signal(signal.SIGTERM, handler)
         _flush()
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    """Only the first request: `timeout` sends two, and the second one would cut off what the first one has to finish."""
+    """Only the first request: `timeout` sends two, and the second would cut off what the first has to finish."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
