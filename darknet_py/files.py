@@ -6,6 +6,7 @@ import errno
 import functools
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -165,8 +166,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON with the letters of any language as they are; the bytes of a file name that is not UTF-8 are escaped."""
-    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    """JSON with the letters of any language as they are; the bytes of a file name that is not UTF-8 are escaped, and
+    numbers that are not finite, which JSON does not have, are null."""
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fresh_folder(parent: Path, prefix: str) -> Path:

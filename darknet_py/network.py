@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
@@ -86,10 +87,11 @@ class Network(nn.Module):
         last_reader: dict[int, int] = {}
         for index in sorted(needed - {-1}):
             last_reader.update(dict.fromkeys(self.layers[index].source_indices, index))
-        steps = []
-        for index in sorted(needed - {-1}):
-            done = tuple(source for source, reader in last_reader.items() if reader == index and source not in key)
-            steps.append((index, self.layers[index].source_indices, done))
+        kept, done = set(key), defaultdict[int, list[int]](list)
+        for source, reader in last_reader.items():
+            if source not in kept:
+                done[reader].append(source)
+        steps = [(index, self.layers[index].source_indices, tuple(done[index])) for index in sorted(needed - {-1})]
         self._plans[key] = steps
         return steps
 
