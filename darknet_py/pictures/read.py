@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import ImageError
 from darknet_py.files import read_file
+from darknet_py.pictures.header import check_pixels
 
 Image: TypeAlias = NDArray[Any]
 
@@ -45,11 +46,13 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image:
     """
     path = or_bundled(path)
     try:
-        data = np.frombuffer(read_file(path, MAX_IMAGE_BYTES), np.uint8)
+        content = read_file(path, MAX_IMAGE_BYTES)
     except OSError as error:
         raise ImageError(f"{path}: cannot read this image: {error.strerror or error}") from None
     if channels not in FLAGS:
         raise ImageError(f"{path}: the network reads {channels} channels; an image file has 1, 3 or 4")
+    check_pixels(content, path)
+    data = np.frombuffer(content, np.uint8)
     try:
         image = cv2.imdecode(data, FLAGS[channels] | cv2.IMREAD_ANYDEPTH) if data.size else None
     except cv2.error:
