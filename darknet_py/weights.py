@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FLOAT = 4  # bytes
 MAX_VERSION = 99_999
+MAX_NAMED = 8  # layers in a message
 SIGNATURES = {
     b"PK": "a zip or PyTorch file",
     b"<": "a web page",
@@ -131,7 +132,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
                 _read_tensor(file, stored, header, path)
     network.seen = header.seen
     network.version = header[:3]
-    return _report(network, {layer.index for layer in wanted})
+    return _report(network, path, {layer.index for layer in wanted})
 
 
 def _check_size(
@@ -212,12 +213,15 @@ def _read_into(file: io.FileIO, values: Tensor, path: str | os.PathLike[str]) ->
         array.byteswap(inplace=True)
 
 
-def _report(network: Network, loaded: set[int], *, complete: bool = False) -> list[Loaded]:
+def _report(
+    network: Network, path: str | os.PathLike[str], loaded: set[int], *, complete: bool = False
+) -> list[Loaded]:
     """Gives fresh weights to what the file does not hold; lists the layers that have weights.
 
     loaded: the layers that were read. complete: all that they store was in the file, whatever the cfg's dontload says.
     """
     report = []
+    _warn_of_non_finite(network, path, loaded)
     generator = torch.Generator().manual_seed(0)
     for layer in network.layers:
         needed = sum(stored.tensor.numel() for stored in layer.stored())
@@ -233,6 +237,22 @@ def _report(network: Network, loaded: set[int], *, complete: bool = False) -> li
             state = "loaded" if count == needed else "dontload" if layer.index in loaded else "fresh"
             report.append(Loaded(layer.index, layer.kind, count, needed, state))
     return report
+
+
+def _warn_of_non_finite(network: Network, path: str | os.PathLike[str], loaded: set[int]) -> None:
+    """Such weights are usually left by a training whose loss was no number."""
+    found = []
+    for layer in (layer for layer in network.layers if layer.index in loaded):
+        tensors = (stored.tensor.detach() for stored in layer.stored())
+        # a sum takes no memory, but may overflow
+        count = sum(int((~tensor.isfinite()).sum()) for tensor in tensors if not tensor.sum().isfinite())
+        if count:
+            found.append(f"layer {layer.index} ({layer.kind}) {count}")
+    if found:
+        more = f" and {len(found) - MAX_NAMED} more layers" if len(found) > MAX_NAMED else ""
+        text = f"weights that are not finite: {', '.join(found[:MAX_NAMED])}{more}"
+        text = f"{path}: {text}; was the loss of the training not a number?"
+        warnings.warn(text, CfgWarning, stacklevel=4)
 
 
 def save_weights(
@@ -343,7 +363,7 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
             raise WeightsError(
                 f"{path}: its metadata is damaged: the version or the number of images seen is missing"
             ) from None
-    return _report(network, {int(name.split(".")[1]) for name in targets}, complete=True)
+    return _report(network, path, {int(name.split(".")[1]) for name in targets}, complete=True)
 
 
 def describe_loaded(report: list[Loaded]) -> str:

@@ -60,6 +60,8 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image:
     if image is None:
         reason = "not an image, or a damaged one" if data.size else "the file is empty"
         raise ImageError(f"{path}: cannot read this image: {reason}")
+    if image.dtype.kind == "i":
+        raise ImageError(f"{path}: its values are of type {image.dtype}; an image has uint8, uint16 or floats")
     return _rgb(image, channels)
 
 
