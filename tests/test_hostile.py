@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hostile import kind_of, read
-from kit import SHARED
+from hostile import CASES, kind_of, read
 from project import environment
 
-FOLDERS = (SHARED / "cases" / "hostile", SHARED / "cases" / "hostile" / "fuzz", Path(__file__).parent / "hostile")
-CASES = sorted(path for folder in FOLDERS if folder.is_dir() for path in folder.iterdir() if path.is_file())
 LIMIT = 4096  # MB of address space, of which PyTorch takes the most
 SECONDS, KILOBYTES = 30, 600_000  # for one file
 

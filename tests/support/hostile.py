@@ -19,8 +19,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from kit import SHARED
 
 from darknet_py.cfg import parse_cfg, parse_text
 from darknet_py.data.coco import read_coco
@@ -35,7 +37,7 @@ from darknet_py.names import read_data, read_names
 from darknet_py.network import Network
 from darknet_py.pictures.draw import draw
 from darknet_py.pictures.read import read_image
-from darknet_py.training.checkpoint import load_checkpoint
+from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.material import Material
 from darknet_py.training.report import read_rows
 from darknet_py.training.run import Progress, run_settings
@@ -65,6 +67,16 @@ anchors=4,4,8,8,16,16
 classes=1
 num=3
 """
+TEXTS = {
+    "coco": '{"images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9}], "categories": [{"id": 1, "name": '
+    '"a"}], "annotations": [{"id": 3, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "iscrowd": 0}]}',
+    "data": "classes = 2\ntrain = l.txt\nvalid = l.txt\nnames = c.names\nbackup = b\nsavelast = 5\n",
+    "labels": "0 0.5 0.5 0.1 0.2\n1 0.25 0.5 1e-1 .5\n",
+    "metrics": "iteration,loss,average,rate,width,height,images_per_second,seconds,map\n1,1.5,1.5,0.1,32,32,9.5,0.1,\n",
+    "names": "cat\ndog\n",
+    "voc": "<annotation><size><width>9</width><height>8</height></size><object><name>RBC</name><difficult>0</difficult>"
+    "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object></annotation>",
+}
 MAX_LAYERS, MAX_VALUES = 2000, 1 << 22  # of a network that is run
 
 
@@ -118,7 +130,8 @@ def read_data_file(path: Path) -> None:
         for other in path.parent.iterdir():
             if other.suffix in (".map", ".json"):
                 shutil.copy(other, folder)
-        data = path.read_bytes().replace(b"HERE", name.encode()).replace(b"PROJECT", project.encode())
+        data = re.sub(rb"= */\S*", b"= /dev/null", path.read_bytes())  # a search would read the whole disk
+        data = data.replace(b"HERE", name.encode()).replace(b"PROJECT", project.encode())
         (folder / "obj.data").write_bytes(data)
         _all_of([lambda: run_settings(folder / "obj.data", small_network(), _material(folder / "obj.data"))])
         _all_of([lambda split=split: open_dataset(folder / "obj.data", split) for split in ("train", "valid")])
@@ -165,6 +178,30 @@ KINDS = {  # by a file's ending; what has none is named KIND-…
     ".map": "names", ".names": "names", ".png": "image", ".safetensors": "safetensors", ".tiff": "image",
     ".weights": "weights", ".xml": "voc",
 }  # fmt: skip
+
+
+FOLDERS = (
+    SHARED / "cases" / "hostile",
+    SHARED / "cases" / "hostile" / "fuzz",
+    Path(__file__).resolve().parents[1] / "hostile",
+)
+CASES = sorted(path for folder in FOLDERS if folder.is_dir() for path in folder.iterdir() if path.is_file())
+
+
+def write_good_files(kind: str, folder: Path) -> None:
+    """Files without a fault, for a search to begin with."""
+    network, image = small_network(), np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    if kind == "cfg":
+        (folder / "good.cfg").write_text(SMALL)
+    elif kind == "ckpt":
+        save_checkpoint(folder / "good.checkpoint", Trainer(network), Progress().plain())
+    elif kind in ("weights", "safetensors"):
+        save_weights(network, folder / f"good.{kind}")
+    elif kind == "image":
+        for suffix in (".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm"):
+            (folder / f"good{suffix}").write_bytes(cv2.imencode(suffix, image)[1].tobytes())
+    elif kind in TEXTS:
+        (folder / "good").write_text(TEXTS[kind])
 
 
 def kind_of(path: Path) -> str:
