@@ -6,6 +6,7 @@ python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights yolov3.weights --name
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from darknet_py.command import UNREADABLE, add_inference, add_model, add_size, f
 from darknet_py.detections import Detections
 from darknet_py.detector import Detector, load_detector
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.files import fresh_folder
+from darknet_py.files import check_writable, fresh_folder
 from darknet_py.layers.head import NMS_KINDS
 from darknet_py.pictures.detection_files import DetectionFiles
 from darknet_py.pictures.read import Image
@@ -106,6 +107,9 @@ def start(args: argparse.Namespace, save_as: str | None = None) -> int:
     Args:
         save_as: one file for all annotated images, as Darknet's predictions.jpg.
     """
+    check_writable(args.json, args.coco)
+    if args.show:
+        _check_window()
     sources = expand(args.sources)
     detector = load_detector(
         args.cfg, args.weights, args.names, data=args.data, device=args.device, size=args.size, strict=args.strict,
@@ -114,6 +118,21 @@ def start(args: argparse.Namespace, save_as: str | None = None) -> int:
     )  # fmt: skip
     json_lines = any(isinstance(source, VideoSource) for source in sources)
     return Run(detector, args, json_lines=json_lines, save_as=save_as).over(sources)
+
+
+def _check_window() -> None:
+    """Opens a window in another process, as Qt ends its own where there is no screen."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import cv2; cv2.namedWindow('w')"], capture_output=True, timeout=60
+        )
+        works = not done.returncode
+    except subprocess.TimeoutExpired:
+        works = False
+    if not works:
+        raise DarknetError(
+            "--show: cannot open a window (no screen, or an OpenCV without windows: install opencv-python)"
+        )
 
 
 class Run:

@@ -154,6 +154,22 @@ def locked(path: Path, message: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def check_writable(*paths: str | os.PathLike[str] | None) -> None:
+    """Finds out before the work whether its results can be written to these files; None: no file.
+
+    Raises:
+        DarknetError: one of them cannot.
+    """
+    for path in (Path(path) for path in paths if path):
+        try:
+            if path.is_dir():
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            beside(path).touch()
+            beside(path).unlink()
+        except OSError as error:
+            raise DarknetError(f"{path}: cannot write this file: {error.strerror or error}") from None
+
+
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a whole file at once; text as UTF-8."""
     with replacing(path) as temporary:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from project import python
 
 from darknet_py import files
 from darknet_py.command import INTERRUPTED, MISTAKE, run_command
-from darknet_py.files import json_text, open_file, read_file, write_file
+from darknet_py.errors import DarknetError
+from darknet_py.files import check_writable, json_text, open_file, read_file, write_file
 
 
 def test_a_request_to_end_is_taken_for_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,3 +112,21 @@ def test_a_detection_that_is_asked_to_end_leaves_complete_json(tmp_path: Path) -
     done = python("-c", script, *sources, *model, *results, cwd=tmp_path)
     assert done.returncode == INTERRUPTED, done.stderr
     assert len(json.loads((tmp_path / "found.json").read_text())) == 2
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent" / "r.json", tmp_path):
+        with pytest.raises(DarknetError, match="cannot write this file"):
+            check_writable(None, tmp_path / "good.json", path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="takes the screen away")
+def test_a_window_without_a_screen_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qt would end the process."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    model = ["--cfg", "cfg/shapes.cfg", "--weights", "weights/shapes.weights"]
+    done = python("-m", "darknet_py.detect", "weights/shapes.png", *model, "--show", cwd=tmp_path)
+    assert done.returncode == MISTAKE
+    assert done.stderr.startswith("error: --show: cannot open a window")

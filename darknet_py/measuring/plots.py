@@ -22,6 +22,15 @@ DPI = 110
 COLOURS = "tab20"
 
 
+def check_matplotlib() -> None:
+    """Before the work whose charts it draws.
+
+    Raises:
+        DarknetError: matplotlib is not installed.
+    """
+    _figure(1, 1)
+
+
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     """An empty figure (inches) and its axes, drawn without a screen.
 
