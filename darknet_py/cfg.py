@@ -15,6 +15,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -22,9 +23,9 @@ from typing import NoReturn
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.files import folders_around, locate, read_file
+from darknet_py.text import decoded, is_binary, shortened
 
 MAX_FILE_BYTES = 16 << 20  # the largest official cfg has 60 kB: a file beyond this is not a cfg
-MAX_SHOWN = 80  # characters of a value or name that a message quotes
 _SPACE = str.maketrans("", "", " \t\r\n")  # option_list.c:strip leaves vertical tabs and form feeds
 
 
@@ -72,6 +73,7 @@ class Cfg:
     strict: bool = False
     stops: list[str] = field(default_factory=list)  # messages of `stop`
     files: dict[str, Path] = field(default_factory=dict)  # found by `find_file`
+    groups: dict[tuple[str, str, str], list[str]] | None = None  # warnings that wait; see `grouped`
 
     @property
     def text(self) -> str:
@@ -99,7 +101,25 @@ class Cfg:
         """Gives a CfgWarning; if the cfg is `strict`, raises a CfgError."""
         if self.strict:
             self.fail(section, option, text, line)
-        warnings.warn(self.message(section, option, text, line), CfgWarning, stacklevel=2)
+        message = self.message(section, option, text, line)
+        if self.groups is None:
+            warnings.warn(message, CfgWarning, stacklevel=2)
+        else:
+            key = (section.name if section else "", str(option), text)
+            self.groups.setdefault(key, []).append(message)
+
+    @contextmanager
+    def grouped(self) -> Iterator[None]:
+        """Warnings that differ in their line alone become one, at the first, that counts them."""
+        self.groups = {}
+        try:
+            yield
+        finally:
+            groups, self.groups = self.groups, None
+            for messages in groups.values():
+                others = len(set(messages)) - 1
+                more = f" (and so in {others} more section{'s' * (others > 1)})" if others else ""
+                warnings.warn(messages[0] + more, CfgWarning, stacklevel=2)
 
     def stop(self, section: Section, option: Option | str | None, text: str) -> None:
         """What Darknet stops at, though a network can be run: a warning here, an error when it is trained."""
@@ -116,13 +136,6 @@ class Cfg:
             return self.files.get(name)
         first = self.files.setdefault(name, path.absolute())
         return path if path.absolute() == first else first
-
-
-def shortened(text: str) -> str:
-    """A text as messages quote it: a long one is cut off, and what cannot be seen (a no-break space, a form feed, an
-    escape sequence) is written as Python does, ``\\xa0``."""
-    text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
@@ -144,11 +157,9 @@ def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
             size = os.path.getsize(path)
             raise CfgError(f"{path}: {size} bytes is too large for a .cfg; is it a .weights file?") from None
         raise CfgError(f"{path}: cannot read this cfg: {error.strerror or error}") from None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise CfgError(f"{path}: this text is UTF-16; save it as UTF-8")
-    if b"\0" in data:
+    if is_binary(data):
         raise CfgError(f"{path}: this is a binary file, not a .cfg; are the cfg and the weights swapped?")
-    return parse_text(data.decode("utf-8-sig", errors="replace"), path, strict=strict)
+    return parse_text(decoded(data, path), path, strict=strict)
 
 
 def parse_text(text: str, path: str = "<text>", *, strict: bool = False) -> Cfg:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from darknet_py.arguments import whole
 from darknet_py.errors import DarknetError
 from darknet_py.inference.runner import Runner, prepare
 from darknet_py.layers.softmax import Softmax
@@ -43,7 +44,8 @@ class Classifier:
     """
 
     def __init__(self, model: Network | Runner, names: str | os.PathLike[str] | Sequence[str] | None = None) -> None:
-        network = model.network if isinstance(model, Runner) else model
+        self.runner = model if isinstance(model, Runner) else prepare(model, batch=1)
+        network = self.runner.network
         cfg, classes = network.cfg.path, network.classes
         if network.heads:
             raise DarknetError(f"{cfg}: this network is a detector; use python -m darknet_py.detect")
@@ -56,27 +58,31 @@ class Classifier:
                 f"{source}: {len(known)} names, but {cfg} has {classes} classes; names of another model?"
             )
         self.names = known[:classes]
-        self.runner = model if isinstance(model, Runner) else prepare(model, batch=1)
-        self.network = self.runner.network
+        self.network = network
         trees = (layer.tree for layer in self.network.layers if isinstance(layer, Softmax))
         self.tree = next((tree for tree in trees if tree is not None), None)
 
     @torch.inference_mode()
-    def __call__(self, image: Any, top: int = 5) -> list[Guess]:
+    def __call__(self, image: Any, top: int = 5, *, order: str = "rgb") -> list[Guess]:
         """The `top` most probable classes of one image, the most probable first.
 
         Args:
-            image: a path, an array (height, width, channels) in RGB, or a tensor (channels, height, width).
+            image: a path or http(s) address, an array (height, width, channels), a tensor (channels, height, width),
+                or a PIL image; see `as_image`.
+            order: "bgr" for arrays and tensors as OpenCV reads them.
 
         Raises:
             ImageError: the image cannot be read.
         """
         channels = self.network.net.channels
-        pixels = read_image(image, channels) if isinstance(image, (str, os.PathLike)) else as_image(image, channels)
+        pixels = (
+            read_image(image, channels) if isinstance(image, (str, os.PathLike)) else as_image(image, channels, order)
+        )
         fitted = torch.from_numpy(short_side_crop(pixels, *self.network.size))
+        self.network.reset_state()
         batch = fitted[None].to(self.runner.device, self.runner.dtype).permute(0, 3, 1, 2)
         probabilities = self.runner(batch)[0].flatten().float()
         if self.tree is not None:
             probabilities = self.tree.along_paths(probabilities)
-        best = probabilities.cpu().topk(min(top, len(self.names)))
+        best = probabilities.cpu().topk(min(whole("top", top), len(self.names)))
         return [Guess(int(k), self.names[int(k)], float(p)) for p, k in zip(best.values, best.indices, strict=True)]

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from darknet_py.classifier import Classifier
 from darknet_py.command import UNREADABLE, add_device, add_model, add_size, run_command
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.inference.runner import pick_device
 from darknet_py.names import names_file, read_data
 from darknet_py.network import load
 from darknet_py.pictures.sources import ImageSource, expand
@@ -35,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="image, folder, glob, list (.txt), - (paths from standard input)",
     )
+    result.add_argument("--recursive", action="store_true", help="read the folders in folders too")
     add_model(result)
     result.add_argument("--top", type=int, help=f"how many classes to print (default: the .data file's top, or {TOP})")
     add_device(result)
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = names or names_file(options, args.data)
         if top is None and re.fullmatch("[0-9]{1,9}", options.get("top", "")):
             top = int(options["top"])
-    classifier = Classifier(load(args.cfg, args.weights, device=pick_device(args.device), size=args.size), names)
+    classifier = Classifier(load(args.cfg, args.weights, device=args.device, size=args.size), names)
     unreadable = 0
-    for source in expand(args.sources):
+    for source in expand(args.sources, recursive=args.recursive):
         if not isinstance(source, ImageSource):
-            raise DarknetError(f"{source.address}: this is a video, but a classifier reads images")
+            raise DarknetError(f"{source.shown}: this is a video, but a classifier reads images")
         start = time.perf_counter()
         try:
             guesses = classifier(source.path, top or TOP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from darknet_py.errors import CfgWarning, DarknetError, out_of_memory
 from darknet_py.inference.runner import PRECISIONS
+from darknet_py.text import printable
 
 # Exit statuses; 0: all is well.
 UNREADABLE = 1  # some images or videos could not be read; the rest is done
@@ -23,6 +25,9 @@ INTERRUPTED = 130  # Ctrl-C
 def run_command(main: Callable[[], int]) -> int:
     """Runs a command's `main`: mistakes, warnings and a lack of memory become one line each on stderr; a request to
     end (SIGTERM, as of `docker stop`) is taken for Ctrl-C. Returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     previous = warnings.showwarning
     warnings.showwarning = _show_warning
     handler = signal.signal(signal.SIGTERM, _interrupt)
@@ -31,7 +36,7 @@ def run_command(main: Callable[[], int]) -> int:
     except BrokenPipeError:
         return 0  # see _flush
     except (DarknetError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("interrupted; all files written so far are complete", file=sys.stderr)
@@ -64,7 +69,7 @@ def _flush() -> None:
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, CfgWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {printable(str(message))}", file=sys.stderr)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -77,6 +82,13 @@ def size_of(text: str) -> tuple[int, int]:
     if min(size) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; width and height must be at least 1")
     return size
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on; an argparse type."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
 
 
 def fraction(text: str) -> float:

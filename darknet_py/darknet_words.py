@@ -14,21 +14,43 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_cfg
+from darknet_py.data.labels import replace_image_to_label
 from darknet_py.errors import CfgError, DarknetError
+from darknet_py.layers import NetOptions
+from darknet_py.options import read_options
+from darknet_py.pictures.addresses import is_address
+from darknet_py.pictures.sources import file_name
 
-# Darknet's flags that take no value. What no action asks for is accepted and has no effect.
+# Darknet's flags that take no value.
 SWITCHES = (
-    "-benchmark", "-clear", "-dont_show", "-dontdraw_bbox", "-ext_output", "-letter_box", "-map", "-nogpu",
-    "-save_labels", "-show", "-show_imgs", "-tokenized",
+    "-benchmark", "-benchmark_layers", "-clear", "-cuda_debug_sync", "-dont_show", "-dontdraw_bbox", "-dontuse_opencv",
+    "-ext_output", "-letter_box", "-map", "-nogpu", "-save_labels", "-show", "-show_imgs", "-tokenized", "-topk",
 )  # fmt: skip
 # Darknet's flags that are followed by a value.
 VALUES = (
-    "-avgframes", "-c", "-chart", "-file", "-gpus", "-height", "-hier", "-i", "-iou_thresh", "-json_file_output",
-    "-json_port", "-len", "-mjpeg_port", "-nms", "-num_of_clusters", "-out", "-out_filename", "-points", "-prefix",
-    "-s", "-seed", "-srand", "-t", "-temp", "-thresh", "-tokens", "-width",
+    "-avgframes", "-c", "-chart", "-file", "-gpus", "-height", "-hier", "-http_post_host", "-i", "-iou_thresh",
+    "-json_file_output", "-json_port", "-len", "-mAP_epochs", "-mjpeg_port", "-nms", "-num_of_clusters", "-out",
+    "-out_filename", "-points", "-prefix", "-s", "-seed", "-srand", "-t", "-temp", "-thresh", "-time_limit_sec",
+    "-tokens", "-width",
 )  # fmt: skip
+EVERYWHERE = "-dont_show"  # flags that every action heeds: no window opens unless it is asked for
+# Flags whose work is not done here, and the other way. What an action does not heed, in Darknet or here, gets a note.
+REFUSED = {
+    "-benchmark": "write python -m darknet_py.benchmark --cfg CFG",
+    "-benchmark_layers": "write python -m darknet_py.benchmark --cfg CFG",
+    "-http_post_host": "nothing is posted; -json_port serves each frame's detections, -json_file_output writes them",
+    "-show_imgs": "write python -m darknet_py.train … --show-batches N",
+}
+REASONS = {  # for the notes
+    "-avgframes": "Darknet's demo delays the pictures by it, but averages no detections",
+    "-hier": "Darknet reads it and uses 0.5",
+    "-s": "Darknet detects in each frame, too; every frame is shown and written",
+    "-chart": "chart.png is in the backup folder",
+}
 
 COCO_DATA = "cfg/coco.data"  # what Darknet's `detect` reads
 VOC_NAMES = "cfg/voc.names"  # the classes that Darknet's `yolo` knows
@@ -85,11 +107,20 @@ def split(arguments: Sequence[str]) -> Words:
 
 
 def _device(words: Words) -> list[str]:
+    """`-i N`: GPU N as in Darknet, whose build without CUDA takes the CPU, too; -1: the CPU."""
     if "-nogpu" in words.flags:
         return ["--device", "cpu"]
-    if "-i" in words.flags:
-        return ["--device", f"cuda:{words.flags['-i']}" if words.flags["-i"].isdigit() else "cpu"]
-    return []
+    if "-i" not in words.flags:
+        return []
+    number = words.flags["-i"]
+    if not number.removeprefix("-").isdigit():
+        raise DarknetError(f"option -i {number}: write the number of a GPU, or -1 for the CPU")
+    if number.startswith("-"):
+        return ["--device", "cpu"]
+    if not torch.cuda.is_available():
+        print(f"note: -i {number}: there is no GPU; the CPU is used", file=sys.stderr)
+        return ["--device", "cpu"]
+    return ["--device", number]
 
 
 def _detect(words: Words, model: list[str], source: str, **defaults: str) -> int:
@@ -98,16 +129,24 @@ def _detect(words: Words, model: list[str], source: str, **defaults: str) -> int
 
     arguments = [
         *model,
-        *words.options(thresh="-thresh", nms="-nms", json="-out", out="-prefix"),
-        *words.options(json="-json_file_output"),
-        *words.switches(letterbox="-letter_box", ext_output="-ext_output", txt="-save_labels", show="-show"),
+        *words.options(thresh="-thresh", nms="-nms", json="-out", frames="-prefix", time_limit="-time_limit_sec"),
+        *words.options(json="-json_file_output", mjpeg_port="-mjpeg_port", json_port="-json_port"),
+        *words.switches(letterbox="-letter_box", ext_output="-ext_output", show="-show", no_boxes="-dontdraw_bbox"),
         *_device(words),
     ]
     for name, value in defaults.items():
         if f"-{name}" not in words.flags:
             arguments += [f"--{name}", value]
     args = detect.parser().parse_args([*arguments, "--", source])
-    return detect.start(args, save_as=words.flags.get("-out_filename", "predictions.jpg"))
+    labels = _label_file if "-save_labels" in words.flags else None
+    save_as = words.flags.get("-out_filename", "predictions.jpg")
+    return detect.start(args, save_as=save_as, labels=labels, json_lines=False)
+
+
+def _label_file(image: str) -> str:
+    """Where Darknet's -save_labels writes: beside the image, or where training looks for its label."""
+    path = replace_image_to_label(file_name(image) if is_address(image) else image)
+    return path if path.endswith(".txt") else os.path.splitext(path)[0] + ".txt"
 
 
 def _demo(words: Words, model: list[str], source: str, **defaults: str) -> int:
@@ -173,19 +212,35 @@ def _yolo_demo(words: Words) -> int:
 def _classifier_predict(words: Words) -> int:
     from darknet_py import classify
 
-    return classify.main([*_data_model(words), *words.options(top="-t"), "--", words.word(3, "-")])
+    return classify.main([*_data_model(words), *words.options(top="-t"), *_device(words), "--", words.word(3, "-")])
 
 
 def _train(words: Words) -> int:
     from darknet_py import train
 
     switches = words.switches(map="-map", clear="-clear")
+    if "-mAP_epochs" in words.flags:
+        switches += ["--map-every", str(_map_every(words))]
     gpus = words.flags.get("-gpus", "").split(",")
     if len(gpus) > 1:
         return _train_on_gpus(gpus, [*words.plain[:3], *switches, *_device(words)])
     if gpus[0]:
         words.flags.setdefault("-i", gpus[0])
     return train.main([*words.plain[:3], *switches, *_device(words)])
+
+
+def _map_every(words: Words) -> int:
+    """-mAP_epochs as iterations (detector.c:train_detector)."""
+    from darknet_py.data.dataset import open_dataset
+    from darknet_py.training.run import MIN_MAP_ITERATIONS
+
+    data, cfg = words.plain[:2]
+    epochs = words.flags["-mAP_epochs"]
+    if not epochs.isdigit() or not int(epochs):
+        raise DarknetError(f"option -mAP_epochs {epochs}: write a whole number of at least 1")
+    parsed = parse_cfg(cfg)
+    batch = read_options(NetOptions, parsed, parsed.sections[0]).batch
+    return max(int(epochs) * len(open_dataset(data, "train")) // max(batch, 1), MIN_MAP_ITERATIONS)
 
 
 def _train_on_gpus(gpus: list[str], arguments: list[str]) -> int:
@@ -258,10 +313,12 @@ def _partial(words: Words) -> int:
 
 
 class Action(NamedTuple):
-    """What follows the action's name on the command line, and what runs it; [WORD]: may be missing."""
+    """What follows the action's name on the command line, what runs it, and the flags that it heeds beside EVERYWHERE;
+    [WORD]: may be missing."""
 
     usage: str
     run: Callable[[Words], int]
+    flags: str = ""
 
     @property
     def minimum(self) -> int:
@@ -269,22 +326,27 @@ class Action(NamedTuple):
         return len(self.usage.split("[")[0].split())
 
 
+TEST = "-i -nogpu -thresh -nms -out -out_filename -letter_box -ext_output -save_labels -show"
+DEMO = (
+    "-i -nogpu -thresh -nms -out_filename -json_file_output -prefix -letter_box -ext_output -show -dontdraw_bbox "
+    "-mjpeg_port -json_port -time_limit_sec -c"
+)
 ACTIONS = {
-    "detector test": Action("DATA CFG WEIGHTS [IMAGE]", _detector_test),
-    "detector demo": Action("DATA CFG WEIGHTS [VIDEO]", _detector_demo),
-    "detector train": Action("DATA CFG [WEIGHTS]", _train),
-    "detector map": Action("DATA CFG WEIGHTS", _detector_map),
-    "detector valid": Action("DATA CFG WEIGHTS", _detector_valid),
-    "detector recall": Action("DATA CFG WEIGHTS", _detector_recall),
-    "detector calc_anchors": Action("DATA", _calc_anchors),
-    "detect": Action("CFG WEIGHTS [IMAGE]", _detect_words),
-    "classifier train": Action("DATA CFG [WEIGHTS]", _train),
-    "classifier predict": Action("DATA CFG WEIGHTS [IMAGE]", _classifier_predict),
-    "yolo test": Action("CFG WEIGHTS [IMAGE]", _yolo_test),
-    "yolo demo": Action("CFG WEIGHTS [VIDEO]", _yolo_demo),
+    "detector test": Action("DATA CFG WEIGHTS [IMAGE]", _detector_test, TEST),
+    "detector demo": Action("DATA CFG WEIGHTS [VIDEO]", _detector_demo, DEMO),
+    "detector train": Action("DATA CFG [WEIGHTS]", _train, "-map -mAP_epochs -clear -gpus -i -nogpu"),
+    "detector map": Action("DATA CFG WEIGHTS", _detector_map, "-thresh -iou_thresh -points -i -nogpu"),
+    "detector valid": Action("DATA CFG WEIGHTS", _detector_valid, "-out -i -nogpu"),
+    "detector recall": Action("DATA CFG WEIGHTS", _detector_recall, "-i -nogpu"),
+    "detector calc_anchors": Action("DATA", _calc_anchors, "-num_of_clusters -width -height"),
+    "detect": Action("CFG WEIGHTS [IMAGE]", _detect_words, TEST),
+    "classifier train": Action("DATA CFG [WEIGHTS]", _train, "-clear -gpus -i -nogpu"),
+    "classifier predict": Action("DATA CFG WEIGHTS [IMAGE]", _classifier_predict, "-t -i -nogpu"),
+    "yolo test": Action("CFG WEIGHTS [IMAGE]", _yolo_test, TEST),
+    "yolo demo": Action("CFG WEIGHTS [VIDEO]", _yolo_demo, DEMO),
     "partial": Action("CFG WEIGHTS OUT N", _partial),
-    "rnn train": Action("CFG [WEIGHTS] [-file TEXT]", _rnn_train),
-    "rnn generate": Action("CFG WEIGHTS", _rnn_generate),
+    "rnn train": Action("CFG [WEIGHTS] [-file TEXT]", _rnn_train, "-file -clear -tokenized -i -nogpu"),
+    "rnn generate": Action("CFG WEIGHTS", _rnn_generate, "-seed -len -temp -tokens -srand"),
 }
 
 
@@ -297,4 +359,10 @@ def run_action(name: str, arguments: Sequence[str]) -> int:
     action, words = ACTIONS[name], split(arguments)
     if len(words.plain) < action.minimum:
         raise DarknetError(f"usage: python -m darknet_py {name} {action.usage}")
+    for flag in [flag for flag in words.flags if flag not in f"{action.flags} {EVERYWHERE}".split()]:
+        if flag in REFUSED:
+            raise DarknetError(f"option {flag}: {REFUSED[flag]}")
+        reason = f": {REASONS[flag]}" if flag in REASONS else ""
+        print(f"note: {flag} has no effect on '{name}'{reason}", file=sys.stderr)
+        del words.flags[flag]
     return action.run(words)

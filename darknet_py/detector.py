@@ -7,26 +7,31 @@ for detection in detector("dog.jpg", thresh=0.25)[0]:
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from darknet_py.arguments import fraction, whole
 from darknet_py.detections import Detections
 from darknet_py.errors import DarknetError
-from darknet_py.inference.runner import Runner, pick_device, prepare
+from darknet_py.inference.runner import Runner, prepare
 from darknet_py.layers import Candidates
 from darknet_py.layers.head import NMS_KINDS
+from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import class_names, find_beside, names_file, read_data, read_lines
 from darknet_py.network import Network, load
-from darknet_py.pictures.read import Image, as_image, read_image
+from darknet_py.pictures.read import Image, as_image, read_image, split_batch
 from darknet_py.pictures.resize import Size, letterbox, resize
 from darknet_py.postprocess import Suppression, postprocess
 
+Classes: TypeAlias = str | int | Sequence[str | int] | None
 HIDDEN = "dont_show"  # classes whose name begins so are never reported
 
 
@@ -44,7 +49,7 @@ class Detector:
             heads ignore it.
 
     Raises:
-        DarknetError: the network has no detection head, or the number of names is not that of its classes.
+        DarknetError: the model is none, has no detection head, or the number of names is not that of its classes.
     """
 
     def __init__(
@@ -95,37 +100,96 @@ class Detector:
             )
         return result
 
-    def __call__(self, images: Any, thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:
+    def __call__(
+        self,
+        images: Any,
+        thresh: float = 0.25,
+        nms: float = 0.45,
+        *,
+        classes: Classes = None,
+        max_det: int | None = None,
+        order: str = "rgb",
+    ) -> list[Detections]:
         """Detects in one image or many.
 
         Args:
-            images: a path, an array (height, width, channels) in RGB, a tensor (channels, height, width), or a list.
+            images: a path or http(s) address, an array (height, width, channels), a tensor (channels, height, width), a
+                PIL image; a list of these, or a batch (n, …) of arrays or tensors. Arrays and tensors are RGB, and
+                uint8, uint16, or float from 0 to 1.
             thresh: minimum confidence, 0..1. nms: the overlap, 0..1, above which the less confident of two boxes is
                 suppressed; 0: no suppression.
+            classes: names or numbers of the classes to report; None: all.
+            max_det: the most objects of an image, the most confident ones; None: all.
+            order: "bgr" for arrays and tensors as OpenCV reads them.
 
         Returns:
             A Detections for each image, the most confident object first.
 
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read. DarknetError: another argument is wrong.
         """
-        sources = list(images) if isinstance(images, (list, tuple)) else [images]
+        sources = split_batch(images)
         results: list[Detections] = []
         for start in range(0, len(sources), self.batch):
-            batch = [self.read(source) for source in sources[start : start + self.batch]]
-            results += self.detect(batch, thresh, nms)
+            batch = [self.read(source, order) for source in sources[start : start + self.batch]]
+            results += self.detect(batch, thresh, nms, classes=classes, max_det=max_det)
         return results
 
-    def read(self, source: Any) -> Image:
-        """A path or array as an image with the network's channels."""
+    def read(self, source: Any, order: str = "rgb") -> Image:
+        """A path, array, tensor or PIL image as an image with the network's channels."""
         channels = self.network.net.channels
-        return read_image(source, channels) if isinstance(source, (str, os.PathLike)) else as_image(source, channels)
+        if isinstance(source, (str, os.PathLike)):
+            return read_image(source, channels)
+        return as_image(source, channels, order)
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Image], thresh: float = 0.25, nms: float = 0.45) -> list[Detections]:
-        """Detects in images that are already read, as one batch."""
+    def detect(
+        self,
+        images: Sequence[Image],
+        thresh: float = 0.25,
+        nms: float = 0.45,
+        *,
+        classes: Classes = None,
+        max_det: int | None = None,
+        continued: bool = False,
+    ) -> list[Detections]:
+        """Detects in images that are already read, as one batch.
+
+        continued: they follow the images of the call before, as a video's frames do: recurrent layers keep their
+            states.
+        """
+        if not images:
+            return []
+        if not continued:
+            self.network.reset_state()
         raw = self.runner(self.prepare(images))
-        return self.postprocess(raw, [(image.shape[1], image.shape[0]) for image in images], thresh, nms)
+        sizes = [(image.shape[1], image.shape[0]) for image in images]
+        return self.postprocess(raw, sizes, thresh, nms, classes=classes, max_det=max_det)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a network's layer has states, so that frames of a video must come one by one."""
+        return any(isinstance(layer, Recurrent) for layer in self.network.layers)
+
+    def wanted(self, classes: Classes) -> NDArray[np.bool_]:
+        """(classes,) bool: which classes are reported.
+
+        Raises:
+            DarknetError: there is no such class.
+        """
+        if classes is None:
+            return np.ones(len(self.names), dtype=bool)
+        result = np.zeros(len(self.names), dtype=bool)
+        for one in [classes] if isinstance(classes, (str, int)) else classes:
+            if one in self.names:
+                result[self.names.index(str(one))] = True
+            elif str(one).isdigit() and int(one) < len(result):
+                result[int(one)] = True
+            else:
+                close = difflib.get_close_matches(str(one), self.names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {len(result)}, counted from 0"
+                raise DarknetError(f"classes: there is no class {one!r}; {hint}")
+        return result
 
     def prepare(self, images: Sequence[Image]) -> Tensor:
         """Images → (n, channels, height, width), stretched or letterboxed to the network's input, on its device."""
@@ -145,15 +209,29 @@ class Detector:
         """The network's input size, if boxes must be moved from a letterboxed input to the image."""
         return self.network.size if self.letterbox and all(head.corrected for head in self.heads) else None
 
-    def postprocess(self, raw: Sequence[Tensor], sizes: Sequence[Size], thresh: float, nms: float) -> list[Detections]:
+    def postprocess(
+        self,
+        raw: Sequence[Tensor],
+        sizes: Sequence[Size],
+        thresh: float,
+        nms: float,
+        *,
+        classes: Classes = None,
+        max_det: int | None = None,
+    ) -> list[Detections]:
         """The heads' raw outputs → detections, the most confident first; `sizes`: (width, height) of each image."""
-        suppression = Suppression(nms, self.nms_kind, self.beta_nms, self.agnostic)
-        found = postprocess(self.candidates(raw, thresh), sizes, self.names, suppression, self.letterboxed)
-        return [self._for_users(detections) for detections in found]
+        most = None if max_det is None else whole("max_det", max_det)
+        suppression = Suppression(fraction("nms", nms), self.nms_kind, self.beta_nms, self.agnostic)
+        candidates = self.candidates(raw, fraction("thresh", thresh))
+        if classes is not None:
+            wanted = torch.from_numpy(self.wanted(classes)).to(candidates.probs.device)
+            candidates = candidates._replace(probs=candidates.probs * wanted)
+        found = postprocess(candidates, sizes, self.names, suppression, self.letterboxed)
+        return [self._for_users(detections, most) for detections in found]
 
-    def _for_users(self, found: Detections) -> Detections:
+    def _for_users(self, found: Detections, max_det: int | None) -> Detections:
         order = np.argsort(-found.confidences, kind="stable")
-        order = order[self._shown[found.class_ids[order]]]
+        order = order[self._shown[found.class_ids[order]]][:max_det]
         class_ids, confidences, xywh = (column[order] for column in (found.class_ids, found.confidences, found.xywh))
         return replace(found, class_ids=class_ids, confidences=confidences, xywh=xywh)
 
@@ -164,7 +242,7 @@ def load_detector(
     names: str | os.PathLike[str] | None = None,
     *,
     data: str | os.PathLike[str] | None = None,
-    device: str = "auto",
+    device: str | int | torch.device = "auto",
     size: Size | None = None,
     strict: bool = False,
     **options: Any,
@@ -184,7 +262,7 @@ def load_detector(
         names = names or names_file(content, data)
         if content.get("map"):
             options["class_map"] = read_class_map(find_beside(content["map"], data))
-    return Detector(load(cfg, weights, device=pick_device(device), size=size, strict=strict), names, **options)
+    return Detector(load(cfg, weights, device=device, size=size, strict=strict), names, **options)
 
 
 def read_class_map(path: str | os.PathLike[str]) -> list[int]:

@@ -171,9 +171,9 @@ def check_writable(*paths: str | os.PathLike[str] | None) -> None:
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a whole file at once; text as UTF-8."""
+    """Writes a whole file at once; text as UTF-8, with the bytes of another encoding that `text.decoded` has kept."""
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -209,3 +209,12 @@ def fresh_folder(parent: Path, prefix: str) -> Path:
             return folder
         except FileExistsError:
             number += 1
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a fresh folder into which nothing was written, and its parent if that is empty then."""
+    for one in (folder, folder.parent):
+        try:
+            one.rmdir()
+        except OSError:
+            return

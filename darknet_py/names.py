@@ -10,10 +10,11 @@ from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_text
 from darknet_py.errors import DarknetError
 from darknet_py.files import folders_around, locate, read_file
+from darknet_py.text import decoded, is_binary, printable
 
 
-def read_text(path: str | os.PathLike[str], what: str) -> str:
-    """A text file's contents without a byte-order mark; `what` is what messages call the file.
+def read_text(path: str | os.PathLike[str], what: str, *, guess: bool = False) -> str:
+    """A text file's contents without a byte-order mark; `what` is what messages call the file; guess: see `decoded`.
 
     Raises:
         DarknetError: it cannot be read, or is not text.
@@ -23,29 +24,37 @@ def read_text(path: str | os.PathLike[str], what: str) -> str:
         data = read_file(path)
     except OSError as error:
         raise DarknetError(f"{path}: cannot read this {what}: {error.strerror or error}") from None
-    if b"\0" in data[:4096]:
+    if is_binary(data):
         raise DarknetError(f"{path}: this is a binary file, not a {what}")
-    return data.decode("utf-8-sig", errors="replace")
+    return decoded(data, path, guess=guess)
 
 
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
-    """The non-empty lines of a file, stripped."""
-    return [line.strip() for line in read_text(path, what).splitlines() if line.strip()]
+    """The non-empty lines of a file, stripped; a line ends at a line feed alone, as in Darknet."""
+    return [line.strip() for line in read_text(path, what).split("\n") if line.strip()]
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
-    """Class names, a line each; the class is the line's number, counted from 0."""
-    lines = [line.strip() for line in read_text(path, "names file").splitlines()]
+    """Class names, a line each, `printable`; the class is the line's number, counted from 0."""
+    lines = [printable(line.strip()) for line in read_text(path, "names file", guess=True).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
 def class_names(names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
-    """Class names from the path of a names file, or from a sequence of names; None: the class numbers."""
+    """Class names from the path of a names file, or from a sequence of names; None: the class numbers.
+
+    Raises:
+        DarknetError: the file cannot be read, or `names` is none of these.
+    """
     if names is None:
         return [str(index) for index in range(classes)]
-    return read_names(names) if isinstance(names, (str, os.PathLike)) else list(names)
+    if isinstance(names, (str, os.PathLike)):
+        return read_names(names)
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise DarknetError(f"names={names!r}: write the path of a .names file, or a list of the classes' names")
+    return list(names)
 
 
 def read_data(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,14 +18,19 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from darknet_py.arguments import width_and_height
 from darknet_py.cfg import Cfg, Section, parse_cfg
-from darknet_py.errors import out_of_memory
+from darknet_py.devices import pick_device
+from darknet_py.errors import CfgError, out_of_memory
 from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
+from darknet_py.layers.dialects import OTHER_PROGRAMS
+from darknet_py.layers.layer import SizeError
 from darknet_py.layers.needs import Needs
 from darknet_py.layers.net import NAMES
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.options import MAX_INT, read_options
 from darknet_py.table import table
+from darknet_py.text import shortened
 from darknet_py.weights import load_weights, save_weights
 
 Read: TypeAlias = Callable[[Layer, int, Tensor], Tensor]
@@ -50,24 +56,15 @@ class Network(nn.Module):
             size: (width, height) of the input in pixels, instead of [net]'s.
 
         Raises:
-            CfgError: an option, a reference or a shape is wrong.
+            CfgError: an option, a reference or a shape is wrong. DarknetError: the size is none.
         """
         super().__init__()
-        self.cfg, self.size_override = cfg, size
-        self.net = _net_options(cfg, size)
+        self.cfg, self.size_override = cfg, None if size is None else width_and_height(size)
+        self.net = _net_options(cfg, self.size_override)
         self.seen = 0
         self.version = (0, 2, 5)
         self.input_shape = _input_shape(cfg, self.net)
-        layers: list[Layer] = []
-        total = 0
-        for index, section in enumerate(cfg.sections[1:]):
-            layer = _build(
-                cfg, section, index, self.net, layers, layers[-1].shape if layers else self.input_shape, total
-            )
-            total += sum(stored.tensor.numel() for stored in layer.stored())
-            layers.append(layer)
-        if not layers:
-            cfg.fail(cfg.sections[0], None, "no layer follows; write at least one")
+        layers = _layers(cfg, self.net, self.input_shape)
         self.layers: Sequence[Layer] = cast(Sequence[Layer], nn.ModuleList(layers))
         self.heads = [layer.index for layer in layers if layer.head and not layer.auxiliary]
         sources = dict.fromkeys(source for index in self.heads for source in layers[index].source_indices)
@@ -236,31 +233,34 @@ def load(
     cfg: str | os.PathLike[str],
     weights: str | os.PathLike[str] | None = None,
     *,
-    device: str | torch.device = "cpu",
+    device: str | int | torch.device = "cpu",
     size: tuple[int, int] | None = None,
     cutoff: int | None = None,
     strict: bool = False,
+    trainable: bool = False,
 ) -> Network:
     """Builds a network from its .cfg and loads its weights, ready for inference (eval mode, no gradients).
 
     Args:
         cfg: path of the .cfg.
         weights: path of a .weights or .safetensors file; None: random weights.
-        device: where to put the network.
+        device: where to put the network: "cpu", "cuda", "cuda:1" …; "auto": a GPU where there is one.
         size: (width, height) of the input in pixels, instead of [net]'s.
         cutoff: load only the layers before this one, the others get random weights (darknet53.conv.74: 75).
         strict: unknown, repeated or partly read options are errors, not warnings.
+        trainable: for a training loop of your own: train mode, and every parameter has gradients.
 
     Raises:
         CfgError, WeightsError: the cfg or the weights are invalid; the message says where and why.
+        DarknetError: there is no such device, or the size is none.
     """
+    target = pick_device(device)
     network = Network(parse_cfg(cfg, strict=strict), size=size)
     if weights is None:
         network.initialise()
     else:
         load_weights(network, weights, cutoff=cutoff)
-    network.requires_grad_(False)
-    return network.to(device).eval()
+    return network.requires_grad_(trainable).train(trainable).to(target)
 
 
 def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
@@ -292,6 +292,62 @@ def _input_shape(cfg: Cfg, net: NetOptions) -> Shape:
     return Shape.flat(net.input_count)
 
 
+def _layers(cfg: Cfg, net: NetOptions, shape: Shape) -> list[Layer]:
+    """All layers; if they can be built at another size alone, the CfgError says so, at [net]."""
+    try:
+        return _built(cfg, net, shape)
+    except SizeError as error:
+        if shape.c and (unit := _fitting_unit(cfg, net)):
+            width, height = _multiples((net.width, net.height), unit)
+            fits = f"write multiples of {unit}, e.g. {width} x {height}"
+            key = "width" if net.width % unit else "height"
+            section = cfg.sections[0]
+            written = section.get(key)
+            text = f"the size {net.width} x {net.height} does not fit this network; {fits} ({error})"
+            cfg.fail(section, written if written and written.value == str(getattr(net, key)) else None, text)
+        raise
+
+
+def _built(cfg: Cfg, net: NetOptions, shape: Shape) -> list[Layer]:
+    layers: list[Layer] = []
+    total = 0
+    with cfg.grouped():
+        for index, section in enumerate(cfg.sections[1:]):
+            layer = _build(cfg, section, index, net, layers, layers[-1].shape if layers else shape, total)
+            total += sum(stored.tensor.numel() for stored in layer.stored())
+            layers.append(layer)
+    if not layers:
+        cfg.fail(cfg.sections[0], None, "no layer follows; write at least one")
+    return layers
+
+
+def _fitting_unit(cfg: Cfg, net: NetOptions) -> int | None:
+    """The least of 2, 4, … 256 pixels of which the input's sides must be multiples; None: the size is not the fault."""
+    size = (net.width, net.height)
+    for unit in (2**power for power in range(1, 9)):
+        if _multiples(size, unit) != size and all(_fits(cfg, net, _multiples(size, unit, more)) for more in (0, 1)):
+            return unit
+    return None
+
+
+def _multiples(size: tuple[int, int], unit: int, more: int = 0) -> tuple[int, int]:
+    """The next larger size whose sides are multiples of the unit, and so many units more."""
+    width, height = ((-(-side // unit) + more) * unit for side in size)
+    return width, height
+
+
+def _fits(cfg: Cfg, net: NetOptions, size: tuple[int, int]) -> bool:
+    """Whether the network can be built at this size."""
+    net = replace(net, width=size[0], height=size[1], inputs=None)
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        try:
+            _built(replace(cfg, strict=False), net, Shape.image(net.channels, size[1], size[0]))
+        except CfgError:
+            return False
+    return True
+
+
 def _build(
     cfg: Cfg, section: Section, index: int, net: NetOptions, earlier: list[Layer], shape: Shape, taken: int
 ) -> Layer:
@@ -299,17 +355,7 @@ def _build(
     if kind is None:
         if section.name in NAMES:
             cfg.fail(section, None, "a second [net]; a cfg has one, at the top")
-        closest = difflib.get_close_matches(section.name, KINDS, n=1)
-        cfg.fail(
-            section,
-            None,
-            "unknown section"
-            + (
-                f"; did you mean [{closest[0]}]?"
-                if closest
-                else f"; known are {', '.join(sorted(kind.kind for kind in set(KINDS.values())))}"
-            ),
-        )
+        cfg.fail(section, None, _unknown(section.name))
     place = Place(cfg, section, index, net, earlier, shape, taken)
     options: Any = read_options(kind.Options, cfg, section)
     try:
@@ -328,6 +374,14 @@ def _build(
         _set_rows(layer, place)
     _check_stored(layer)
     return layer
+
+
+def _unknown(name: str) -> str:
+    if name in OTHER_PROGRAMS:
+        return f"this section is {OTHER_PROGRAMS[name]}"
+    closest = difflib.get_close_matches(shortened(name), KINDS, n=1)
+    known = ", ".join(sorted({kind.kind for kind in KINDS.values()}))
+    return f"unknown section; did you mean [{closest[0]}]?" if closest else f"unknown section; known are {known}"
 
 
 def _check_stored(layer: Layer) -> None:

@@ -11,10 +11,12 @@ import difflib
 import functools
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from darknet_py.cfg import Cfg, Option, Section, shortened
+from darknet_py.cfg import Cfg, Option, Section
+from darknet_py.text import shortened
 
 Use = Literal["forward", "load", "training", "untrained", "none", "refused"]
 """What an option affects.
@@ -45,6 +47,7 @@ class Meaning:
     choices: tuple[str, ...] = ()
     fallback: str | None = None  # what Darknet uses in place of a word it does not know; None: it stops
     own: bool = False  # this project's own option; Darknet ignores it
+    foreign: Mapping[str, str] = field(default_factory=dict)  # words of other programs → what to write instead
     hash_ends: bool = False  # a list ends at a `#`; in Darknet others go on through the comment behind them
 
 
@@ -58,10 +61,11 @@ def option(
     choices: tuple[str, ...] = (),
     fallback: str | None = None,
     own: bool = False,
+    foreign: Mapping[str, str] | None = None,
     hash_ends: bool = False,
 ) -> Any:
     """A field of an options class: Darknet's default, the meaning with its unit; see `Meaning` and `Use`."""
-    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own, hash_ends)
+    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own, foreign or {}, hash_ends)
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 
@@ -88,7 +92,7 @@ def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
         CfgError: a value is not a number, is out of range, or is a word at which Darknet stops.
     """
     fields = {cfg_name(field): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    types = _types(kind)
+    types = _types(kind)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     unknown = 0
     for written in section.first.values():  # the first of repeated options counts; cfg.py has warned
@@ -206,10 +210,15 @@ def _word(cfg: Cfg, section: Section, written: Option, meaning: Meaning) -> str:
             cfg.fail(section, written, text)
         cfg.warn(section, written, text)
         return meaning.fallback
+    advice = meaning.foreign.get(word) or _closest(value, meaning.choices)
     value = shortened(value)
-    closest = difflib.get_close_matches(value, meaning.choices, n=1)
-    advice = f"did you mean '{closest[0]}'?" if closest else f"write one of {', '.join(meaning.choices)}"
     if meaning.fallback is None:
         cfg.fail(section, written, f"'{value}' is not known; {advice}")
     cfg.warn(section, written, f"'{value}' is not known, Darknet uses '{meaning.fallback}'; {advice}")
     return meaning.fallback
+
+
+def _closest(word: str, known: Sequence[str]) -> str:
+    """The advice for a word that is not known."""
+    closest = difflib.get_close_matches(shortened(word), known, n=1)
+    return f"did you mean '{closest[0]}'?" if closest else f"write one of {', '.join(known)}"

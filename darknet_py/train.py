@@ -15,9 +15,10 @@ from pathlib import Path
 from darknet_py.bundled import bundled
 from darknet_py.command import add_device, run_command
 from darknet_py.data.shapes import write_dataset
+from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.files import fresh_folder
-from darknet_py.inference.runner import PRECISIONS, pick_device
+from darknet_py.inference.runner import PRECISIONS
 from darknet_py.losses import LOSSES
 from darknet_py.network import Network
 from darknet_py.training.loop import train

@@ -32,8 +32,7 @@ def your_own_loss(iterations: int) -> list[float]:
     """A plain PyTorch loop: a network learns to give another one's raw outputs (distillation)."""
     teacher = darknet_py.load(CFG, WEIGHTS)
     teacher.save_weights("backbone.weights", cutoff=BACKBONE_LAYERS)
-    student = darknet_py.load(CFG, "backbone.weights", cutoff=BACKBONE_LAYERS)
-    student.requires_grad_(True).train()
+    student = darknet_py.load(CFG, "backbone.weights", cutoff=BACKBONE_LAYERS, trainable=True)
     optimizer = torch.optim.AdamW(student.parameters(), lr=0.003)
     losses = []
     for iteration in range(iterations):

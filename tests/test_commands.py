@@ -21,6 +21,7 @@ from darknet_py import __main__ as program
 from darknet_py.command import run_command
 from darknet_py.darknet_words import SWITCHES, VALUES, split
 from darknet_py.detect import main as detect
+from darknet_py.pictures.sources import Video
 from darknet_py.summary import main as summary
 
 MODEL = KIT / "real" / "yolo-fastest-1.1"
@@ -113,7 +114,7 @@ def test_an_unreadable_image_is_reported_and_the_rest_goes_on(tmp_path: Path) ->
         ([*NET, "--device", "cuda:77", "x.jpg"], NO_DEVICE),
         ([*NET, "nothing/*.jpg"], "no file matches"),
         ([*NET, "--data", "gone.data", "x.jpg"], "gone.data: cannot read"),
-        ([*NET, "--batch", "0", "x.jpg"], "a batch cannot have 0 images"),
+        ([*NET, "--batch", "0", "x.jpg"], "batch=0: write a whole number, 1 or more"),
     ],
 )
 def test_mistakes_get_one_sentence_and_status_2(
@@ -170,8 +171,10 @@ def test_a_video_becomes_a_video_and_json_lines(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
     assert [line["frame_id"] for line in lines] == list(range(1, 39))
-    video = cv2.VideoCapture(str(tmp_path / "out" / "road.mp4"))
-    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 38
+    assert {line["filename"] for line in lines} == {str(REALDATA / "video" / "road.mp4")}
+    assert [line["time"] for line in lines] == sorted({line["time"] for line in lines})
+    (video,) = (tmp_path / "out").glob("road.*")
+    assert sum(1 for _ in Video(str(video))) == 38
 
 
 @needs_kit

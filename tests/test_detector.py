@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from darknet_py import DarknetError, Detector, ImageError, Network, load
 from darknet_py.cfg import parse_text
 from darknet_py.detections import Detection, Detections
 from darknet_py.detector import load_detector
+from darknet_py.inference.runner import prepare
 from darknet_py.pictures.draw import draw
+from darknet_py.pictures.write import write_image
 
 TEXT = """[net]
 width=64
@@ -129,8 +133,7 @@ def test_labels_stay_inside_the_image_whatever_its_size(size: tuple[int, int]) -
     image = np.full((size[1], size[0], 3), 128, np.uint8)
     edge = [(-5.0, -5.0, size[0] / 2, size[1] / 2), (size[0] * 0.6, size[1] * 0.9, size[0] + 9.0, size[1] + 9.0)]
     drawn = draw(image, [Detection(k, "a rather long name", 0.5, box, (0, 0, 0, 0)) for k, box in enumerate(edge)])
-    assert max(drawn.shape[:2]) >= 320
-    assert drawn.shape[0] * size[0] == drawn.shape[1] * size[1]
+    assert drawn.shape == image.shape
     assert (drawn != 128).any()
     assert (image == 128).all()
 
@@ -168,3 +171,170 @@ def test_a_class_map_picks_classes_of_a_tree_and_other_heads_ignore_it(tmp_path:
     (tmp_path / "x.map").write_text("2\ncat\n")
     with pytest.raises(DarknetError, match=r"x\.map: 'cat' is not a class"):
         load_detector(tmp_path / "x.cfg", tmp_path / "x.weights", data=tmp_path / "x.data")
+
+
+IMAGE = np.random.default_rng(1).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+
+
+def found(**changes: Any) -> Detections:
+    values: dict[str, Any] = {
+        "class_ids": np.array([1, 0, 1]),
+        "confidences": np.float32([0.75, 0.5, 0.25]),
+        "xywh": np.float32([[0.5, 0.5, 0.5, 0.25], [0.25, 0.25, 0.5, 0.5], [0.5, 0.5, 1, 1]]),
+        "size": (200, 100),
+        "names": ["cat", "dog"],
+    }
+    return Detections(**values | changes)
+
+
+def test_detections_are_compared_by_their_content() -> None:
+    assert found() == found()
+    assert found() != found(size=(100, 100))
+    assert found() != found(class_ids=np.array([1, 0, 0]))
+    assert found() != "dog"
+
+
+def test_detections_are_shown_in_short() -> None:
+    assert repr(found()) == "<Detections 200x100: 2 dog, 1 cat>"
+    empty = found(class_ids=np.empty(0, int), confidences=np.empty(0, "f4"), xywh=np.empty((0, 4), "f4"))
+    assert repr(empty) == "<Detections 200x100: nothing>"
+
+
+def test_detections_become_darknets_json() -> None:
+    content = found().to_dict(frame_id=7, filename="dog.jpg")
+    assert list(content) == ["frame_id", "filename", "objects"]
+    assert content["objects"][0] == {
+        "class_id": 1,
+        "name": "dog",
+        "relative_coordinates": {"center_x": 0.5, "center_y": 0.5, "width": 0.5, "height": 0.25},
+        "confidence": 0.75,
+        "box": {"left": 50.0, "top": 37.5, "right": 150.0, "bottom": 62.5},
+    }
+
+
+def test_detections_become_the_arguments_of_supervision() -> None:
+    arguments = found().to_supervision()
+    assert list(arguments) == ["xyxy", "confidence", "class_id", "data"]
+    assert arguments["xyxy"].shape == (3, 4)
+    assert arguments["xyxy"][0].tolist() == [50.0, 37.5, 150.0, 62.5]
+    assert arguments["confidence"].tolist() == [0.75, 0.5, 0.25]
+    assert arguments["class_id"].tolist() == [1, 0, 1]
+    assert arguments["data"]["class_name"].tolist() == ["dog", "cat", "dog"]
+
+
+def test_detections_are_drawn_in_the_order_of_the_images_colours() -> None:
+    image = np.full((100, 200, 3), 128, np.uint8)
+    image[..., 0] = 0
+    drawn = found().draw(image)
+    assert (drawn != image).any()
+    np.testing.assert_array_equal(found().draw(image[..., ::-1], order="bgr"), drawn[..., ::-1])
+    assert (found().draw(image, boxes=False) == image).all()
+    assert (found().draw(image, labels=False) != drawn).any()
+    with pytest.raises(ImageError, match="cannot be drawn on an image of 200x50"):
+        found().draw(image[:50])
+
+
+def test_detections_are_drawn_on_the_file_they_are_of(tmp_path: Path) -> None:
+    image = np.full((100, 200, 3), 128, np.uint8)
+    write_image(tmp_path / "x.png", image)
+    np.testing.assert_array_equal(found().draw(tmp_path / "x.png"), found().draw(image))
+
+
+def test_only_some_classes_and_only_so_many_objects() -> None:
+    detector = Detector(network(), ["cat", "dog"])
+    all_found = detector(IMAGE, 0.1)[0]
+    cats = detector(IMAGE, 0.1, classes="cat")[0]
+    assert {one.name for one in all_found} == {"cat", "dog"}
+    assert list(cats) == [one for one in all_found if one.name == "cat"]
+    assert detector(IMAGE, 0.1, classes=["cat"])[0] == detector(IMAGE, 0.1, classes=[0])[0] == cats
+    assert list(detector(IMAGE, 0.1, max_det=3)[0]) == all_found[:3]
+
+
+def test_bgr_is_rgb_turned_round() -> None:
+    detector = Detector(network())
+    assert detector(IMAGE[..., ::-1], 0.3, order="bgr") == detector(IMAGE, 0.3)
+    assert detector(IMAGE[..., ::-1], 0.3) != detector(IMAGE, 0.3)
+    tensor = torch.from_numpy(IMAGE).permute(2, 0, 1)
+    assert detector(tensor.flip(0), 0.3, order="bgr") == detector(IMAGE, 0.3)
+
+
+def test_batches_are_lists_of_images() -> None:
+    detector = Detector(network(), batch=2)
+    images = np.stack([IMAGE, IMAGE[::-1], IMAGE[:, ::-1]])
+    expected = detector(list(images), 0.3)
+    assert detector(images, 0.3) == expected
+    assert detector(torch.from_numpy(images).permute(0, 3, 1, 2), 0.3) == expected
+    assert detector([]) == []
+    assert detector(images[:0]) == []
+
+
+def misuses() -> dict[str, tuple[Callable[[], object], str]]:
+    detect, net = Detector(network()), network()
+    return {
+        "no model": (lambda: Detector(None), "a network is needed, as darknet_py.load.* gives, not None"),  # type: ignore[arg-type]
+        "a path": (lambda: Detector("x.cfg"), "a network is needed.* not 'x.cfg'"),  # type: ignore[arg-type]
+        "a number": (lambda: Detector(1), "a network is needed"),  # type: ignore[arg-type]
+        "names=5": (lambda: Detector(net, names=5), "names=5: write the path"),  # type: ignore[arg-type]
+        "names=[5]": (lambda: Detector(net, names=[5]), r"names=\[5\]: write the path"),  # type: ignore[list-item]
+        "device": (lambda: prepare(net, device="foo"), "device 'foo': there is no such device"),
+        "device 99": (lambda: prepare(net, device=99), "device '99': "),
+        "batch word": (lambda: prepare(net, batch="8"), "batch='8': write a whole number"),  # type: ignore[arg-type]
+        "batch none": (lambda: prepare(net, batch=None), "batch=None: write a whole number"),  # type: ignore[arg-type]
+        "batch float": (lambda: prepare(net, batch=1.5), "batch=1.5: write a whole number"),  # type: ignore[arg-type]
+        "size=64": (lambda: prepare(net, size=64), r"size=64: write \(width, height\)"),  # type: ignore[arg-type]
+        "size=(64,)": (lambda: prepare(net, size=(64,)), r"size=\(64,\): write"),  # type: ignore[arg-type]
+        "size word": (lambda: prepare(net, size="64x64"), "size='64x64': write"),  # type: ignore[arg-type]
+        "size float": (lambda: prepare(net, size=(64.0, 64)), "width in size=64.0: write a whole"),  # type: ignore[arg-type]
+        "thresh word": (lambda: detect(IMAGE, "x"), "thresh='x': write a number from 0 to 1"),  # type: ignore[arg-type]
+        "thresh nan": (lambda: detect(IMAGE, float("nan")), "thresh=nan: write a number"),
+        "nms": (lambda: detect(IMAGE, nms=45), "nms=45: write a number"),
+        "max_det": (lambda: detect(IMAGE, max_det=0), "max_det=0: write a whole number"),
+        "class": (lambda: detect(IMAGE, classes="2"), "no class '2'; there are 2, counted from 0"),
+        "order": (lambda: detect(IMAGE, order="gbr"), "order='gbr': write"),
+        "path": (lambda: detect("a\0b.jpg"), "cannot read this image: "),
+        "a list in a list": (lambda: detect([[IMAGE, IMAGE[1:]]]), "list is not an image; give a path"),
+        "generator": (lambda: detect(one for one in [IMAGE]), "generator is not an image; give a path"),
+        "shape": (lambda: detect(IMAGE.transpose(2, 0, 1)), r"shape \(3, 32, 64\).* \(height, width, channels\)"),
+        "tensor": (lambda: detect(torch.zeros(32, 64, 3)), r"shape \(32, 64, 3\).* \(channels, height, width\)"),
+        "runner shape": (lambda: prepare(net)(torch.zeros(1, 3, 64, 64)), r"\(n, 3, 32, 64\), not \(1, 3, 64, 64\)"),
+        "runner channels": (lambda: prepare(net)(torch.zeros(1, 1, 32, 64)), r"\(n, 3, 32, 64\)"),
+        "runner dtype": (lambda: prepare(net)(torch.zeros(1, 3, 32, 64).double()), "reads torch.float32 on cpu"),
+        "runner array": (lambda: prepare(net)(IMAGE), r"\(n, 3, 32, 64\), not \(32, 64, 3\)"),  # type: ignore[arg-type]
+    }
+
+
+@pytest.mark.parametrize("name", misuses())
+def test_misuse_gets_one_sentence(name: str) -> None:
+    call, message = misuses()[name]
+    with pytest.raises(DarknetError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99"])
+def test_loading_to_a_device_that_is_not_there(device: str, tmp_path: Path) -> None:
+    (tmp_path / "x.cfg").write_text(TEXT)
+    with pytest.raises(DarknetError, match=f"device '{device}': "):
+        load(tmp_path / "x.cfg", device=device)
+
+
+def test_a_loaded_network_is_frozen_unless_it_is_to_be_trained(tmp_path: Path) -> None:
+    (tmp_path / "x.cfg").write_text(TEXT)
+    frozen, trainable = load(tmp_path / "x.cfg"), load(tmp_path / "x.cfg", trainable=True)
+    assert not frozen.training
+    assert not any(one.requires_grad for one in frozen.parameters())
+    assert trainable.training
+    assert all(one.requires_grad for one in trainable.parameters())
+
+
+RECURRENT = TEXT.replace("[yolo]", "[crnn]\noutput_filters=21\nhidden_filters=4\nactivation=leaky\npad=1\n[yolo]")
+
+
+def test_images_of_a_recurrent_network_know_nothing_of_each_other() -> None:
+    detector = Detector(Network(parse_text(RECURRENT)).initialise(0))
+    assert detector.recurrent
+    first = detector(IMAGE, 0.01)
+    other = np.zeros_like(IMAGE)
+    assert detector(other, 0.01) != first
+    assert detector(IMAGE, 0.01) == first
+    assert detector.detect([IMAGE], 0.01, continued=True) != first

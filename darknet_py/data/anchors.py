@@ -24,6 +24,7 @@ from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.files import read_file
 from darknet_py.layers import Head
 from darknet_py.network import Network
+from darknet_py.text import decoded
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 METHODS = ("darknet", "notes")
@@ -207,7 +208,7 @@ def with_anchors(path: str | os.PathLike[str], centres: Floats) -> bytes:
         for number, value in values.items():
             lines[number - 1] = _with_value(lines[number - 1], value.encode())
         result = b"\n".join(lines)
-        Network(parse_text(result.decode("utf-8-sig", errors="replace"), os.fspath(path)))  # it must build
+        Network(parse_text(decoded(result, os.fspath(path)), os.fspath(path)))  # it must build
     return result
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
 from darknet_py.errors import DarknetError
 from darknet_py.names import read_text
+from darknet_py.text import printable
 
 
 class CocoFile(NamedTuple):
@@ -46,7 +47,7 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
         raise DarknetError(f"{path}: this is not JSON: {error}") from None
     try:
         by_id = sorted(content["categories"], key=lambda category: category["id"])
-        categories = {int(category["id"]): str(category["name"]) for category in by_id}
+        categories = {int(category["id"]): printable(str(category["name"])) for category in by_id}
         images = [str(entry["file_name"]) for entry in content["images"]]
         sizes = np.array([(entry["width"], entry["height"]) for entry in content["images"]], np.float64).reshape(-1, 2)
         index_of = {entry["id"]: index for index, entry in enumerate(content["images"])}

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from darknet_py.cfg import shortened
 from darknet_py.data.coco import read_coco
 from darknet_py.data.labels import label_path, read_labels
 from darknet_py.data.truths import ImageTruths, make_truths
@@ -22,6 +21,7 @@ from darknet_py.errors import DarknetError
 from darknet_py.files import base_folder, folders_around
 from darknet_py.names import find_beside, read_data, read_lines, read_names
 from darknet_py.pictures.read import SUFFIXES
+from darknet_py.text import shortened
 
 SPLITS = ("train", "valid")
 MAX_CLASSES = 1_000_000

@@ -23,6 +23,7 @@ from darknet_py.errors import DarknetError
 from darknet_py.files import read_file
 from darknet_py.layers import NetOptions
 from darknet_py.names import read_text
+from darknet_py.text import whole_number
 
 JUMP = 1 / 64  # probability that a stream goes on elsewhere after a mini-batch (pjreddie; 1/10 in AlexeyAB)
 
@@ -50,7 +51,7 @@ def read_symbols(path: str | os.PathLike[str], symbols: int, *, tokenized: bool 
     text: NDArray[np.integer[Any]]
     if tokenized:
         words = read_text(path, "tokenized text").split()
-        wrong = next((word for word in words if not word.isdecimal() or len(word) > 9), None)
+        wrong = next((word for word in words if whole_number(word) is None), None)
         if wrong is not None:
             raise DarknetError(
                 f"{path}: '{wrong[:20]}' is not a number; a tokenized text is numbers with spaces between"

@@ -32,7 +32,7 @@ def deployed(network: Network, *, size: tuple[int, int] | None = None) -> Networ
         warnings.simplefilter("ignore", CfgWarning)  # they were given when `network` was built
         cfg = parse_text(deployed_text(network), network.cfg.path)
         cfg.files.update(network.cfg.files)
-        result = Network(cfg, size=size or network.size_override)
+        result = Network(cfg, size=network.size_override if size is None else size)
     own_size = {name: getattr(result.net, name) for name in ("width", "height", "inputs")}
     result.net = replace(network.net, **own_size)
     with torch.no_grad():

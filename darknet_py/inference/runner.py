@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from darknet_py.arguments import whole
+from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network
@@ -35,14 +37,30 @@ class Runner:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """As `Network.forward`. images: (n, channels, height, width), 0..1, RGB, of the runner's dtype and device."""
-        return self.network(images)
+        """As `Network.forward`. images: (n, channels, height, width), 0..1, RGB, of the runner's dtype and device.
+
+        Raises:
+            DarknetError: the images are something else; the message says what is expected.
+        """
+        network = self.network
+        shape = network.input_shape
+        one = (shape.c, shape.h, shape.w) if shape.c else (shape.count,)
+        if not isinstance(images, Tensor) or images.ndim != len(one) + 1 or images.shape[1:] != one or not len(images):
+            got = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
+            wanted = ", ".join(map(str, one))
+            raise DarknetError(f"a runner of {network.cfg.path} reads a tensor of shape (n, {wanted}), not {got}")
+        if images.dtype != self.dtype or images.device != self.device:
+            raise DarknetError(
+                f"a runner of {network.cfg.path} reads {self.dtype} on {self.device}, not {images.dtype} on "
+                f"{images.device}; write images.to(runner.device, runner.dtype)"
+            )
+        return network(images)
 
 
 def prepare(
     network: Network,
     *,
-    device: str | torch.device | None = None,
+    device: str | int | torch.device | None = None,
     precision: str = "fp32",
     size: tuple[int, int] | None = None,
     batch: int = 8,
@@ -56,27 +74,12 @@ def prepare(
         batch: images per batch.
 
     Raises:
-        DarknetError: the precision is unknown, or the batch is below 1.
+        DarknetError: the precision, the size or the device is unknown, or the batch is no whole number from 1 on.
     """
+    if not isinstance(network, Network):
+        raise DarknetError(f"a network is needed, as darknet_py.load(cfg, weights) gives, not {network!r}")
     if precision not in PRECISIONS:
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
-    if batch < 1:
-        raise DarknetError(f"a batch cannot have {batch} images; write 1 or more")
-    derived = deployed(network, size=size).to(device or network.device, PRECISIONS[precision])
-    return Runner(derived.channels_last(), precision, batch)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto": a GPU if there is one, else the CPU.
-
-    Raises:
-        DarknetError: there is no such device.
-    """
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        if name.startswith("cuda") and not torch.cuda.is_available():
-            raise DarknetError("no CUDA device is available; use --device cpu") from None
-        raise DarknetError(f"there is no such device: '{name}'; use --device cpu, or cuda with a GPU") from None
-    return device
+    target = network.device if device is None else pick_device(device)
+    derived = deployed(network, size=size).to(target, PRECISIONS[precision])
+    return Runner(derived.channels_last(), precision, whole("batch", batch))

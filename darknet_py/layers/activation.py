@@ -16,10 +16,22 @@ CONVOLUTIONS_ONLY = frozenset(
 )
 """Activations that Darknet computes in [convolutional] and [crnn]; elsewhere it gives 0 (activations.c:activate)."""
 
+HARD_SWISH = "Darknet has no hard swish; write swish, to which it is near, and train again"
+OTHER_PROGRAMS = {
+    "silu": "this is Darknet's swish; write swish",
+    "sigmoid": "this is Darknet's logistic; write logistic",
+    "none": "write linear",
+    "hardtanh": "this is Darknet's hardtan; write hardtan",
+    **dict.fromkeys(("h_swish", "hswish", "hardswish", "hard_swish"), HARD_SWISH),
+}
+"""Names that other programs have for activations, and what to write instead."""
+
 
 def activation_option(default: str) -> Any:  # as dataclasses.field: the type is the field's
     """The option `activation`; Darknet uses relu in place of a word that it does not know."""
-    return option(default, "the activation function", choices=tuple(ACTIVATIONS), fallback="relu")
+    return option(
+        default, "the activation function", choices=tuple(ACTIVATIONS), fallback="relu", foreign=OTHER_PROGRAMS
+    )
 
 
 class Activation(Layer, kinds=("activation",)):

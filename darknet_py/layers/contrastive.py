@@ -12,7 +12,7 @@ from torch import Tensor
 
 from darknet_py.layers.head import FLT_MAX
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
-from darknet_py.layers.needs import ClassNeeds
+from darknet_py.layers.needs import ClassNeeds, Needs
 from darknet_py.layers.yolo import Yolo
 from darknet_py.options import option
 
@@ -54,8 +54,9 @@ class Contrastive(Layer, kinds=("contrastive",)):
         """The [yolo] layer to whose boxes the embeddings belong, or None."""
         return self.yolo_layers[0] if self.yolo_layers else None
 
-    def needs(self) -> ClassNeeds:
-        return ClassNeeds(self.classes)
+    def needs(self) -> Needs:
+        """Those of the [yolo] layer, if the embeddings belong to its boxes."""
+        return self.yolo.needs() if self.yolo else ClassNeeds(self.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x).flatten(1)

@@ -37,7 +37,11 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             0,
             "1: as batch_normalize=1 (statistics over several mini-batches, Darknet's on a GPU, are not implemented)",
         )
-        binary: int = option(0, "1: each weight is replaced by its sign times the mean absolute weight of its filter")
+        binary: int = option(
+            0,
+            "1: each weight is replaced by its sign times the mean absolute weight of its filter"
+            " (Darknet: on a GPU only)",
+        )
         xnor: int = option(0, "1: as binary=1, and each input is replaced by its sign; groups counts as 1")
         bin_output: int = option(0, "with xnor=1: no activation, unless a later layer names this layer as a source")
         flipped: int = option(0, "1: the .weights file holds this layer's weights transposed", use="load")

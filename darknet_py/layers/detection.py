@@ -68,13 +68,13 @@ class Detection(Head, kinds=("detection",)):
         return replace(super().needs(), truth_format=truths, augmentation="darknet_cells", random=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, …) → (n, count)"""
+        """(n, …) → (n, count); Darknet's gradient passes the softmax by."""
         x = x.flatten(1)
         if not self.options.softmax:
             return x
         classes = self.options.side**2 * self.classes
         cells = x[:, :classes].unflatten(1, (-1, self.classes)).softmax(2).flatten(1)
-        return torch.cat((cells, x[:, classes:]), 1)
+        return self.arithmetic.as_if(torch.cat((cells, x[:, classes:]), 1), x)
 
     def parts_of(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The output (n, count) → classes (n, cells, classes), objectness (n, cells, num), xywh (n, cells, num, 4)."""

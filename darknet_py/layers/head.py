@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from darknet_py.cfg import shortened
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.names import read_lines
+from darknet_py.text import shortened, whole_number
 
 FLT_MAX = 3.4028234663852886e38
 MAX_ANCHORS = 100_000
@@ -114,11 +113,11 @@ class Head(Layer):
         if not name or (path := place.cfg.find_file(name)) is None:
             return
         lines = read_lines(path, "map of classes")
-        is_number = re.compile("[0-9]{1,9}").fullmatch
-        wrong = next((line for line in lines if not is_number(line) or int(line) >= self.classes), None)
-        if wrong is not None:
-            place.fail("map", f"{path}: '{shortened(wrong)}' is not a class from 0 to {self.classes - 1}")
-        self.class_map = torch.tensor([int(line) for line in lines])
+        numbers = [whole_number(line) for line in lines]
+        for line, number in zip(lines, numbers, strict=True):
+            if number is None or number >= self.classes:
+                place.fail("map", f"{path}: '{shortened(line)}' is not a class from 0 to {self.classes - 1}")
+        self.class_map = torch.tensor(numbers)
 
     def set_input(self, place: Place, channels: int, key: str, needed: str) -> None:
         """Sets `shape` to the input's, which must have this number of channels; the error says what to write.

@@ -10,10 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg import Cfg, Section
+from darknet_py.errors import CfgError
 from darknet_py.layers.arithmetic import PLAIN, Arithmetic
 from darknet_py.layers.needs import Needs
 from darknet_py.layers.net import NetOptions
 from darknet_py.options import MAX_INT, option
+
+
+class SizeError(CfgError):
+    """Layers that are put together differ in size: perhaps because the input's size is no multiple of the strides."""
+
 
 KINDS: dict[str, type[Layer]] = {}
 """Section name → layer class; filled as the files of this package are imported."""
@@ -98,6 +104,10 @@ class Place:
     def fail(self, key: str | None, text: str) -> NoReturn:
         """Raises a CfgError at the option `key` of this section (at the section, if the option is not written)."""
         self.cfg.fail(self.section, self.section.get(key) if key else None, text)
+
+    def differ(self, key: str, text: str) -> NoReturn:
+        """Raises a SizeError there: layers that are put together differ in width or height."""
+        raise SizeError(self.cfg.message(self.section, self.section.get(key), text))
 
     def warn(self, key: str | None, text: str) -> None:
         """Gives a CfgWarning there."""

@@ -39,7 +39,7 @@ class Product(Layer):
         self.shape = place.earlier[self.source_indices[1]].shape
         if place.image()[:3] != self.factor_shape():
             needed = Shape.image(*self.factor_shape())
-            place.fail(
+            place.differ(
                 "from",
                 f"layer {self.source_indices[1]} gives {self.shape}, so the layer before must give {needed}; "
                 f"it gives {place.input}",

@@ -66,11 +66,11 @@ class Region(GridHead, kinds=("region",)):
     def forward(self, x: Tensor) -> Tensor:
         """(n, anchors*(5+classes), h, w) → the same shape, but with the values in Darknet's order, box by box.
 
-        Objectness and classes are probabilities.
+        Objectness and classes are probabilities; Darknet's gradient passes these functions by.
         """
         entries = self.values(x)
         parts = (entries[..., :4], entries[..., 4:5].sigmoid(), self._probabilities(entries[..., 5:]))
-        return torch.cat(parts, -1).reshape(-1, *self.shape[:3])
+        return self.arithmetic.as_if(torch.cat(parts, -1), entries).reshape(-1, *self.shape[:3])
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         if self.tree is not None:

@@ -49,7 +49,7 @@ class Route(Layer, kinds=("route",)):
             sizes = ", ".join(
                 f"layer {index}: {shape}" for index, shape in zip(self.source_indices, shapes, strict=True)
             )
-            place.fail("layers", f"the sources must have the same width and height ({sizes})")
+            place.differ("layers", f"the sources must have the same width and height ({sizes})")
         for index, shape in zip(self.source_indices, shapes, strict=True):
             if shape.c % options.groups:
                 text = f"the {shape.c} channels of layer {index} cannot be divided into {options.groups} groups"

@@ -68,11 +68,12 @@ class Shortcut(Layer, kinds=("shortcut",)):
             return
         self.plain = False
         sizes = f"layer {index} gives {other}, the layer before gives {shape}"
-        factor = _factor(shape.w, other.w)
-        if not other.c or not factor or factor != _factor(shape.h, other.h):
-            place.fail("from", f"{sizes}; width and height must be equal, or differ by the same whole factor")
+        if not other.c or _factors(shape.w, other.w) != _factors(shape.h, other.h):
+            place.differ("from", f"{sizes}; width and height must be equal, or differ by the same factor")
         if len(self.source_indices) > 2 or self.options.weights_type != "none":
-            place.fail("from", f"{sizes}; several or weighted sources must have the same width and height")
+            place.differ("from", f"{sizes}; several or weighted sources must have the same width and height")
+        if any(max(pair) % min(pair) for pair in ((shape.w, other.w), (shape.h, other.h))):
+            place.warn("from", f"{sizes}; pjreddie's program adds the pixels from the upper left on; AlexeyAB's stops")
 
     stored_names = ("weights",)
 
@@ -129,9 +130,9 @@ class Shortcut(Layer, kinds=("shortcut",)):
         }
 
 
-def _factor(length: int, other: int) -> float:
-    """The ratio of the other length to this one; 0 where neither is a multiple of the other."""
-    return other / length if max(length, other) % min(length, other) == 0 else 0.0
+def _factors(length: int, other: int) -> tuple[int, int]:
+    """How often each fits into the other: by these, pjreddie's program chooses the pixels."""
+    return length // other, other // length
 
 
 def _channels(other: Tensor, channels: int) -> Tensor:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from darknet_py.files import read_file
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.layers.needs import ClassNeeds, ClassTree
+from darknet_py.names import read_text
 from darknet_py.options import option
 
 
@@ -104,13 +104,9 @@ def read_tree(place: Place, name: str, classes: int) -> Tree:
     path = place.cfg.find_file(name)
     if path is None:
         place.fail("tree", "there is no such file, here or beside the cfg")
-    try:
-        lines = read_file(path).decode("utf-8", errors="replace").splitlines()
-    except OSError as error:
-        place.fail("tree", f"{path}: cannot read this file: {error.strerror or error}")
     names: list[str] = []
     parents: list[int] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path, "class tree").split("\n"), 1):
         words = line.split()
         if not words:
             continue

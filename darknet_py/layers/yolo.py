@@ -106,9 +106,9 @@ class YoloFamily(GridHead):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, anchors*entries, h, w) → the same, activated."""
+        """(n, anchors*entries, h, w) → the same, activated; Darknet's gradient passes the activation by."""
         entries = x.unflatten(1, (len(self.anchors), -1)).movedim(2, -1)
-        return self.active(entries).movedim(-1, 2).flatten(1, 2)
+        return self.arithmetic.as_if(self.active(entries).movedim(-1, 2).flatten(1, 2), x)
 
     def describe(self) -> dict[str, object]:
         options, mask = self.options, self.options.masked

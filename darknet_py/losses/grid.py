@@ -16,7 +16,7 @@ from torch import Tensor
 from darknet_py.losses.assign.level import last_of_each
 from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, value_of, weight
-from darknet_py.losses.truths import Truths
+from darknet_py.losses.truths import Truths, one_hot
 
 BOX = 2.0  # of x and y, and of w and h
 EDGE = 1e-6  # targets of x and y stay so far from 0 and 1
@@ -41,7 +41,7 @@ def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:
         xy = ((xy - 0.5) / layer.options.scale_x_y + 0.5).clamp(EDGE, 1 - EDGE)
         wh = (truth[:, 2:] * torch.tensor(size, device=logits.device) / anchor).clamp(min=EDGE).log()
         eps, classes = layer.options.label_smooth_eps, logits.shape[-1] - 5
-        wanted = F.one_hot(labels, classes) * (1 - eps) + eps / classes
+        wanted = one_hot(labels, classes) * (1 - eps) + eps / max(classes, 1)
         positive = torch.zeros_like(assignment.background)
         positive[image, box] = True
     trained = logits[image, box]

@@ -11,8 +11,8 @@ from darknet_py.boxes import iou
 from darknet_py.losses.assign.darknet import turns
 from darknet_py.losses.assign.level import best_truths
 from darknet_py.losses.loss import Delta, Loss, State, by_layer, counts_of, full, squared_sum
-from darknet_py.losses.truths import as_truths
-from darknet_py.losses.yolo import FOCAL_ALPHA, one_hot
+from darknet_py.losses.truths import as_truths, one_hot
+from darknet_py.losses.yolo import FOCAL_ALPHA
 
 PRIOR_SEEN = 12800  # images in which every box is also drawn to its anchor …
 PRIOR_SCALE = 0.01  # … this strongly

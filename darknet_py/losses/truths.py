@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -35,3 +36,8 @@ def as_truths(rows: Tensor, classes: int, class_map: Tensor | None = None) -> Tr
         known &= labels < len(class_map)
         labels = class_map[labels.clamp(0, len(class_map) - 1)]
     return Truths(rows[..., :4], labels, listed & known, rows)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """(m,) classes → (m, classes) bool; there may be no class."""
+    return labels[:, None] == torch.arange(classes, device=labels.device)

@@ -13,7 +13,7 @@ from darknet_py.losses.assign.darknet import READS as DARKNET_READS
 from darknet_py.losses.assign.darknet import anchors_of_truths, turns
 from darknet_py.losses.assign.level import best_truths, levels_of
 from darknet_py.losses.loss import Delta, Loss, State, by_layer, counts_of, full, squared_sum
-from darknet_py.losses.truths import as_truths
+from darknet_py.losses.truths import as_truths, one_hot
 
 CLASS_MATCH = 0.25  # a box counts as detected where any class is likelier
 FOCAL_ALPHA = 0.5
@@ -226,10 +226,6 @@ def class_multipliers(options: Any, device: torch.device) -> Tensor | None:
         return None
     counters = torch.tensor(options.counters_per_class, device=device).clamp(min=1).float()
     return (counters.max() / counters).clamp(max=options.max_delta)
-
-
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    return torch.nn.functional.one_hot(labels, classes).bool()
 
 
 def truth_vectors(labels: Tensor, classes: int, smooth: float) -> Tensor:

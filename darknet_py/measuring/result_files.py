@@ -15,9 +15,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from darknet_py.detection_files import coco_ids, coco_image_id
 from darknet_py.detections import Detections
 from darknet_py.files import write_file
-from darknet_py.pictures.detection_files import coco_ids, coco_image_id
 
 KITTI_CLASSES = ("car", "pedestrian", "cyclist")
 BDD_CLASSES = ("bike", "bus", "car", "motor", "person", "rider", "traffic light", "traffic sign", "train", "truck")

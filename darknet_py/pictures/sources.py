@@ -3,82 +3,132 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.files import locate
 from darknet_py.names import read_lines
+from darknet_py.pictures.addresses import content_kind, ending, is_address, shown
 from darknet_py.pictures.read import SUFFIXES, Image
+
+# OpenCV's FFmpeg prints what it meets; what matters is said by this package's own messages
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".gif"]
 )
 LIST_SUFFIXES = frozenset((".txt", ".list"))
-ADDRESSES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://")
 MAX_WAIT = 30.0  # seconds between two attempts to reconnect to a stream
+START_PAUSE = 1.0  # seconds between two attempts to open a stream that is not up yet
+START_LIMIT = 30.0  # seconds that a stream which is not up yet is waited for
+DEFAULT_FPS = 25.0
+MAX_FPS = 1000.0  # some streams claim their clock's rate, e.g. 90000
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A picture file, not yet opened."""
+    """A picture's file or http(s) address, not yet opened."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class VideoSource:
-    """A video file, a camera (`live`, its number) or a stream (`live`, its address)."""
+    """A video's file or http(s) address, or what has no end (`live`): a camera's number, a stream's address."""
 
-    address: str
+    address: str = field(repr=False)
     live: bool
+
+    @property
+    def shown(self) -> str:
+        """As messages and files have it, without a password."""
+        return f"camera {self.address}" if self.live and self.address.isdigit() else shown(self.address)
 
     @property
     def name(self) -> str:
         """For file names."""
-        stem = Path(self.address).stem if not self.live else self.address.split("://")[-1]
-        kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)[:60]
-        return f"camera{kept}" if self.live and kept.isdigit() else kept or "video"
+        if not self.live:
+            return file_name(self.address).rpartition(".")[0] or "video"
+        if self.address.isdigit():
+            return f"camera{self.address}"
+        return _plain(shown(self.address).partition("://")[2].rpartition("@")[2]) or "video"
 
 
 Source = ImageSource | VideoSource
 
 
-def expand(names: Sequence[str]) -> list[Source]:
-    """The pictures and videos that the user's words mean, in order.
+def file_name(path: str) -> str:
+    """The file name of a picture or video, also of its address."""
+    if is_address(path):
+        return _plain(urlsplit(path).path.rpartition("/")[2])
+    return Path(path).name
+
+
+def _plain(text: str) -> str:
+    """Fit for a file name: no signs of its own meaning; the last letters of a long one, with its ending."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)[-60:]
+
+
+def expand(names: Sequence[str], *, recursive: bool = False) -> list[Source]:
+    """The pictures and videos that the user's words mean, in order. What a folder has besides is said on stderr.
+
+    Args:
+        names: a file or folder of that name comes first; then globs, camera numbers and addresses.
+        recursive: folders with their folders.
 
     Raises:
         DarknetError: nothing is there of that name, or a folder or list names no image.
     """
-    return [source for name in names for source in _expand(name)]
+    return [source for name in names for source in _expand(name, recursive)]
 
 
-def _expand(name: str) -> list[Source]:
+def _expand(name: str, recursive: bool) -> list[Source]:
     if name == "-":
         return [_file(line) for line in (line.strip() for line in sys.stdin) if line]
-    if name.isdigit() or name.lower().startswith(ADDRESSES):
-        return [VideoSource(name, live=True)]
-    path = Path(name)
-    if path.is_dir():
-        found = [str(one) for one in sorted(path.iterdir()) if one.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
-        if not found:
-            raise DarknetError(f"{name}: no images in this folder; known are {' '.join(sorted(SUFFIXES))}")
-        return [_file(one) for one in found]
-    if path.suffix.lower() in LIST_SUFFIXES:
+    if os.path.isdir(name):
+        return _folder(name, recursive)
+    if not os.path.exists(name):
+        if is_address(name):
+            return [_file(name)]
+        if name.isdigit():
+            return [VideoSource(name, live=True)]
+        if glob.has_magic(name):
+            matches = [path for path in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(path)]
+            if not matches:
+                raise DarknetError(f"{name}: no file matches")
+            return [_file(path) for path in matches]
+    if Path(name).suffix.lower() in LIST_SUFFIXES:
         return _list(name)
-    if not path.exists() and glob.has_magic(name):
-        matches = sorted(glob.glob(name, recursive=True))
-        if not matches:
-            raise DarknetError(f"{name}: no file matches")
-        return [_file(one) for one in matches if not os.path.isdir(one)]
     return [_file(name)]
+
+
+def _folder(name: str, recursive: bool) -> list[Source]:
+    """The images and videos of a folder, in order of their paths."""
+    paths = sorted(Path(name).rglob("*") if recursive else Path(name).iterdir())
+    files = [path for path in paths if not path.is_dir()]
+    by_ending = Counter(path.suffix.lower() for path in files)
+    found = [path for path in files if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
+    others = {kind or "no ending": by_ending[kind] for kind in by_ending.keys() - SUFFIXES - VIDEO_SUFFIXES}
+    folders = 0 if recursive else len(paths) - len(files)
+    skipped = [f"{count} of {kind}" for kind, count in sorted(others.items())]
+    skipped += [f"{folders} folder{'s' * (folders > 1)} (--recursive reads them)"] * (folders > 0)
+    if not found:
+        holds = f"; it holds {', '.join(skipped)}" if skipped else ""
+        raise DarknetError(f"{name}: no images in this folder{holds}; known are {' '.join(sorted(SUFFIXES))}")
+    if skipped:
+        print(f"{name}: skipped {', '.join(skipped)}", file=sys.stderr)
+    return [_file(str(path)) for path in found]
 
 
 def _list(name: str) -> list[Source]:
@@ -91,23 +141,35 @@ def _list(name: str) -> list[Source]:
 
 
 def _file(path: str) -> Source:
+    """One file, or the http(s) address of one, by its ending or by what the server says; any other address is a
+    stream."""
+    if is_address(path):
+        is_web = path.lower().startswith("http")
+        kind = ending(path) if is_web else ""
+        said = content_kind(path) if is_web and kind not in SUFFIXES | VIDEO_SUFFIXES else ""
+        if kind in SUFFIXES or said == "image":
+            return ImageSource(path)
+        return VideoSource(path, live=kind not in VIDEO_SUFFIXES and said != "video")
     return VideoSource(path, live=False) if Path(path).suffix.lower() in VIDEO_SUFFIXES else ImageSource(path)
 
 
 class Video:
-    """The frames of a video file in order: uint8 RGB.
+    """The frames of a video in order, from a file or an http(s) address: uint8 RGB.
 
     Attributes:
         fps: frames per second (25 where the file does not say). count: number of frames, 0 where unknown.
     """
 
     def __init__(self, address: str) -> None:
-        if not Path(address).is_file():
+        if not is_address(address) and not Path(address).is_file():
             raise ImageError(f"{address}: cannot read this video: no such file")
-        self._capture = cv2.VideoCapture(address)
+        self._capture = _capture(address)
         if not self._capture.isOpened():
-            raise ImageError(f"{address}: cannot read this video: not a video, or one that OpenCV cannot decode")
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+            reason = "not a video, or one that OpenCV cannot decode"
+            if is_address(address):
+                reason = "no such address, or not a video that OpenCV can decode"
+            raise ImageError(f"{shown(address)}: cannot read this video: {reason}")
+        self.fps = _fps(self._capture)
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
     def __iter__(self) -> Iterator[Image]:
@@ -121,32 +183,64 @@ class Video:
         self._capture.release()
 
 
+def _capture(address: str | int) -> cv2.VideoCapture:
+    """OpenCV's reader; what it logs of each way that it tries is not shown."""
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(address)
+    finally:
+        logging.setLogLevel(level)
+
+
+def _fps(capture: cv2.VideoCapture) -> float:
+    claimed = float(capture.get(cv2.CAP_PROP_FPS))
+    return claimed if 0 < claimed <= MAX_FPS else DEFAULT_FPS
+
+
 class LiveVideo:
     """The newest frame of a camera or stream, as a thread keeps reading; reconnects to a lost stream.
 
     Attributes:
         fps: frames per second that the source claims. dropped: how many frames were read and never taken.
+        deadline: of time.monotonic(); the frames end then, also while none comes.
     """
 
     count = 0
+    deadline = math.inf
 
-    def __init__(self, address: str, attempts: int | None = None) -> None:
-        """`attempts`: how often reconnecting to a lost stream is tried before the frames end; None: for ever."""
+    def __init__(self, address: str, attempts: int | None = None, start_limit: float = START_LIMIT) -> None:
+        """`attempts`: how often reconnecting to a lost stream is tried before the frames end; None: for ever.
+        `start_limit`: seconds that a stream is waited for which cannot be opened yet."""
         self.address = int(address) if address.isdigit() else address
+        self.shown = VideoSource(address, live=True).shown
         self.attempts = attempts
         self.dropped = 0
-        self.fps = 25.0
-        self._capture = cv2.VideoCapture(self.address)
-        if not self._capture.isOpened():
-            what = f"camera {address}" if address.isdigit() else address
-            raise ImageError(f"{what}: cannot be opened")
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self._closing = threading.Event()
+        self._capture = _capture(self.address)
+        if not self._capture.isOpened() and not (is_address(address) and self._wait_for_start(start_limit)):
+            waited = f" within {start_limit:.0f} s" if is_address(address) else ""
+            raise ImageError(f"{self.shown}: cannot be opened{waited}")
+        self.fps = _fps(self._capture)
         self._newest: Image | None = None
         self._ended = False
-        self._closing = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
+
+    def _wait_for_start(self, limit: float) -> bool:
+        print(f"{self.shown}: not up yet; waiting up to {limit:.0f} s", file=sys.stderr)
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            time.sleep(START_PAUSE)
+            if self._open():
+                return True
+        return False
+
+    def _open(self) -> bool:
+        self._capture.release()
+        self._capture = _capture(self.address)
+        return bool(self._capture.isOpened())
 
     def _read(self) -> None:
         while not self._closing.is_set():
@@ -167,12 +261,10 @@ class LiveVideo:
         wait, attempt = 1.0, 0
         while self.attempts is None or attempt < self.attempts:
             attempt += 1
-            print(f"{self.address}: connection lost; reconnecting in {wait:.0f} s", file=sys.stderr)
+            print(f"{self.shown}: connection lost; reconnecting in {wait:.0f} s", file=sys.stderr)
             if self._closing.wait(wait):
                 return False
-            self._capture.release()
-            self._capture = cv2.VideoCapture(self.address)
-            if self._capture.isOpened():
+            if self._open():
                 return True
             wait = min(2 * wait, MAX_WAIT)
         return False
@@ -180,7 +272,7 @@ class LiveVideo:
     def __iter__(self) -> Iterator[Image]:
         while True:
             with self._changed:
-                while self._newest is None and not self._ended:
+                while self._newest is None and not self._ended and time.monotonic() < self.deadline:
                     self._changed.wait(0.2)
                 frame, self._newest = self._newest, None
             if frame is None:

@@ -92,7 +92,6 @@ class Training(Arithmetic):
     def normalise(self, layer: Normalised, x: Tensor) -> Tensor:
         return normalise_by_batch(layer, x, self.statistics) if layer.training else super().normalise(layer, x)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator, misc, unused-ignore]  # the sizes of blocks change during training
     def drop_blocks(self, layer: Dropout, x: Tensor) -> Tensor:
         return drop_blocks(x, layer.options, self.progress)
 

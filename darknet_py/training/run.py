@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from darknet_py.cfg import parse_cfg, shortened
+from darknet_py.cfg import parse_cfg
 from darknet_py.data.augment.lists import MIXUP, mixup_code
 from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.errors import DarknetError
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.measuring.evaluation import evaluate
 from darknet_py.network import Network
+from darknet_py.text import shortened
 from darknet_py.training.material import Material
 from darknet_py.weights import Loaded, load_weights
 

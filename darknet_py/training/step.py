@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.layers import Head, Layer
+from darknet_py.layers.needs import BoxNeeds
 from darknet_py.losses import LOSSES, Loss, Output, Rejection, State, Value, loss_of, unread_options
 from darknet_py.losses.assign import ASSIGNERS
 from darknet_py.network import Network, raw_of
@@ -113,7 +114,11 @@ class Trainer:
             repair_convolutions(network)
         self.optimizer = Updates(network, self._trainable())
         self.ema = AVERAGES["darknet"](network)
-        self._forward = torch.compile(self._raws) if compiled else self._raws
+        self._forward = self._raws
+        if compiled:
+            # the sizes of dropped blocks change during training. Not a decorator: it imports the compiler, for seconds
+            self.arithmetic.drop_blocks = torch.compiler.disable(self.arithmetic.drop_blocks)  # type: ignore[method-assign]
+            self._forward = torch.compile(self._raws)
 
     def _stopped(self) -> frozenset[int]:
         """Indices of the layers through which no gradient passes in the next iteration."""
@@ -147,16 +152,20 @@ class Trainer:
             section = cfg.sections[head.index + 1]
             if (option := section.get("map")) is not None and option.value and head.class_map is None:
                 cfg.fail(section, option, "no such file, here or beside the cfg; training needs it")
+            anchors = getattr(head, "anchors", None)
+            if isinstance(anchors, Tensor) and not (anchors > 0).all():
+                text = "an anchor without width or height cannot be trained; write positive numbers"
+                cfg.fail(section, section.get("anchors"), text)
         for section, options in zip(
             cfg.sections, (self.net, *(layer.options for layer in network.layers)), strict=True
         ):
             for option in untrained(section, options):
                 cfg.warn(section, option, "not implemented in training; it has no effect")
-        formats = {type(head.needs().truth_format): head for head in network.head_layers()}
-        if len(formats) > 1:
-            heads = " and ".join(f"layer {head.index} ([{head.kind}])" for head in formats.values())
+        forms = {_truth_form(layer): layer for layer in self.loss_layers}
+        if len(forms) > 1:
+            layers = " and ".join(f"layer {layer.index} ([{layer.kind}])" for layer in forms.values())
             raise DarknetError(
-                f"{cfg.path}: {heads} need different forms of truths; train them in networks of their own"
+                f"{cfg.path}: {layers} need different forms of ground truth; train them in networks of their own"
             )
         self._warn_of_unread_options()
 
@@ -423,6 +432,12 @@ def _groups(network: Network) -> dict[Loss, list[Layer]]:
         kinds = ", ".join(f"[{kind}]" for kind in LOSSES)
         raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss ({kinds})")
     return groups
+
+
+def _truth_form(layer: Layer) -> tuple[object, ...]:
+    """What the ground truth of layers that train together must have in common."""
+    needs = layer.needs()
+    return (type(needs.truth_format),) if isinstance(needs, BoxNeeds) else (needs and needs.classes,)
 
 
 def _check_name(network: Network, layer: Layer, key: str, name: str | None, known: Iterable[str]) -> None:

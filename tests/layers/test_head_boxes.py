@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from darknet_py import Network
 from darknet_py.cfg import parse_text
 from darknet_py.layers import Head
+from darknet_py.training.batch_norm import Statistics
+from darknet_py.training.derivatives import DarknetTraining, set_arithmetic
 
 ANCHORS = "num=2\nanchors=8,12,20,16\nclasses=3\n"
 HEADS = {
@@ -86,3 +88,29 @@ def test_decoding_gives_the_boxes_over_the_threshold(kind: str) -> None:
     expected = probs[image, box] * (probs[image, box] > thresh)
     assert torch.allclose(candidates.probs[counted], expected, rtol=1e-6, atol=0)
     assert torch.allclose(candidates.xywh[counted], xywh[image, box], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "[yolo]\nclasses=2\nnum=1\nanchors=1,2\n",
+        "[Gaussian_yolo]\nclasses=2\nnum=1\nanchors=1,2\n",
+        "[region]\nclasses=2\nnum=1\nanchors=1,2\ncoords=4\nsoftmax=1\n",
+        "[detection]\nclasses=2\nside=2\nnum=1\ncoords=4\nsoftmax=1\n",
+    ],
+)
+def test_a_gradient_from_layers_behind_a_head_passes_its_activations_by(head: str) -> None:
+    """Darknet adds the delta of a head's output to that of its input as it is (yolo_layer.c:backward_yolo_layer …)."""
+    filters = 11 if "Gaussian" in head else 7
+    net = f"[net]\nwidth=2\nheight=2\nchannels=3\n[convolutional]\nfilters={filters}\nactivation=linear\n"
+    flat = "[connected]\noutput=28\nactivation=linear\n" if "detection" in head else ""
+    network = Network(parse_text(net + flat + head + "[empty]\n")).initialise(0)
+    set_arithmetic(network, DarknetTraining(Statistics(), 1))
+    index = len(network.layers) - 3  # what the head reads
+    maps = network.features(torch.rand(2, 3, 2, 2), [index, index + 2])
+    weights = torch.rand(maps[index + 2].shape)
+    (gradient,) = torch.autograd.grad((maps[index + 2] * weights).sum(), maps[index])
+    if "region" in head:  # its output is box by box
+        assert torch.equal(gradient, weights.view(2, 2, 2, 7).permute(0, 3, 1, 2))
+    else:
+        assert torch.equal(gradient, weights.view_as(gradient))

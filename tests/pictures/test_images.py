@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from kit import KIT, needs_kit, read_json
+from kit import CASES, KIT, needs_cases, needs_kit, read_json
+from PIL import Image
 
 from darknet_py.errors import ImageError
 from darknet_py.pictures import resize
@@ -137,3 +138,102 @@ def test_any_other_error_of_reading_is_raised() -> None:
 
 def test_batches_have_so_many_items_but_the_last() -> None:
     assert list(batched(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0.0, 255.0), "values from 0 to 255; floats go from 0"),
+        ((-1.0, 1.0), "values from -1 to 1"),
+        ((0.0, np.nan), "not finite"),
+        ((0.0, np.inf), "not finite"),
+    ],
+)
+@pytest.mark.parametrize("tensor", [False, True])
+def test_floats_beyond_0_and_1_are_refused(values: tuple[float, float], message: str, tensor: bool) -> None:
+    image = np.full((3, 4, 3), values[0], np.float32)
+    image[0, 0, 0] = values[1]
+    with pytest.raises(ImageError, match=message):
+        as_image(torch.from_numpy(image).permute(2, 0, 1) if tensor else image, 3)
+
+
+def test_floats_of_any_precision_are_images() -> None:
+    image = np.random.default_rng(0).random((4, 6, 3))
+    for array in (image, image.astype(np.float32), image.astype(np.float16)):
+        np.testing.assert_allclose(as_image(array, 3), image, atol=1e-3)
+    half = torch.from_numpy(image).permute(2, 0, 1).bfloat16().requires_grad_()
+    np.testing.assert_allclose(as_image(half, 3), image, atol=1e-2)
+
+
+RGB = np.random.default_rng(2).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"]
+)
+def test_pil_images_of_every_mode_show_what_pil_shows(mode: str) -> None:
+    image = Image.fromarray(RGB)
+    for step in {"PA": ["P", "PA"], "La": ["LA", "La"], "RGBa": ["RGBA", "RGBa"]}.get(mode, [mode]):
+        image = image.convert(step)
+    expected = np.asarray((image.convert("LA") if mode == "La" else image).convert("RGB"))
+    np.testing.assert_array_equal(as_image(image, 3), expected)
+    assert as_image(image, 1).shape == (9, 7, 1)
+    assert as_image(image, 4).shape == (9, 7, 4)
+
+
+def test_a_palette_with_transparency_keeps_it() -> None:
+    image = Image.fromarray(RGB[..., 0] // 128).convert("P")
+    image.info["transparency"] = 0
+    np.testing.assert_array_equal(as_image(image, 4), np.asarray(image.convert("RGBA")))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_pil_images_of_16_bits(mode: str) -> None:
+    values = np.arange(0, 60000, 1000, dtype=np.uint16).reshape(6, 10)
+    image = Image.fromarray(values)
+    if mode == "I":
+        image = Image.fromarray(values.astype(np.int32))
+    elif mode == "I;16B":
+        image = Image.frombytes("I;16B", (10, 6), values.astype(">u2").tobytes())
+    assert image.mode == mode
+    assert as_image(image, 1).dtype == np.uint16
+    np.testing.assert_array_equal(as_image(image, 1)[..., 0], values)
+
+
+def test_pil_images_of_floats_are_held_to_the_rule_of_floats() -> None:
+    values = np.random.default_rng(0).random((6, 10), np.float32)
+    np.testing.assert_array_equal(as_image(Image.fromarray(values), 1)[..., 0], values)
+    with pytest.raises(ImageError, match="divide by the white value"):
+        as_image(Image.fromarray(values * 255), 3)
+    with pytest.raises(ImageError, match=r"values -1 to -1; 0\.\.65535"):
+        as_image(Image.fromarray(np.full((2, 2), -1, np.int32)), 3)
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("f32.tiff", "values from 0 to 254; floats go from 0"),
+        ("i16.tiff", "values of type int16; use uint8, uint16, or float"),
+        ("i8.tiff", "values of type int8"),
+    ],
+)
+def test_files_whose_values_have_no_known_white_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ImageError, match=rf"{name}: {message}"):
+        read_image(CASES / "hostile" / name)
+
+
+def test_float_files_from_0_to_1_are_images(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((6, 10, 3), np.float32)
+    cv2.imwrite(str(tmp_path / "x.tiff"), values[..., ::-1])
+    np.testing.assert_allclose(read_image(tmp_path / "x.tiff"), values, atol=1e-6)
+
+
+def test_a_damaged_pil_image_is_an_image_error(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)).save(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:2000])
+    with (
+        Image.open(tmp_path / "x.jpg") as torn,
+        pytest.raises(ImageError, match=r"mode RGB cannot be read: .*truncated"),
+    ):
+        as_image(torn, 3)

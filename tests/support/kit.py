@@ -1,4 +1,5 @@
-"""The conformance kit (what Darknet's C program computes), its numbers on random networks, and the real data sets.
+"""The conformance kit (what Darknet's C program computes), its numbers on random networks, small inputs that once went
+wrong, and the real data sets.
 
 Tests list their folders.
 
@@ -18,9 +19,13 @@ SHARED = Path(os.environ.get("DARKNET_PY_SHARED") or Path(__file__).resolve().pa
 KIT = SHARED / "kit"
 RANDOM = SHARED / "random"
 REALDATA = SHARED / "realdata"
+CASES = SHARED / "cases"
 needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason="the conformance kit is not available (set DARKNET_PY_SHARED)")
 needs_random = pytest.mark.skipif(
     not RANDOM.is_dir(), reason="the random networks are not available (set DARKNET_PY_SHARED)"
+)
+needs_cases = pytest.mark.skipif(
+    not CASES.is_dir(), reason="the small inputs are not available (set DARKNET_PY_SHARED)"
 )
 needs_realdata = pytest.mark.skipif(
     not REALDATA.is_dir(), reason="the real images are not available (set DARKNET_PY_SHARED)"

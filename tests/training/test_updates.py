@@ -228,14 +228,38 @@ def test_a_loss_and_an_assigner_must_be_known(words: str, message: str) -> None:
         make(layers=yolo + "anchors=1,2, 3,4, 5,6\n" + words)
 
 
-def test_heads_of_one_network_need_one_form_of_truths() -> None:
-    connected = "[connected]\noutput=11\nactivation=linear\n[detection]\nclasses=1\ncoords=4\nside=1\nnum=2\n"
-    yolo = (
-        "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[yolo]\nclasses=1\nmask=0\nnum=1\nanchors=1,2\n[route]\n"
-        "layers=0\n"
-    )
-    with pytest.raises(DarknetError, match=r"layer 1 \(\[yolo\]\) and layer 4 \(\[detection\]\) need different forms"):
-        make(layers=yolo + connected)
+YOLO = "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ("[connected]\noutput=11\n[detection]\nclasses=1\ncoords=4\nside=1\nnum=2\n", r"layer 4 \(\[detection\]\)"),
+        ("[softmax]\n", r"layer 3 \(\[softmax\]\)"),
+        ("[avgpool]\n[cost]\n", r"layer 4 \(\[cost\]\)"),
+    ],
+)
+def test_layers_that_train_together_need_one_form_of_ground_truth(other: str, name: str) -> None:
+    with pytest.raises(DarknetError, match=rf"layer 1 \(\[yolo\]\) and {name} need different forms"):
+        make(layers=f"{YOLO}[route]\nlayers=0\n{other}")
+
+
+@pytest.mark.parametrize("anchors", ["0,2", "1,,", "-1,2"])
+def test_an_anchor_without_area_cannot_be_trained(anchors: str) -> None:
+    with pytest.raises(CfgError, match=rf"\[yolo\] anchors={anchors}: an anchor without width or height"):
+        make(layers=YOLO.replace("1,2", anchors))
+
+
+@pytest.mark.parametrize("loss", ["darknet", "grid", "giou", "focal"])
+def test_to_a_head_without_classes_all_is_background(loss: str) -> None:
+    """No label has a class that it knows, so it passes over them all, as Darknet does."""
+    trainer = make(layers=f"{YOLO}loss={loss}\n".replace("filters=6", "filters=5").replace("classes=1", "classes=0"))
+    truths = torch.tensor([0.5, 0.5, 0.3, 0.3, 0, 0]).expand(4, 1, 6)
+    costs = []
+    for _ in range(20):
+        costs.append(trainer.accumulate(batch()[0], truths).cost)
+        trainer.update()
+    assert costs[-1] < costs[0]
 
 
 def test_a_refused_state_changes_nothing() -> None:
