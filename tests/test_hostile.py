@@ -9,9 +9,18 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import pytest
-from hostile import CASES, kind_of, read
+import torch
+from hostile import CASES, kind_of, read, small_network
 from project import environment
+
+from darknet_py.cfg import parse_text
+from darknet_py.errors import CfgWarning
+from darknet_py.network import Network
+from darknet_py.pictures.header import header_size
+from darknet_py.weights import load_weights, save_weights
 
 LIMIT = 4096  # MB of address space, of which PyTorch takes the most
 SECONDS, KILOBYTES = 30, 600_000  # for one file
@@ -63,3 +72,30 @@ def test_what_is_not_a_file_is_refused_by_every_reader(kind: str, name: str, tmp
 def test_each_case_is_of_a_known_kind() -> None:
     for path in CASES:
         assert kind_of(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm", ".jp2"])
+def test_the_size_of_an_image_is_read_from_its_header(suffix: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (37, 1053, 3), np.uint8)
+    assert header_size(cv2.imencode(suffix, image)[1].tobytes()) == (1053, 37)
+
+
+@pytest.mark.parametrize(("stride", "side"), [(1, 4), (2, 5), (3, 9)])
+def test_a_window_larger_than_the_map_gives_what_one_with_all_its_padding_gives(stride: int, side: int) -> None:
+    size = 4 * side
+    text = f"[net]\nwidth={side}\nheight={side}\nchannels=2\n[maxpool]\nsize={size}\nstride={stride}\n"
+    x = torch.randn(1, 2, side, side, generator=torch.Generator().manual_seed(0))
+    before, more = (size - 1) // 2, size  # padding to the right is never too much
+    count = (side - 1) // stride + 1
+    padded = torch.nn.functional.pad(x, (before, more, before, more), value=-3e38)
+    expected = torch.nn.functional.max_pool2d(padded, size, stride)[..., :count, :count]
+    assert torch.equal(Network(parse_text(text))(x)[0], expected)
+
+
+def test_weights_that_are_not_finite_are_named_by_layer(tmp_path: Path) -> None:
+    network = small_network()
+    with torch.no_grad():
+        network.layers[1].weights[0, 0] = float("nan")
+    save_weights(network, tmp_path / "nan.weights")
+    with pytest.warns(CfgWarning, match=r"not finite: layer 1 \(convolutional\) 1; was the loss"):
+        load_weights(small_network(), tmp_path / "nan.weights")
