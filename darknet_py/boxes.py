@@ -13,6 +13,7 @@ from torch import Tensor
 DIOU_EXPONENT = 0.6  # box.c:box_diou raises the distance term to this power, the paper does not
 BLOCK = 2048  # candidates compared with each other at once; limits memory, changes no result
 PAIRS = 1 << 20  # pairs of candidates measured at once; likewise
+MAX_PAIRS = 1 << 25  # of which a list is made, 16 bytes each
 SPARSE = 256  # up to this many pairs per candidate it is faster to measure only pairs of the same group
 
 
@@ -91,7 +92,7 @@ def nms(
     xywh, groups = xywh[order], groups[order]
     following = torch.searchsorted(groups, groups, right=True) - torch.arange(1, len(groups) + 1, device=groups.device)
     pairs = int(following.sum())
-    if pairs <= SPARSE * len(groups):
+    if pairs <= min(SPARSE * len(groups), MAX_PAIRS):
         alive = _greedy_pairs(*_clashing_pairs(xywh, following, pairs, thresh, kind, beta), len(groups))
     else:
         alive = torch.ones(len(order), dtype=torch.bool, device=xywh.device)

@@ -10,6 +10,7 @@ options counts.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import warnings
@@ -21,7 +22,7 @@ from typing import NoReturn
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgError, CfgWarning
-from darknet_py.files import folders_around, locate
+from darknet_py.files import folders_around, locate, read_file
 from darknet_py.text import decoded, is_binary, shortened
 
 MAX_FILE_BYTES = 16 << 20  # the largest official cfg has 60 kB: a file beyond this is not a cfg
@@ -150,14 +151,12 @@ def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
     """
     path = or_bundled(source)
     try:
-        size = os.path.getsize(path)
-        data = Path(path).read_bytes() if size <= MAX_FILE_BYTES else b""
+        data = read_file(path, MAX_FILE_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            size = os.path.getsize(path)
+            raise CfgError(f"{path}: {size} bytes is too large for a .cfg; is it a .weights file?") from None
         raise CfgError(f"{path}: cannot read this cfg: {error.strerror or error}") from None
-    except ValueError:
-        raise CfgError(f"{path!r}: this is not a file name") from None
-    if size > MAX_FILE_BYTES:
-        raise CfgError(f"{path}: {size} bytes is too large for a .cfg; is it a .weights file?")
     if is_binary(data):
         raise CfgError(f"{path}: this is a binary file, not a .cfg; are the cfg and the weights swapped?")
     return parse_text(decoded(data, path), path, strict=strict)

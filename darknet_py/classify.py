@@ -6,6 +6,7 @@ python -m darknet_py.classify --cfg darknet19.cfg --weights darknet19.weights --
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.data:
         options = read_data(args.data)
         names = names or names_file(options, args.data)
-        if top is None and options.get("top", "").isdigit():
+        if top is None and re.fullmatch("[0-9]{1,9}", options.get("top", "")):
             top = int(options["top"])
     classifier = Classifier(load(args.cfg, args.weights, device=args.device, size=args.size), names)
     unreadable = 0

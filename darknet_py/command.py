@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any
 
-from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.errors import CfgWarning, DarknetError, out_of_memory
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.text import printable
 
@@ -22,12 +24,14 @@ INTERRUPTED = 130  # Ctrl-C
 
 
 def run_command(main: Callable[[], int]) -> int:
-    """Runs a command's `main`: mistakes and warnings become one line each on stderr. Returns the exit status."""
+    """Runs a command's `main`: mistakes, warnings and a lack of memory become one line each on stderr; a request to
+    end (SIGTERM, as of `docker stop`) is taken for Ctrl-C. Returns the exit status."""
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end a run
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     previous = warnings.showwarning
     warnings.showwarning = partial(_show_warning, set())
+    handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return main()
     except BrokenPipeError:
@@ -38,9 +42,22 @@ def run_command(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted; all files written so far are complete", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0][:200]
+        print(f"error: out of memory{reason and f' ({reason})'}; write less at once, e.g. --batch 1", file=sys.stderr)
+        return MISTAKE
     finally:
         warnings.showwarning = previous
+        signal.signal(signal.SIGTERM, handler)
         _flush()
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """Only the first request: `timeout` sends two, and the second would cut off what the first has to finish."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _flush() -> None:

@@ -6,6 +6,7 @@ python -m darknet_py.detect --cfg cfg/yolov3.cfg --weights yolov3.weights --name
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from darknet_py.detection_files import DetectionFiles
 from darknet_py.detections import Detections
 from darknet_py.detector import Detector, load_detector
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.files import fresh_folder, remove_empty
+from darknet_py.files import check_writable, fresh_folder, remove_empty
 from darknet_py.layers.head import NMS_KINDS
 from darknet_py.pictures.addresses import shown
 from darknet_py.pictures.draw import Style, draw
@@ -153,6 +154,9 @@ def start(
         labels: where the label file of an image is written, by its path; None: in the folder, if at all.
         json_lines: whether the JSON file has lines or is one list; None: lines if there is a video.
     """
+    check_writable(args.json, args.coco)
+    if args.show:
+        _check_window()
     sources = expand(args.sources, recursive=args.recursive)
     detector = load_detector(
         args.cfg, args.weights, args.names, data=args.data, device=args.device, size=args.size, strict=args.strict,
@@ -162,6 +166,21 @@ def start(
     if json_lines is None:
         json_lines = any(isinstance(source, VideoSource) for source in sources)
     return Run(detector, args, json_lines=json_lines, save_as=save_as, labels=labels).over(sources)
+
+
+def _check_window() -> None:
+    """Opens a window in another process, as Qt ends its own where there is no screen."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", "import cv2; cv2.namedWindow('w')"], capture_output=True, timeout=60
+        )
+        works = not done.returncode
+    except subprocess.TimeoutExpired:
+        works = False
+    if not works:
+        raise DarknetError(
+            "--show: cannot open a window (no screen, or an OpenCV without windows: install opencv-python)"
+        )
 
 
 class Run:

@@ -27,6 +27,8 @@ from darknet_py.official import DownloadError, Official, check_address, find_off
 
 CHUNK = 1 << 16  # bytes read at once
 TIMEOUT = 30.0  # seconds without data until a connection counts as lost
+SLOW_AFTER, SLOWEST = 120.0, 1000  # seconds, and bytes a second, below which a server is given up
+MAX_BYTES = 1 << 34  # of a file
 RETRIES = 5  # after a lost connection; the count starts again whenever the file has grown
 MAX_PAUSE = 30.0  # seconds; the pauses before retries are 1, 2, 4, 8 …
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that a retry may cure
@@ -227,8 +229,13 @@ class _Download:
             raise _LostError(f"the server answers {response.status} {_one_line(response.reason)}")
         if response.status not in (200, 206):
             raise _AddressError(f"{address}: the server answers {response.status} {_one_line(response.reason)}")
-        if urlsplit(response.geturl()).scheme not in ("http", "https"):
+        asked, given = urlsplit(address), urlsplit(response.geturl())
+        if given.scheme not in ("http", "https"):
             raise _AddressError(f"{address}: redirects to {response.geturl()}, which is not a web address")
+        if asked.scheme == "https" != given.scheme:
+            raise _AddressError(f"{address}: redirects to {response.geturl()}, which is not encrypted")
+        if asked.hostname != given.hostname and not self.official.hashes:  # a hash tells whether it is the right file
+            raise _AddressError(f"{address}: redirects to another host; write that address: {given.hostname}")
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
             raise _AddressError(f"{address}: the server sends a web page instead of the file; has the file moved?")
 
@@ -243,13 +250,18 @@ class _Download:
     def _write(self, address: str, response: Any, start: int, expected: int | None) -> None:
         disable = None if self.progress else True  # None: shown if stderr is a terminal
         bar = tqdm(total=expected, initial=start, unit="B", unit_scale=True, desc=self.path.name, disable=disable)
-        done = start
+        done, began = start, time.monotonic()
         with bar, open(self.part, "ab") as file:
             while chunk := _read(response):
                 file.write(chunk)
                 self.received = True
                 done += len(chunk)
                 bar.update(len(chunk))
+                if done > MAX_BYTES:
+                    raise _AddressError(f"{address}: the server sends more than {_megabytes(MAX_BYTES)}")
+                seconds = time.monotonic() - began
+                if seconds > SLOW_AFTER and done - start < SLOWEST * seconds:
+                    raise _AddressError(f"{address}: the server sends less than {SLOWEST} bytes a second")
                 if expected is not None and done > expected:
                     raise _AddressError(f"{address}: the server sends more than the expected {expected} bytes")
         if expected is not None and done < expected:

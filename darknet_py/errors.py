@@ -19,3 +19,9 @@ class ImageError(DarknetError):
 
 class CfgWarning(UserWarning):
     """Something in a .cfg that Darknet ignores, or reads differently from what its author probably meant."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is how Python, NumPy, PyTorch or OpenCV says that memory has run out."""
+    words = ("out of memory", "not enough memory", "allocate memory", "insufficient memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

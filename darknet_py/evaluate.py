@@ -19,13 +19,13 @@ from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
 from darknet_py.data.survey import survey
 from darknet_py.detector import Detector, load_detector
 from darknet_py.errors import DarknetError
-from darknet_py.files import write_json
+from darknet_py.files import check_writable, write_json
 from darknet_py.layers.needs import ClassNeeds
 from darknet_py.measuring.accuracy import accuracy
 from darknet_py.measuring.confusion import confusion_matrix
 from darknet_py.measuring.evaluation import RULES, check_classes, dataset_truths, detect_images, measure, recall
 from darknet_py.measuring.maps import check_points
-from darknet_py.measuring.plots import draw_confusion, draw_precision_recall
+from darknet_py.measuring.plots import check_matplotlib, draw_confusion, draw_precision_recall
 from darknet_py.measuring.result_files import FORMATS, write_coco_results, write_voc_results
 from darknet_py.names import read_data
 from darknet_py.network import Network, load
@@ -139,6 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.annotations and args.metric != "coco":
         raise DarknetError("--annotations: only --metric coco reads a COCO file")
     check_points(args.points)
+    check_writable(args.json)
+    if args.plots:
+        check_matplotlib()
+        Path(args.plots).mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     dataset = open_dataset(args.data, args.split)
     if not Network(parse_cfg(args.cfg)).heads:
@@ -160,7 +164,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_json(args.json, result.as_json())
     if args.plots:
         folder = Path(args.plots)
-        folder.mkdir(parents=True, exist_ok=True)
         draw_precision_recall(folder, result)
         matrix = confusion_matrix(found.detections, truths, len(names), *limits)
         draw_confusion(folder / "confusion.png", matrix, names)

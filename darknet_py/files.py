@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import errno
+import functools
+import io
 import json
+import math
 import os
+import platform
+import re
+import stat
+import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from darknet_py.errors import DarknetError
+
+if sys.platform != "win32":
+    import fcntl
+
 Exists: TypeAlias = Callable[[Path], bool]
+MAX_BYTES = 1 << 31  # of a file that is read as a whole; COCO's largest annotations have 0.5 GB
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # process numbers of other machines mean nothing here
 
 
 def folders_around(path: str | os.PathLike[str]) -> list[Path]:
@@ -32,6 +47,37 @@ def locate(name: str, folders: Iterable[Path], exists: Exists = os.path.exists) 
     return None if folder is None else folder / name
 
 
+def open_file(path: str | os.PathLike[str]) -> io.FileIO:
+    """Opens a regular file to be read. Devices and pipes, which may never end, are refused.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file.
+    """
+    try:
+        # a pipe is opened without waiting for its writer
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:
+        raise OSError(errno.EINVAL, "this is not a file name") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "a device or a pipe is not a file")
+    return open(descriptor, "rb", buffering=0)
+
+
+def read_file(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
+    """All bytes of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, or is larger.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes")
+        return file.readall()
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary path to write to: renamed to `path` when the block succeeds, removed when it fails.
@@ -42,12 +88,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary name keeps the extension, as image and video writers choose their format by it.
     """
     temporary = beside(path)
+    _clear_parts(temporary.parent.absolute())
     try:
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, Path(path))
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def beside(path: str | os.PathLike[str]) -> Path:
@@ -55,7 +102,72 @@ def beside(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if not target.name:
         raise OSError(errno.EINVAL, "this is not a file name")
-    return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    return target.with_name(f".{target.stem}.{MACHINE}-{os.getpid()}.part{target.suffix}")
+
+
+def _to_disk(path: Path) -> None:
+    """A file that got its name before its content would be empty after a power cut."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+@functools.cache
+def _clear_parts(folder: Path) -> None:
+    """Removes what killed processes left behind, once for each folder."""
+    for part in folder.glob(".*.part*") if os.name == "posix" else ():
+        match = re.search(rf"\.{MACHINE}-(\d+)\.part(\.\w+)?$", part.name)
+        if match and not _is_alive(int(match[1])):
+            part.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+@contextmanager
+def locked(path: Path, message: str) -> Iterator[None]:
+    """Holds the lock file `path` while the block runs; on Windows, does nothing. The lock ends with its process,
+    however that ends.
+
+    Raises:
+        DarknetError: another process holds it; `message`.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    with path.open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by a worker that outlives this process
+        except (BlockingIOError, PermissionError):
+            raise DarknetError(message) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def check_writable(*paths: str | os.PathLike[str] | None) -> None:
+    """Finds out before the work whether its results can be written to these files; None: no file.
+
+    Raises:
+        DarknetError: one of them cannot.
+    """
+    for path in (Path(path) for path in paths if path):
+        try:
+            if path.is_dir():
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            beside(path).touch()
+            beside(path).unlink()
+        except OSError as error:
+            raise DarknetError(f"{path}: cannot write this file: {error.strerror or error}") from None
 
 
 def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -70,8 +182,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON with the letters of any language as they are; the bytes of a file name that is not UTF-8 are escaped."""
-    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    """JSON with the letters of any language as they are; the bytes of a file name that is not UTF-8 are escaped, and
+    numbers that are not finite, which JSON does not have, are null."""
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def fresh_folder(parent: Path, prefix: str) -> Path:

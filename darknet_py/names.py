@@ -13,7 +13,7 @@ from typing import Any
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgWarning, DarknetError
-from darknet_py.files import base_folder, folders_around, locate
+from darknet_py.files import base_folder, folders_around, locate, read_file
 from darknet_py.text import decoded, is_binary, printable, shortened
 
 
@@ -25,7 +25,7 @@ def read_text(path: str | os.PathLike[str], what: str, *, guess: bool = False) -
     """
     path = or_bundled(path)
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise DarknetError(f"{path}: cannot read this {what}: {error.strerror or error}") from None
     if is_binary(data):

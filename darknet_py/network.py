@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from darknet_py.arguments import width_and_height
 from darknet_py.cfg import Cfg, Section, parse_cfg
 from darknet_py.devices import pick_device
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, out_of_memory
 from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
 from darknet_py.layers.dialects import OTHER_PROGRAMS
 from darknet_py.layers.layer import SizeError
@@ -83,10 +84,11 @@ class Network(nn.Module):
         last_reader: dict[int, int] = {}
         for index in sorted(needed - {-1}):
             last_reader.update(dict.fromkeys(self.layers[index].source_indices, index))
-        steps = []
-        for index in sorted(needed - {-1}):
-            done = tuple(source for source, reader in last_reader.items() if reader == index and source not in key)
-            steps.append((index, self.layers[index].source_indices, done))
+        kept, done = set(key), defaultdict[int, list[int]](list)
+        for source, reader in last_reader.items():
+            if source not in kept:
+                done[reader].append(source)
+        steps = [(index, self.layers[index].source_indices, tuple(done[index])) for index in sorted(needed - {-1})]
         self._plans[key] = steps
         return steps
 
@@ -171,11 +173,16 @@ class Network(nn.Module):
         return {f"{layer.index}.{name}": state for layer in recurrent for name, state in layer.states.items()}
 
     def set_states(self, states: dict[str, Tensor]) -> None:
-        """Restores what `states` returned."""
+        """Restores what `states` returned.
+
+        Raises:
+            KeyError: there is no recurrent layer of that number.
+        """
         self.reset_state()
+        recurrent = {str(layer.index): layer for layer in self.layers if isinstance(layer, Recurrent)}
         for key, state in states.items():
             index, name = key.split(".")
-            cast(Recurrent, self.layers[int(index)]).states[name] = state.to(self.device)
+            recurrent[index].states[name] = state.to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -354,7 +361,7 @@ def _build(
     try:
         layer = kind(options, place)
     except RuntimeError as error:
-        if "allocate memory" not in str(error):
+        if not out_of_memory(error):
             raise
         place.fail(None, "not enough memory for this layer's weights")
     layer.check_count(place, None, "the output", layer.shape.count)

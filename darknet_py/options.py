@@ -31,6 +31,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _HEXADECIMAL = re.compile(
     r"[+-]?0[xX]([0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)([pP][+-]?[0-9]+)?"
 )  # atof alone knows it
+MAX_ADVICE = 50  # unknown options of a section for which a similar name is looked up, which takes time
 MAX_INT = 2**31 - 1
 MAX_FLOAT = 3.4028234663852886e38
 
@@ -93,13 +94,15 @@ def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
     fields = {cfg_name(field): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     types = _types(kind)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
-    for written in section.options:
+    unknown = 0
+    for written in section.first.values():  # the first of repeated options counts; cfg.py has warned
         field = fields.get(written.key)
         if field is None:
-            closest = difflib.get_close_matches(written.key, fields, n=1)
+            unknown += 1
+            closest = difflib.get_close_matches(written.key, fields, n=1) if unknown <= MAX_ADVICE else []
             advice = f"; did you mean '{closest[0]}'?" if closest else "; remove it"
             cfg.warn(section, written, f"unknown option, Darknet ignores it{advice}")
-        elif written.value is not None and section.get(written.key) is written:  # the first counts; cfg.py has warned
+        elif written.value is not None:
             value = _value(cfg, section, written, types[field.name], meaning_of(field))
             if meaning_of(field).use == "refused" and value != field.default:
                 cfg.fail(

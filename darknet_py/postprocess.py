@@ -62,7 +62,8 @@ def postprocess(
         letterboxed: (width, height) of the network's input, if the images were letterboxed into it; None: they were
             stretched.
     """
-    box, class_id = (candidates.probs > 0).nonzero(as_tuple=True)
+    is_finite = candidates.xywh.isfinite().all(1)  # of broken weights, or an overflow; nobody can draw or write others
+    box, class_id = ((candidates.probs > 0) & is_finite[:, None]).nonzero(as_tuple=True)
     image, xywh = candidates.image[box], candidates.xywh[box]
     if letterboxed is not None:
         xywh = from_letterbox(xywh, image, sizes, letterboxed)

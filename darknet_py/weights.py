@@ -21,13 +21,15 @@ from torch import Tensor
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgWarning, WeightsError
-from darknet_py.files import replacing
+from darknet_py.files import open_file, replacing
 from darknet_py.layers import Layer, Stored
 
 if TYPE_CHECKING:
     from darknet_py.network import Network
 
 FLOAT = 4  # bytes
+MAX_VERSION = 99_999
+MAX_NAMED = 8  # layers in a message
 SIGNATURES = {
     b"PK": "a zip or PyTorch file",
     b"<": "a web page",
@@ -73,7 +75,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         WeightsError: there is no such file, it is too short for a header, or it is not a .weights file.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(20)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
@@ -82,7 +84,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             f"{path}: {len(data)} bytes; too short even for the header (16 bytes); did the download fail?"
         )
     major, minor, revision = struct.unpack("<3i", data[:12])
-    if not (0 <= major < 100_000 and 0 <= minor < 100_000 and 0 <= revision < 100_000):
+    if not all(0 <= number <= MAX_VERSION for number in (major, minor, revision)):
         raise WeightsError(
             f"{path}: not a .weights file: its first bytes {data[:8]!r} are not a version number{_guess(data)}"
         )
@@ -123,14 +125,14 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     header = read_header(path)
     wanted = network.layers[: len(network.layers) if cutoff is None else cutoff]
     _check_size(network, list(wanted), path, header, cutoff)
-    with open(path, "rb", buffering=0) as file, torch.no_grad():
+    with open_file(path) as file, torch.no_grad():
         file.seek(header.size)
         for layer in wanted:
             for stored in layer.loaded():
                 _read_tensor(file, stored, header, path)
     network.seen = header.seen
     network.version = header[:3]
-    return _report(network, {layer.index for layer in wanted})
+    return _report(network, path, {layer.index for layer in wanted})
 
 
 def _check_size(
@@ -224,12 +226,15 @@ def _read_into(file: io.FileIO, values: Tensor, path: str | os.PathLike[str]) ->
         array.byteswap(inplace=True)
 
 
-def _report(network: Network, loaded: set[int], *, complete: bool = False) -> list[Loaded]:
+def _report(
+    network: Network, path: str | os.PathLike[str], loaded: set[int], *, complete: bool = False
+) -> list[Loaded]:
     """Gives fresh weights to what the file does not hold; lists the layers that have weights.
 
     loaded: the layers that were read. complete: all that they store was in the file, whatever the cfg's dontload says.
     """
     report = []
+    _warn_of_non_finite(network, path, loaded)
     generator = torch.Generator().manual_seed(0)
     for layer in network.layers:
         needed = sum(stored.tensor.numel() for stored in layer.stored())
@@ -245,6 +250,22 @@ def _report(network: Network, loaded: set[int], *, complete: bool = False) -> li
             state = "loaded" if count == needed else "dontload" if layer.index in loaded else "fresh"
             report.append(Loaded(layer.index, layer.kind, count, needed, state))
     return report
+
+
+def _warn_of_non_finite(network: Network, path: str | os.PathLike[str], loaded: set[int]) -> None:
+    """Such weights are usually left by a training whose loss was no number."""
+    found = []
+    for layer in (layer for layer in network.layers if layer.index in loaded):
+        tensors = (stored.tensor.detach() for stored in layer.stored())
+        # a sum takes no memory, but may overflow
+        count = sum(int((~tensor.isfinite()).sum()) for tensor in tensors if not tensor.sum().isfinite())
+        if count:
+            found.append(f"layer {layer.index} ({layer.kind}) {count}")
+    if found:
+        more = f" and {len(found) - MAX_NAMED} more layers" if len(found) > MAX_NAMED else ""
+        text = f"weights that are not finite: {', '.join(found[:MAX_NAMED])}{more}"
+        text = f"{path}: {text}; was the loss of the training not a number?"
+        warnings.warn(text, CfgWarning, stacklevel=4)
 
 
 def save_weights(
@@ -316,6 +337,7 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
     from safetensors import SafetensorError, safe_open
 
     try:
+        open_file(path).close()
         with safe_open(os.fspath(path), "pt") as file, torch.no_grad():
             names = set(file.keys())
             targets = _named(network, cutoff)
@@ -343,13 +365,18 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
     if "darknet_py" in metadata:
         try:
             about = json.loads(metadata["darknet_py"])
-            major, minor, revision = map(int, about["version"])
-            network.version, network.seen = (major, minor, revision), int(about["seen"])
-        except (ValueError, KeyError, TypeError, OverflowError):
+            numbers = [*about["version"], about["seen"]]
+            if any(type(number) is not int or number < 0 for number in numbers) or max(numbers[:3]) > MAX_VERSION:
+                raise ValueError
+            major, minor, revision, seen = numbers
+            if seen >= 2**63:
+                raise ValueError
+            network.version, network.seen = (major, minor, revision), seen
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise WeightsError(
                 f"{path}: its metadata is damaged: the version or the number of images seen is missing"
             ) from None
-    return _report(network, {int(name.split(".")[1]) for name in targets}, complete=True)
+    return _report(network, path, {int(name.split(".")[1]) for name in targets}, complete=True)
 
 
 def describe_loaded(report: list[Loaded]) -> str:

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import struct
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -23,9 +24,10 @@ from typing import get_type_hints
 
 import pytest
 import torch
+from hostile import CASES, READERS, kind_of, write_good_files
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from project import OWN_CFGS, python
+from project import OWN_CFGS, environment, python
 
 from darknet_py.cfg import Cfg, parse_cfg, parse_text
 from darknet_py.errors import CfgError, CfgWarning, WeightsError
@@ -573,3 +575,32 @@ def test_safetensors_with_wrong_bytes_are_read_or_refused(
     path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + tensors)
     loads(stored_network(), path)
+
+
+# Every reader, led by coverage
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(READERS))
+def test_no_file_that_a_search_finds_ends_in_another_error(kind: str, tmp_path: Path) -> None:
+    """Half a minute for each kind of file, from the hostile files that are known; see support/fuzzing.py."""
+    pytest.importorskip("atheris")
+    (tmp_path / "found").mkdir()
+    (tmp_path / "known").mkdir()
+    for path in CASES:
+        if kind_of(path) == kind and path.stat().st_size < 20_000:
+            (tmp_path / "known" / path.name).write_bytes(path.read_bytes())
+    write_good_files(kind, tmp_path / "known")
+    script = Path(__file__).parent / "support" / "fuzzing.py"
+    limits = [
+        f"-max_total_time={30 * LONGER}",
+        "-timeout=60",
+        "-rss_limit_mb=6000",
+        "-max_len=20000",
+        "-print_final_stats=1",
+    ]
+    done = subprocess.run(
+        [sys.executable, str(script), kind, "found", "known", *limits],
+        cwd=tmp_path, env=environment(), capture_output=True, timeout=120 + 60 * LONGER,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]

@@ -12,7 +12,6 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from darknet_py.cfg import Cfg, parse_cfg, parse_text
 from darknet_py.data.dataset import Dataset
 from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.files import read_file
 from darknet_py.layers import Head
 from darknet_py.network import Network
 from darknet_py.text import decoded
@@ -204,7 +204,7 @@ def with_anchors(path: str | os.PathLike[str], centres: Floats) -> bytes:
             _set(values, network.cfg, head.index, "anchors", anchors_text(centres, is_whole).strip())
         if any(head.options.num != len(centres) for head in heads):
             _share(values, network.cfg, heads, len(centres))
-        lines = Path(network.cfg.path).read_bytes().split(b"\n")
+        lines = read_file(network.cfg.path).split(b"\n")
         for number, value in values.items():
             lines[number - 1] = _with_value(lines[number - 1], value.encode())
         result = b"\n".join(lines)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from darknet_py.data.dataset import Dataset
 from darknet_py.data.survey import turned_text
 from darknet_py.data.truths import ImageTruths, make_truths
 from darknet_py.errors import DarknetError, ImageError
+from darknet_py.files import read_file
 from darknet_py.network import Network
 from darknet_py.pictures.read import read_image, twelve_bits
 from darknet_py.pictures.resize import letterbox_size
@@ -131,7 +131,7 @@ def _check_image(dataset: Dataset, index: int, facts: NetworkFacts | None) -> Ch
     findings: list[Finding] = []
     size, data = None, b""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
         if data.startswith(JPEG) and JPEG_END not in data:  # some OpenCVs read those, some do not
             findings.append(Finding(path, "cut off", "the end of the image is missing; a cut-off download?"))
         image = read_image(path, facts.channels if facts else 3)
@@ -240,7 +240,7 @@ def duplicates(splits: dict[str, list[str]]) -> Iterator[Finding]:
     for length, files in lengths.items():
         seen: dict[bytes, str] = {}
         for path in files if length and len(files) > 1 else []:
-            first = seen.setdefault(hashlib.blake2b(Path(path).read_bytes()).digest(), path)
+            first = seen.setdefault(hashlib.blake2b(read_file(path)).digest(), path)
             if first != path:
                 split, other = split_of[path], split_of[first]
                 where = f"in {split}" if split == other else f"one in {other}, one in {split}"

@@ -48,6 +48,8 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
     try:
         content = json.loads(read_text(path, "COCO annotation"))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, DarknetError):
+            raise
         raise DarknetError(f"{path}: this is not JSON: {error}") from None
     try:
         by_id = sorted(content["categories"], key=lambda category: category["id"])
@@ -57,7 +59,7 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
         index_of = {entry["id"]: index for index, entry in enumerate(content["images"])}
         annotations = [entry for entry in content["annotations"] if entry["image_id"] in index_of]
         unknown = {entry["category_id"] for entry in annotations} - set(categories)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__} {error}; images, annotations and categories are needed"
         raise DarknetError(f"{path}: this is not a COCO instances file: {reason}") from None
     if unknown:

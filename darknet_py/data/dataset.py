@@ -132,7 +132,11 @@ def open_dataset(data: str | os.PathLike[str], split: str = "train") -> Dataset:
     if source.suffix.lower() == ".json":
         return _coco(source, names)
     if source.is_dir():
-        written = sorted(str(path.relative_to(source)) for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+        try:
+            found = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES]
+        except OSError as error:
+            raise DarknetError(f"{source}: cannot read this folder: {error}") from None
+        written = sorted(str(path.relative_to(source)) for path in found)
         images = [str(source / name) for name in written]
     else:
         written = read_lines(source, "list of images")

@@ -12,12 +12,14 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import shutil
 import signal
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
@@ -33,6 +35,8 @@ from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import ClassNeeds, Needs
 
 MAX_WORKERS = 16
+BATCHES_AHEAD = 2  # of each worker
+SHARED_MEMORY = Path("/dev/shm")  # Linux; a Docker container has 64 MB of it
 Sizes: TypeAlias = Size | Callable[[int], Size] | None
 
 
@@ -106,12 +110,29 @@ class _Requests:
             yield BatchRequest(number, count, size, self.sequence(number) if self.sequence else number)
 
 
+def _check_shared_memory(first: BatchRequest, channels: int, workers: int) -> None:
+    """Workers hand their batches over in shared memory; where it is full they die or wait for ever."""
+    if not workers or not SHARED_MEMORY.is_dir():
+        return
+    width, height = first.size
+    needed = first.images * channels * width * height * 4 * (workers * BATCHES_AHEAD + 1)
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise DarknetError(
+            f"{SHARED_MEMORY} has {free / 1e6:,.0f} MB free, but the batches of {workers} workers take "
+            f"{needed / 1e6:,.0f} MB; use fewer with --workers, or 0, or give it more (docker run --shm-size=2g)"
+        )
+
+
 def _stream(samples: SampleMaker, requests: _Requests, workers: int | None) -> Iterator[ImageBatch]:
+    workers = default_workers() if workers is None else workers
+    _check_shared_memory(next(iter(requests)), samples.net.channels, workers)
     loader: DataLoader[Any] = DataLoader(
         samples,  # type: ignore[arg-type]
         batch_size=None,
         sampler=requests,
-        num_workers=default_workers() if workers is None else workers,
+        num_workers=workers,
+        prefetch_factor=BATCHES_AHEAD if workers else None,
         collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
+from darknet_py.files import read_file
 from darknet_py.layers import NetOptions
 from darknet_py.names import read_text
 from darknet_py.text import whole_number
@@ -59,7 +59,7 @@ def read_symbols(path: str | os.PathLike[str], symbols: int, *, tokenized: bool 
         text = np.array(words, np.int32)
     else:
         try:
-            text = np.frombuffer(Path(path).read_bytes(), np.uint8)
+            text = np.frombuffer(read_file(path), np.uint8)
         except OSError as error:
             raise DarknetError(f"{path}: cannot read this text: {error.strerror or error}") from None
     if len(text) < 2:

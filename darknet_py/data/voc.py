@@ -6,13 +6,15 @@ import os
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from darknet_py.data.labels import in_sibling
 from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
 from darknet_py.errors import DarknetError
+from darknet_py.files import read_file
+
+MAX_BYTES = 1 << 26
 
 
 def voc_path(image: str) -> str | None:
@@ -68,19 +70,26 @@ def voc_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 def _root(path: str | os.PathLike[str]) -> ElementTree.Element:
     try:
-        return ElementTree.fromstring(Path(path).read_bytes())
+        return ElementTree.fromstring(read_file(path, MAX_BYTES), ElementTree.XMLParser(target=_Builder()))
     except OSError as error:
         raise DarknetError(f"{path}: cannot read this annotation: {error.strerror or error}") from None
     except ElementTree.ParseError as error:
         raise DarknetError(f"{path}:{error.position[0]}: this is not a Pascal VOC annotation: {error}") from None
-    except (ValueError, LookupError) as error:  # the encoding that the file names
-        raise DarknetError(f"{path}: this is not a Pascal VOC annotation: {error}") from None
+    except (LookupError, ValueError) as error:  # LookupError: an encoding that Python does not know
+        raise DarknetError(f"{path}: this annotation cannot be read: {error}; save it as plain UTF-8") from None
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
     width, height = (root.findtext(f"size/{side}", "").strip().partition(".")[0] for side in ("width", "height"))
     is_known = all(side.isascii() and side.isdigit() and len(side) < 10 for side in (width, height))
     return (int(width), int(height)) if is_known else (0, 0)
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """No annotation needs entities; nested ones fill the memory."""
+
+    def doctype(self, name: str, *_: str | None) -> None:
+        raise ValueError(f"it declares <!DOCTYPE {name[:40]}>")
 
 
 def _number(path: str | os.PathLike[str], element: ElementTree.Element, tag: str) -> float:

@@ -5,6 +5,7 @@ The padding is the sum of both sides; half of it, rounded down, goes to the left
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,13 +46,28 @@ class Pool(Layer):
         positive(place, "size", (height, width), f"a window of size {self.size}")
         return Shape.image(shape.c, height, width)
 
-    def margins(self, x: Tensor) -> list[int]:
-        """Padding of x in pixels: left, right, top, bottom; right and bottom complete the last window."""
-        sides = []
+    def window(self, x: Tensor) -> tuple[tuple[int, int], list[int]]:
+        """(height, width) of the window, and the padding of x in pixels: left, right, top, bottom; right and bottom
+        complete the last window. Of windows larger than the map, what lies outside of it in each of them is cut off."""
+        sizes: list[int] = []
+        sides: list[int] = []
         for length, stride in ((x.shape[-1], self.stride[1]), (x.shape[-2], self.stride[0])):
-            count = windows(length + self.pad - self.size, stride)
-            sides += [self.pad // 2, max(0, (count - 1) * stride + self.size - length - self.pad // 2)]
-        return sides
+            size, before = self.size, self.pad // 2
+            last = (windows(length + self.pad - size, stride) - 1) * stride  # where the last window begins
+            if size > length:
+                outside = max(0, min(before - last, size - 1))  # of every window
+                before -= outside
+                size = min(size - outside, length + before)  # the first window ends at the map's end, or later ones do
+            sizes.insert(0, size)
+            sides += [before, max(0, last + size - length - before)]
+        return (sizes[0], sizes[1]), sides
+
+    def pooled(self, pool: Callable[..., Tensor], x: Tensor, size: tuple[int, int]) -> Tensor:
+        """What max_pool2d or avg_pool2d gives; for windows larger than the map, in one direction after the other, which
+        takes a fraction of the time."""
+        if size[0] <= self.input.h and size[1] <= self.input.w:
+            return pool(x, size, self.stride)
+        return pool(pool(x, (1, size[1]), (1, self.stride[1])), (size[0], 1), (self.stride[0], 1))
 
     @property
     def bflops(self) -> float:
@@ -107,13 +123,11 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
         if self.options.maxpool_depth:
             x = self._over_channels(x)
             return x if self.blur is None else x.flatten(1)[:, : self.shape.count].unflatten(1, self.shape[:3])
-        left, right, top, bottom = self.margins(x)
-        if left == right == top == bottom and 2 * left <= self.size:
-            x = F.max_pool2d(x, self.size, self.stride, left)
+        size, margins = self.window(x)
+        if size == (self.size, self.size) and len(set(margins)) == 1 and 2 * margins[0] <= self.size:
+            x = F.max_pool2d(x, self.size, self.stride, margins[0])
         else:
-            if left or right or top or bottom:
-                x = F.pad(x, (left, right, top, bottom), value=-MAX_FLOAT)
-            x = F.max_pool2d(x, self.size, self.stride)
+            x = self.pooled(F.max_pool2d, F.pad(x, margins, value=-MAX_FLOAT) if any(margins) else x, size)
         return self.blur(x) if self.blur is not None else x
 
     def _over_channels(self, x: Tensor) -> Tensor:
@@ -131,8 +145,9 @@ class LocalAvgpool(Pool, kinds=("local_avgpool", "local_avg")):
         self.shape = self.set_geometry(place)
 
     def forward(self, x: Tensor) -> Tensor:
-        margins = self.margins(x)
+        size, margins = self.window(x)
         inside = F.pad(torch.ones_like(x[:1, :1]), margins)
-        mean = F.avg_pool2d(F.pad(x, margins), self.size, self.stride)
+        mean = self.pooled(F.avg_pool2d, F.pad(x, margins), size)
         # Darknet's gradient divides by the whole window's area, at the edges too
-        return self.arithmetic.as_if(mean / F.avg_pool2d(inside, self.size, self.stride), mean)
+        whole = mean if size == (self.size, self.size) else mean * (size[0] * size[1] / self.size**2)
+        return self.arithmetic.as_if(mean / self.pooled(F.avg_pool2d, inside, size), whole)

@@ -112,7 +112,10 @@ def _read_annotations(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path, "COCO annotation"))
         missing = [key for key in ("images", "annotations", "categories") if key not in content]
-    except (ValueError, TypeError) as error:
+        for entry in [] if missing else [*content["images"], *content["annotations"], *content["categories"]]:
+            if type(entry["id"]) is not int or abs(entry["id"]) >= 2**53:
+                raise ValueError(f"'{str(entry['id'])[:40]}' is not an id")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DarknetError(f"{path}: this is not a COCO instances file: {error}") from None
     if missing:
         raise DarknetError(f"{path}: this is not a COCO instances file: it has no '{missing[0]}'")

@@ -24,6 +24,15 @@ FEW_POINTS = 20  # of a curve that are marked
 WIDEST = 4  # times as wide as its curve a chart is at most
 
 
+def check_matplotlib() -> None:
+    """Before the work whose charts it draws.
+
+    Raises:
+        DarknetError: matplotlib is not installed.
+    """
+    _figure(1, 1)
+
+
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     """An empty figure (inches) and its axes, drawn without a screen.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgWarning, ImageError
+from darknet_py.files import read_file
 from darknet_py.pictures.addresses import fetch, is_address, shown
+from darknet_py.pictures.header import check_pixels
 
 Image: TypeAlias = NDArray[Any]
 
@@ -25,6 +26,7 @@ SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
 ))  # fmt: skip
+MAX_IMAGE_BYTES = 1 << 30  # of a file
 ROUNDING = 1e-3  # how far floats may lie beyond 0 and 1, as resizing leaves them
 TWELVE_BITS = 4095  # the largest value
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as OpenCV has them (ITU-R BT.601)
@@ -50,13 +52,15 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image:
     """
     path, name = os.fspath(path), shown(os.fspath(path))
     try:
-        data = np.frombuffer(fetch(path) if is_address(path) else Path(or_bundled(path)).read_bytes(), np.uint8)
-    except (OSError, ValueError) as error:  # ValueError: a \0 in the path
+        content = fetch(path) if is_address(path) else read_file(or_bundled(path), MAX_IMAGE_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: an address that is none
         cause = getattr(error, "reason", error)  # urllib wraps what happened
         reason = getattr(cause, "strerror", None) or cause
         raise ImageError(f"{name}: cannot read this image: {reason}") from None
     if channels not in FLAGS:
         raise ImageError(f"{name}: the network reads {channels} channels; an image file has 1, 3 or 4")
+    check_pixels(content, name)
+    data = np.frombuffer(content, np.uint8)
     try:
         image = cv2.imdecode(data, FLAGS[channels] | cv2.IMREAD_ANYDEPTH) if data.size else None
     except cv2.error:

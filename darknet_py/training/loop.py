@@ -19,7 +19,8 @@ import torch
 
 from darknet_py.data.text import TextBatch
 from darknet_py.data.truths import DataWarning
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, out_of_memory
+from darknet_py.files import locked
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.material import Batches, MiniBatch
 from darknet_py.training.report import IterationResult, Report
@@ -54,16 +55,29 @@ def train(
     if net.subdivisions % world.size:
         raise DarknetError(f"subdivisions={net.subdivisions} cannot be split evenly over {world.size} processes")
     settings.folder.mkdir(parents=True, exist_ok=True)
+    message = f"{settings.folder}: another training writes here; wait for its end, or choose another folder with --out"
+    with locked(settings.folder / ".training.lock", message) if world.first else nullcontext():
+        return _train(trainer, batches, settings, seed, resume)
+
+
+def _train(trainer: Trainer, batches: Batches, settings: RunSettings, seed: int, resume: bool) -> Progress:
+    world, net = trainer.world, trainer.net
     progress = _start(trainer, settings, seed, resume)
     stream = batches(progress.seed, progress.first, (trainer.iteration - progress.first + 1) * net.subdivisions, world)
     report = Report(settings, trainer.iteration, resumed=resume) if world.first else None
     with report or nullcontext(), interruptible() as signals:
-        if report and progress.awaiting and settings.evaluate is not None:
-            _evaluate(trainer, settings, progress, report)
-        while trainer.iteration < settings.max_batches and not _ends(world, signals, progress):
-            result = _iteration(trainer, stream, progress)
-            if report:
-                _finish(trainer, settings, progress, result, report)
+        started = trainer.iteration
+        try:
+            if report and progress.awaiting and settings.evaluate is not None:
+                _evaluate(trainer, settings, progress, report)
+            while trainer.iteration < settings.max_batches and not _ends(world, signals, progress):
+                result = _iteration(trainer, stream, progress)
+                if report:
+                    _finish(trainer, settings, progress, result, report)
+        except Exception as error:
+            if report and trainer.iteration > started and not isinstance(error, NonFiniteLossError):
+                _rescue(trainer, settings, progress)
+            raise
         ended = progress.stopped_early or trainer.iteration >= settings.max_batches
         if report and (signals or progress.stopped_early):
             _save_last(trainer, settings, progress)
@@ -78,7 +92,11 @@ def _start(trainer: Trainer, settings: RunSettings, seed: int, resume: bool) -> 
     progress = Progress(first=trainer.iteration + 1, seed=seed, settings=dict(settings.fixed))
     torch.manual_seed(seed)
     if resume:
-        progress = Progress(**load_checkpoint(settings.checkpoint, trainer, settings.fixed))
+        saved = load_checkpoint(settings.checkpoint, trainer, settings.fixed)
+        try:
+            progress = Progress.restored(saved)
+        except DarknetError as error:
+            raise DarknetError(f"{settings.checkpoint}: {error}") from None
     if not world.first:  # dropout differs between the processes
         torch.manual_seed((progress.seed * world.size + world.rank) * 1_000_003 + trainer.iteration)
     if trainer.iteration >= settings.max_batches and not progress.awaiting:
@@ -131,12 +149,10 @@ def _step(trainer: Trainer, batch: MiniBatch) -> Step:
         return trainer.accumulate(
             batch.images.to(device, non_blocking=True), batch.truths.to(device, non_blocking=True)
         )
-    except torch.OutOfMemoryError:
-        where = ""
-    except RuntimeError as error:
-        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
             raise
-        where = " on the CPU"
+        where = "" if isinstance(error, torch.OutOfMemoryError) else " on the CPU"
     net, count = trainer.net, len(batch.images)
     advice = f"write subdivisions={net.subdivisions * 2}" if count > 1 else "write a smaller width and height"
     raise DarknetError(
@@ -207,7 +223,22 @@ def _save_last(trainer: Trainer, settings: RunSettings, progress: Progress) -> N
     if trainer.ema.values:
         with trainer.ema.applied() as network:
             network.save_weights(settings.weights("ema"))
-    save_checkpoint(settings.checkpoint, trainer, progress.plain())
+    content = progress.plain() | {"saved": trainer.iteration}
+    save_checkpoint(settings.checkpoint, trainer, content, keep=bool(progress.saved))
+    progress.saved = trainer.iteration
+
+
+def _rescue(trainer: Trainer, settings: RunSettings, progress: Progress) -> None:
+    """After an error, saves the last whole iteration; where that fails too, it is said beside the error."""
+    if not trainer.undo():
+        return
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        _save_last(trainer, settings, progress)
+    except (DarknetError, OSError) as error:
+        print(f"iteration {trainer.iteration} cannot be saved: {error}", file=sys.stderr)
+    else:
+        print(f"iteration {trainer.iteration} is saved in {settings.folder}; --resume continues it", file=sys.stderr)
 
 
 @contextmanager

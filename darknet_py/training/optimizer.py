@@ -49,13 +49,15 @@ class Updates(torch.optim.Optimizer):
         self.net = network.net
         self.rule = RULES["adam" if self.net.adam else "sgd"]
         groups: dict[tuple[float, ...], list[Tensor]] = {}
+        # up to the last layer with train_only_bn, only the rolling statistics are updated
+        still = max((layer.index for layer in network.layers if layer.options.train_only_bn), default=-1)
         for layer, name, parameter in trainable:
             options, is_weight = layer.options, name in DECAYED
             convolution = is_weight and isinstance(layer, Convolutional)
             key = (
                 options.learning_rate,
                 is_weight or self.rule.decays_all,
-                first_update(network, layer),
+                first_update(network, layer) if layer.index > still else math.inf,
                 (options.clip or self.net.clip) if convolution else 0.0,
                 convolution and bool(options.grad_centr) and layer.scales is not None,
             )
@@ -138,7 +140,5 @@ RULES: dict[str, UpdateRule] = {
 
 
 def first_update(network: Network, layer: Layer) -> float:
-    """Number of the first update that changes a layer, from 1; inf: none (network_kernels.cu:update_network_gpu)."""
-    if any(later.options.train_only_bn for later in network.layers[layer.index :]):
-        return math.inf  # only the rolling statistics are updated
+    """Number of the first update that changes a layer, from 1 (network_kernels.cu:update_network_gpu)."""
     return max(layer.options.burnin_update * network.net.burn_in, layer.options.dont_update + 1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from darknet_py.files import replacing
+from darknet_py.files import read_file, replacing
 from darknet_py.measuring.plots import draw_chart
 from darknet_py.training.run import Progress, RunSettings
 
@@ -128,9 +128,18 @@ class Metrics:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The complete rows of a metrics.csv; the last one may have been cut off when the run was killed."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if (row.get("iteration") or "").isdigit() and row.get("map") is not None]
+    text = read_file(path).decode("utf-8", errors="replace")
+    return [row for line in text.splitlines() if (row := _row(line)) is not None]
+
+
+def _row(line: str) -> dict[str, str] | None:
+    """None: the header, or a damaged row."""
+    words = line.split(",")
+    try:
+        numbers = [int(words[0]), *map(float, words[1:-1]), float(words[-1] or 0)]
+    except ValueError:
+        return None
+    return dict(zip(COLUMNS, words, strict=True)) if len(numbers) == len(COLUMNS) and 0 < numbers[0] < 2**63 else None
 
 
 class Chart:

@@ -23,6 +23,7 @@ from darknet_py.data.augment.lists import MIXUP, mixup_code
 from darknet_py.errors import DarknetError
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
+from darknet_py.text import shortened
 from darknet_py.training.material import Material
 from darknet_py.training.measure import Measure, measure_on_valid
 from darknet_py.weights import Loaded, load_weights
@@ -30,6 +31,7 @@ from darknet_py.weights import Loaded, load_weights
 MAP_EPOCHS = 4  # passes over the training images between two evaluations, by default …
 MIN_MAP_ITERATIONS = 100  # … but at least this many iterations
 SAVE_LAST = 100  # iterations between two NAME_last, where the .data file has no savelast
+MAX_COUNT = 2**63 - 1  # of iterations, images and seeds
 MANY_ITERATIONS = 10_000  # a run of this many or more saves NAME_N less often
 
 Value: TypeAlias = str | int | float | bool | None
@@ -77,8 +79,8 @@ class Progress:
 
     first: the iteration that the run started with. average: the loss, smoothed as in Darknet; -1 before the first
     iteration. best, best_iteration: the best mAP (-1: none yet) and its iteration. last_map, measured: the same of the
-    latest evaluation. awaiting: the values of an iteration that was saved, but not yet evaluated. settings:
-    `RunSettings.fixed`.
+    latest evaluation. awaiting: the values of an iteration that was saved, but not yet evaluated. saved: the iteration
+    of the last checkpoint, 0: none yet. settings: `RunSettings.fixed`.
     """
 
     first: int = 1
@@ -91,11 +93,26 @@ class Progress:
     last_map: float = -1.0
     measured: int = 0
     awaiting: tuple[float, ...] = ()
+    saved: int = 0
     settings: dict[str, Value] = field(default_factory=dict)
 
     def plain(self) -> dict[str, object]:
         """The fields as plain values, for a checkpoint."""
         return dict(vars(self))
+
+    @classmethod
+    def restored(cls, values: Mapping[str, object]) -> Progress:
+        """What `plain` gave.
+
+        Raises:
+            DarknetError: a value is of another kind, or negative, or of a name that is not known.
+        """
+        plain = cls().plain()
+        for name, value in values.items():
+            is_own = name in plain and type(value) is type(plain[name])
+            if not is_own or (isinstance(value, int) and not 0 <= value <= MAX_COUNT):
+                raise DarknetError(f"not a checkpoint, or damaged: its progress has {name}={value}"[:200])
+        return cls(**values)  # type: ignore[arg-type]
 
 
 def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches: int | None = None) -> Network:
@@ -260,6 +277,6 @@ def run_settings(
 def _iterations(data: str | os.PathLike[str], options: Mapping[str, str], name: str, default: int) -> int:
     """A number of iterations from the .data file; 0 means the default."""
     text = options.get(name, "0")
-    if not text.isdigit():
-        raise DarknetError(f"{data}: {name}={text}: not a number of iterations; write e.g. {name}={default}")
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise DarknetError(f"{data}: {name}={shortened(text)}: not a number of iterations; write e.g. {name}={default}")
     return int(text) or default

@@ -8,7 +8,7 @@ trainer.update()
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -96,6 +96,7 @@ class Trainer:
         self.seen = network.seen
         self.iteration = self.seen // (self.mini_batch * self.net.subdivisions)
         self.rejection = Rejection()
+        self._before: dict[str, Any] | None = None  # what `accumulate` changes, as it was before this iteration
         self.images, self.mini_batches = 0, 0  # in this iteration so far, of this process
         self.overwritten = {} if exact else overwritten(network)
         network.train()
@@ -225,11 +226,11 @@ class Trainer:
 
         images, truths: see `forward` and `loss`; on the network's device.
         """
+        if not self.mini_batches:
+            self._start_iteration()
         count = len(images) // self.net.time_steps
         seen = self.seen + count * (self.world.rank + 1)
         self.seen += count * self.world.size
-        if not self.mini_batches:
-            self._start_iteration()
         if self.network.input_shape.c and self.mini_batches % sequence_length(self.net, self.iteration + 1) == 0:
             self.network.reset_state()  # a new sequence of images; texts continue, see TextBatch.fresh
         self.mini_batches += 1
@@ -244,10 +245,37 @@ class Trainer:
 
     def _start_iteration(self) -> None:
         """Starts an iteration: rolling statistics are added up later, so all processes but one start from zeros."""
+        self._before = {
+            "rolling": [rolling.clone() for rolling in self._rolling()],
+            "states": self.network.states(),
+            "rejection": dict(vars(self.rejection)),
+            "seen": self.seen,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
         self.arithmetic.progress = self.iteration / max(self.net.max_batches, 1)
         if not self.world.first:
             for rolling in self._rolling():
                 rolling.zero_()
+
+    def undo(self) -> bool:
+        """Goes back to the end of the last whole iteration, from the middle of one; False: an update has begun."""
+        if not self.mini_batches:
+            return True
+        before, self._before = self._before, None
+        if before is None:
+            return False
+        self.optimizer.zero_grad()
+        with torch.no_grad():
+            for rolling, value in zip(self._rolling(), before["rolling"], strict=True):
+                rolling.copy_(value)
+        self.network.set_states(before["states"])
+        self.rejection = Rejection(**before["rejection"])
+        self.seen, self.images, self.mini_batches = before["seen"], 0, 0
+        torch.set_rng_state(before["random"])
+        if before["random_cuda"] is not None:
+            torch.cuda.set_rng_state(before["random_cuda"])
+        return True
 
     def _add_up(self) -> None:
         """Adds up gradients and rolling statistics over the processes."""
@@ -286,7 +314,7 @@ class Trainer:
 
     def update(self) -> float:
         """Updates the weights by the accumulated gradients; returns the learning rate."""
-        optimizer = self.optimizer
+        optimizer, self._before = self.optimizer, None
         if self.world.size > 1:
             self._add_up()
         optimizer.rate, optimizer.number = self.rate, self.update_number
@@ -303,17 +331,19 @@ class Trainer:
         return optimizer.rate
 
     def state_dict(self) -> dict[str, Any]:
-        """All that this trainer needs to continue, except the random state: tensors and plain values."""
-        return {
-            "weights": {f"layers.{index}.{name}": tensor.detach().cpu() for index, name, tensor in self._named()},
-            "optimizer": self.optimizer.state_dict(),
-            "ema": {name: value.cpu() for name, value in self.ema.values.items()},
-            "scaler": self.scaler.state_dict(),
-            "states": self.network.states(),
-            "rejection": vars(self.rejection),
-            "iteration": self.iteration,
-            "seen": self.seen,
-        }
+        """All that this trainer needs to continue, except the random state: copies of tensors, and plain values."""
+        return _copied(
+            {
+                "weights": {f"layers.{index}.{name}": tensor for index, name, tensor in self._named()},
+                "optimizer": self.optimizer.state_dict(),
+                "ema": self.ema.values,
+                "scaler": self.scaler.state_dict(),
+                "states": self.network.states(),
+                "rejection": vars(self.rejection),
+                "iteration": self.iteration,
+                "seen": self.seen,
+            }
+        )
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -322,35 +352,66 @@ class Trainer:
         Raises:
             DarknetError: it is of another network, or of other trainable layers.
         """
-        weights, values = dict(state["weights"]), []
-        for index, name, tensor in self._named():
-            value = weights.pop(f"layers.{index}.{name}", None)
-            if value is None or value.shape != tensor.shape:
-                where = f"layer {index} ([{self.network.layers[index].kind}], {name})"
-                raise DarknetError(f"does not belong to {self.network.cfg.path}: {where} differs")
-            values.append((tensor, value))
-        if weights:
-            raise DarknetError(f"does not belong to {self.network.cfg.path}: it also has {next(iter(weights))}")
-        for tensor, value in values:
-            tensor.copy_(value)
+        for name in ("iteration", "seen"):
+            if type(state[name]) is not int or not 0 <= state[name] < 2**63:
+                raise DarknetError(f"not a checkpoint, or damaged: its {name} is {str(state[name])[:40]}")
+        weights = {f"layers.{index}.{name}": tensor for index, name, tensor in self._named()}
+        self._check_names("weights", state["weights"], weights, complete=True)
+        self._check_names("ema", state["ema"], weights)
+        for name, tensor in weights.items():
+            tensor.copy_(state["weights"][name])
         try:
             self.optimizer.load_state_dict(state["optimizer"])
         except ValueError:
             text = "the trainable layers, or their options, are not those that this run was started with"
             raise DarknetError(text) from None
+        for tensor in self.optimizer.parameters():
+            own = dict.fromkeys(self.optimizer.rule.buffers, tensor)
+            self._check_names("optimizer", self.optimizer.state[tensor], own, complete=True)
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.ema.values = {name: value.to(self.device) for name, value in state["ema"].items()}
         self.network.set_states(state["states"])
-        self.rejection = Rejection(**state["rejection"])
+        self.rejection = Rejection(**{name: float(value) for name, value in state["rejection"].items()})
         self.iteration, self.seen = state["iteration"], state["seen"]
         self.network.seen = self.seen
+
+    def _check_names(
+        self, part: str, saved: Mapping[str, Any], own: Mapping[str, Tensor], *, complete: bool = False
+    ) -> None:
+        """Tensors of a checkpoint have the names and shapes of this trainer's own; `complete`: of all of them."""
+        path = self.network.cfg.path
+        for name in saved:
+            if name not in own:
+                raise DarknetError(f"does not belong to {path}: its {part} also have {str(name)[:40]}")
+        for name, tensor in own.items():
+            value = saved.get(name)
+            if value is None and not complete:
+                continue
+            if not isinstance(value, Tensor) or value.shape != tensor.shape or value.dtype != tensor.dtype:
+                raise DarknetError(f"does not belong to {path}: {self._place(name)} differs")
+
+    def _place(self, name: str) -> str:
+        """`layers.3.weights` → layer 3 ([convolutional], weights)."""
+        if not name.startswith("layers."):
+            return f"'{name}' of the optimizer"
+        _, index, stored = name.split(".", 2)
+        return f"layer {index} ([{self.network.layers[int(index)].kind}], {stored})"
 
     def _named(self) -> Iterator[tuple[int, str, Tensor]]:
         """All stored tensors, with their layer's index and their names."""
         for layer in self.network.layers:
             for stored in layer.stored():
                 yield layer.index, stored.name, stored.tensor
+
+
+def _copied(value: Any) -> Any:
+    """Nested dicts and lists, with copies of their tensors in the CPU's memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _groups(network: Network) -> dict[Loss, list[Layer]]:

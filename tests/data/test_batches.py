@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ import torch
 from augmenting import NET, needs, rng
 from kit import REALDATA, needs_realdata
 
+from darknet_py.data import loader
 from darknet_py.data.augment import mosaic as mosaics
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.lists import AUGMENTATIONS, recipe_for
@@ -442,3 +444,15 @@ def test_a_preview_shows_all_images_with_their_boxes() -> None:
     assert (shown[192:, 512:] == 127).all()  # no sixth image
     vector = ImageBatch(batch.images, torch.eye(5)[:, :3], batch.paths)
     assert preview(vector, bccd.names, columns=5).shape == (192, 5 * 256, 3)
+
+
+def test_too_little_shared_memory_for_the_workers_is_found_before_they_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    first = BatchRequest(0, 4, (416, 416), 0)
+    with pytest.raises(DarknetError, match=r"has 1 MB free, but the batches of 2 workers take 42 MB; use fewer"):
+        loader._check_shared_memory(first, 3, 2)
+    loader._check_shared_memory(first, 3, 0)
+    loader._check_shared_memory(BatchRequest(0, 1, (32, 32), 0), 3, 2)

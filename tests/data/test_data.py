@@ -170,7 +170,7 @@ def test_voc_labels_formula(tmp_path: Path) -> None:
         (VOC.format(w=0, x=1), "<size> is missing or 0; write the image's width and height"),
         (VOC.format(w=100, x="one"), "<bndbox><xmin> is 'one', which is not a number"),
         (VOC.format(w="", x=1), "<size> is missing or 0"),
-        ('<?xml version="1.0" encoding="utf-7"?><annotation/>', "1.xml: this is not a Pascal VOC annotation"),
+        ('<?xml version="1.0" encoding="utf-7"?><annotation/>', "1.xml: this annotation cannot be read"),
         ("<annotation>", "1.xml:1: this is not a Pascal VOC annotation"),
     ],
 )
