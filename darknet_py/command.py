@@ -15,7 +15,7 @@ from typing import Any
 
 from darknet_py.errors import CfgWarning, DarknetError, out_of_memory
 from darknet_py.inference.runner import PRECISIONS
-from darknet_py.text import printable
+from darknet_py.text import printable, whole_number
 
 # Exit statuses; 0: all is well.
 UNREADABLE = 1  # some images or videos could not be read; the rest is done
@@ -89,9 +89,10 @@ def size_of(text: str) -> tuple[int, int]:
 
 def positive(text: str) -> int:
     """A whole number from 1 on; an argparse type."""
-    if not text.isdigit() or not int(text):
+    number = whole_number(text)
+    if not number:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return int(text)
+    return number
 
 
 def fraction(text: str) -> float:

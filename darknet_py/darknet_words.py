@@ -24,6 +24,7 @@ from darknet_py.layers import NetOptions
 from darknet_py.options import read_options
 from darknet_py.pictures.addresses import is_address
 from darknet_py.pictures.sources import file_name
+from darknet_py.text import whole_number
 
 # Darknet's flags that take no value.
 SWITCHES = (
@@ -113,7 +114,7 @@ def _device(words: Words) -> list[str]:
     if "-i" not in words.flags:
         return []
     number = words.flags["-i"]
-    if not number.removeprefix("-").isdigit():
+    if whole_number(number.removeprefix("-")) is None:
         raise DarknetError(f"option -i {number}: write the number of a GPU, or -1 for the CPU")
     if number.startswith("-"):
         return ["--device", "cpu"]
@@ -242,11 +243,12 @@ def _map_every(words: Words) -> int:
 
     data, cfg = words.plain[:2]
     epochs = words.flags["-mAP_epochs"]
-    if not epochs.isdigit() or not int(epochs):
+    every = whole_number(epochs)
+    if not every:
         raise DarknetError(f"option -mAP_epochs {epochs}: write a whole number of at least 1")
     parsed = parse_cfg(cfg)
     batch = read_options(NetOptions, parsed, parsed.sections[0]).batch
-    return max(int(epochs) * len(open_dataset(data, "train")) // max(batch, 1), MIN_MAP_ITERATIONS)
+    return max(every * len(open_dataset(data, "train")) // max(batch, 1), MIN_MAP_ITERATIONS)
 
 
 def _train_on_gpus(gpus: list[str], arguments: list[str]) -> int:
@@ -307,13 +309,14 @@ def _partial(words: Words) -> int:
     from darknet_py.weights import load_weights, save_weights
 
     cfg, weights, out, cutoff = words.plain[:4]
-    if not cutoff.isdigit() or not int(cutoff):
+    count = whole_number(cutoff)
+    if not count:
         raise DarknetError(f"partial: '{cutoff}' is not a number of layers; write how many layers to keep")
     network = Network(parse_cfg(cfg))
-    if int(cutoff) > len(network.layers):
+    if count > len(network.layers):
         raise DarknetError(f"partial: {cfg} has {len(network.layers)} layers, so {cutoff} cannot be kept")
-    load_weights(network, weights, cutoff=int(cutoff))
-    save_weights(network, out, cutoff=int(cutoff), seen=0)
+    load_weights(network, weights, cutoff=count)
+    save_weights(network, out, cutoff=count, seen=0)
     print(f"{out}: the layers before {cutoff} of {weights}")
     return 0
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
         "--json",
         metavar="FILE",
         help="Darknet's JSON: a list for images; for videos and streams a line per frame, with its source and its time "
-        "in seconds since the beginning",
+        "in seconds since the beginning; - for the standard output",
     )
     results.add_argument("--txt", action="store_true", help="Darknet's label files, in the folder's labels/")
     results.add_argument("--txt-conf", action="store_true", help="the same with the confidence at each line's end")
@@ -154,7 +155,8 @@ def start(
         labels: where the label file of an image is written, by its path; None: in the folder, if at all.
         json_lines: whether the JSON file has lines or is one list; None: lines if there is a video.
     """
-    check_writable(args.json, args.coco)
+    json_on_stdout = args.json == "-"
+    check_writable(None if json_on_stdout else args.json, args.coco)
     if args.show:
         _check_window()
     sources = expand(args.sources, recursive=args.recursive)
@@ -165,7 +167,9 @@ def start(
     )  # fmt: skip
     if json_lines is None:
         json_lines = any(isinstance(source, VideoSource) for source in sources)
-    return Run(detector, args, json_lines=json_lines, save_as=save_as, labels=labels).over(sources)
+    run = Run(detector, args, json_lines=json_lines, save_as=save_as, labels=labels)
+    with redirect_stdout(sys.stderr) if json_on_stdout else nullcontext():  # of all that is not JSON
+        return run.over(sources)
 
 
 def _check_window() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,14 @@ def coco_image_id(path: str, default: int) -> int:
 
 
 class JsonFile:
-    """The file of `--json`: one list, which has its name when closed; or for streams a line per frame, at once."""
+    """The file of `--json`: one list, which has its name when closed; or for streams a line per frame, at once. "-" is
+    the standard output."""
 
     def __init__(self, path: str | os.PathLike[str], lines: bool) -> None:
         self.path, self.lines = Path(path), lines
-        self.written = self.path if lines else beside(path)
-        self.file = self.written.open("w", encoding="utf-8")
+        self.is_file = os.fspath(path) != "-"
+        self.written = self.path if lines or not self.is_file else beside(path)
+        self.file = self.written.open("w", encoding="utf-8") if self.is_file else sys.stdout
         self.between = "" if lines else "[\n"
 
     def add(self, item: dict[str, Any]) -> None:
@@ -89,6 +92,9 @@ class JsonFile:
     def close(self) -> None:
         if not self.lines:
             self.file.write("\n]\n" if self.between == ",\n" else "[]\n")
+        if not self.is_file:
+            self.file.flush()
+            return
         self.file.close()
         if not self.lines:
             os.replace(self.written, self.path)

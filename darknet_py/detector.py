@@ -30,6 +30,7 @@ from darknet_py.network import Network, load
 from darknet_py.pictures.read import Image, as_image, read_image, split_batch
 from darknet_py.pictures.resize import Size, letterbox, resize
 from darknet_py.postprocess import Suppression, postprocess
+from darknet_py.text import shortened, whole_number
 
 Classes: TypeAlias = str | int | Sequence[str | int] | None
 HIDDEN = "dont_show"  # classes whose name begins so are never reported
@@ -183,8 +184,8 @@ class Detector:
         for one in [classes] if isinstance(classes, (str, int)) else classes:
             if one in self.names:
                 result[self.names.index(str(one))] = True
-            elif str(one).isdigit() and int(one) < len(result):
-                result[int(one)] = True
+            elif (number := whole_number(str(one))) is not None and number < len(result):
+                result[number] = True
             else:
                 close = difflib.get_close_matches(str(one), self.names, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"there are {len(result)}, counted from 0"
@@ -268,7 +269,8 @@ def load_detector(
 def read_class_map(path: str | os.PathLike[str]) -> list[int]:
     """The file that `map` of a .data file names: a class of the tree per line, for the names in their order."""
     lines = read_lines(path, "class map")
-    wrong = next((line for line in lines if not line.isdigit()), None)
-    if wrong is not None:
+    numbers = [whole_number(line) for line in lines]
+    if None in numbers:
+        wrong = shortened(lines[numbers.index(None)])
         raise DarknetError(f"{path}: '{wrong}' is not a class; write its number, one per line")
-    return [int(line) for line in lines]
+    return [number for number in numbers if number is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from darknet_py.errors import DarknetError
+from darknet_py.text import whole_number
 
 
 def pick_device(name: str | int | torch.device) -> torch.device:
@@ -16,7 +17,7 @@ def pick_device(name: str | int | torch.device) -> torch.device:
     text = str(name)
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
-    elif text.isdigit():
+    elif whole_number(text) is not None:
         text = f"cuda:{text}"
     try:
         device = torch.device(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from darknet_py.cfg import parse_cfg
-from darknet_py.command import UNREADABLE, add_inference, add_size, fraction, run_command
+from darknet_py.command import UNREADABLE, add_inference, add_size, fraction, positive, run_command
 from darknet_py.data.dataset import SPLITS, Dataset, open_dataset
 from darknet_py.data.survey import survey
 from darknet_py.detector import Detector, load_detector
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     metric.add_argument(
         "--top",
-        type=_count,
+        type=positive,
         metavar="K",
         help="of a classifier: a class among the K most probable ones is right, too (default: the .data file's top, or "
         f"{TOP})",
@@ -107,14 +107,8 @@ def _model_parser(module: str, description: str) -> argparse.ArgumentParser:
     detection = result.add_argument_group("detection")
     add_size(detection)
     add_inference(detection)
-    detection.add_argument("--limit", type=_count, metavar="N", help="only the first N images")
+    detection.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     return result
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number; write 1 or more")
-    return int(text)
 
 
 def _detector(args: argparse.Namespace, letterbox: bool | None) -> Detector:

@@ -298,3 +298,11 @@ def test_options_that_take_a_number_name_a_wrong_one(capsys: pytest.CaptureFixtu
         parser().parse_args([*MODEL, "a.png", "--max-det", "0"])
     assert "'0' is not a whole number of at least 1" in capsys.readouterr().err
     assert isinstance(parser().parse_args([*MODEL, "a.png"]), argparse.Namespace)
+
+
+def test_json_on_the_standard_output_is_nothing_but_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*MODEL, "--json", "-", "--no-pictures", str(bundled("image"))]) == 0
+    printed = capsys.readouterr()
+    (image,) = json.loads(printed.out)
+    assert len(image["objects"]) > 3
+    assert "Predicted in" in printed.err

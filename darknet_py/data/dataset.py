@@ -22,6 +22,7 @@ from darknet_py.data.voc import read_voc, voc_path, voc_size
 from darknet_py.errors import DarknetError
 from darknet_py.files import folders_around
 from darknet_py.names import DataFile, find_beside, find_files, read_data, read_lines, read_names
+from darknet_py.pictures.addresses import is_address, shown
 from darknet_py.pictures.read import SUFFIXES, read_image
 
 SPLITS = ("train", "valid")
@@ -140,6 +141,8 @@ def open_dataset(data: str | os.PathLike[str], split: str = "train") -> Dataset:
         images = [str(source / name) for name in written]
     else:
         written = read_lines(source, "list of images")
+        if address := next(filter(is_address, written), None):
+            raise DarknetError(f"{source}: {shown(address)}: a data set needs files; download the images first")
         images = _as_files(written, source, data)
     if not images:
         raise DarknetError(f"{source}: {'no images in this folder' if source.is_dir() else 'this list names no image'}")

@@ -36,6 +36,7 @@ from darknet_py.layers.needs import ClassNeeds, Needs
 
 MAX_WORKERS = 16
 BATCHES_AHEAD = 2  # of each worker
+LOOKED_AT = 200  # mini-batches, of which the largest must fit: their sizes vary with random=1
 SHARED_MEMORY = Path("/dev/shm")  # Linux; a Docker container has 64 MB of it
 Sizes: TypeAlias = Size | Callable[[int], Size] | None
 
@@ -110,12 +111,13 @@ class _Requests:
             yield BatchRequest(number, count, size, self.sequence(number) if self.sequence else number)
 
 
-def _check_shared_memory(first: BatchRequest, channels: int, workers: int) -> None:
+def _check_shared_memory(requests: _Requests, channels: int, workers: int) -> None:
     """Workers hand their batches over in shared memory; where it is full they die or wait for ever."""
     if not workers or not SHARED_MEMORY.is_dir():
         return
-    width, height = first.size
-    needed = first.images * channels * width * height * 4 * (workers * BATCHES_AHEAD + 1)
+    looked_at = itertools.islice(requests, LOOKED_AT)
+    largest = max(request.images * request.size[0] * request.size[1] for request in looked_at)
+    needed = largest * channels * 4 * (workers * BATCHES_AHEAD + 1)
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         raise DarknetError(
@@ -126,7 +128,7 @@ def _check_shared_memory(first: BatchRequest, channels: int, workers: int) -> No
 
 def _stream(samples: SampleMaker, requests: _Requests, workers: int | None) -> Iterator[ImageBatch]:
     workers = default_workers() if workers is None else workers
-    _check_shared_memory(next(iter(requests)), samples.net.channels, workers)
+    _check_shared_memory(requests, samples.net.channels, workers)
     loader: DataLoader[Any] = DataLoader(
         samples,  # type: ignore[arg-type]
         batch_size=None,

@@ -13,6 +13,7 @@ from darknet_py.data.labels import in_sibling
 from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
 from darknet_py.errors import DarknetError
 from darknet_py.files import read_file
+from darknet_py.text import whole_number
 
 MAX_BYTES = 1 << 26
 
@@ -81,8 +82,7 @@ def _root(path: str | os.PathLike[str]) -> ElementTree.Element:
 
 def _size(root: ElementTree.Element) -> tuple[int, int]:
     width, height = (root.findtext(f"size/{side}", "").strip().partition(".")[0] for side in ("width", "height"))
-    is_known = all(side.isascii() and side.isdigit() and len(side) < 10 for side in (width, height))
-    return (int(width), int(height)) if is_known else (0, 0)
+    return whole_number(width) or 0, whole_number(height) or 0
 
 
 class _Builder(ElementTree.TreeBuilder):

@@ -21,6 +21,7 @@ from darknet_py.files import locate
 from darknet_py.names import read_lines
 from darknet_py.pictures.addresses import content_kind, ending, is_address, shown
 from darknet_py.pictures.read import SUFFIXES, Image
+from darknet_py.text import whole_number
 
 # OpenCV's FFmpeg prints what it meets; what matters is said by this package's own messages
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -53,14 +54,14 @@ class VideoSource:
     @property
     def shown(self) -> str:
         """As messages and files have it, without a password."""
-        return f"camera {self.address}" if self.live and self.address.isdigit() else shown(self.address)
+        return f"camera {self.address}" if self.live and whole_number(self.address) is not None else shown(self.address)
 
     @property
     def name(self) -> str:
         """For file names."""
         if not self.live:
             return file_name(self.address).rpartition(".")[0] or "video"
-        if self.address.isdigit():
+        if whole_number(self.address) is not None:
             return f"camera{self.address}"
         return _plain(shown(self.address).partition("://")[2].rpartition("@")[2]) or "video"
 
@@ -101,7 +102,7 @@ def _expand(name: str, recursive: bool) -> list[Source]:
     if not os.path.exists(name):
         if is_address(name):
             return [_file(name)]
-        if name.isdigit():
+        if whole_number(name) is not None:
             return [VideoSource(name, live=True)]
         if glob.has_magic(name):
             matches = [path for path in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(path)]
@@ -212,7 +213,8 @@ class LiveVideo:
     def __init__(self, address: str, attempts: int | None = None, start_limit: float = START_LIMIT) -> None:
         """`attempts`: how often reconnecting to a lost stream is tried before the frames end; None: for ever.
         `start_limit`: seconds that a stream is waited for which cannot be opened yet."""
-        self.address = int(address) if address.isdigit() else address
+        number = whole_number(address)
+        self.address = address if number is None else number
         self.shown = VideoSource(address, live=True).shown
         self.attempts = attempts
         self.dropped = 0

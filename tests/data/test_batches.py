@@ -451,8 +451,8 @@ def test_too_little_shared_memory_for_the_workers_is_found_before_they_start(
 ) -> None:
     monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
-    first = BatchRequest(0, 4, (416, 416), 0)
+    growing = loader._Requests(0, 1, 4, lambda number: (416, 416) if number == 100 else (32, 32))
     with pytest.raises(DarknetError, match=r"has 1 MB free, but the batches of 2 workers take 42 MB; use fewer"):
-        loader._check_shared_memory(first, 3, 2)
-    loader._check_shared_memory(first, 3, 0)
-    loader._check_shared_memory(BatchRequest(0, 1, (32, 32), 0), 3, 2)
+        loader._check_shared_memory(growing, 3, 2)
+    loader._check_shared_memory(growing, 3, 0)
+    loader._check_shared_memory(loader._Requests(0, 1, 1, (32, 32)), 3, 2)

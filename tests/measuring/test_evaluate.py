@@ -269,4 +269,4 @@ def test_mistakes_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         command.main([*model, "--points", "1"])
     with pytest.raises(SystemExit):
         command.main([*model, "--limit", "0"])
-    assert "argument --limit: '0' is not a number; write 1 or more" in capsys.readouterr().err
+    assert "argument --limit: '0' is not a whole number of at least 1" in capsys.readouterr().err
