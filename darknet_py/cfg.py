@@ -11,6 +11,7 @@ options counts.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 import warnings
@@ -25,6 +26,7 @@ from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.files import folders_around, locate, read_file
 from darknet_py.text import decoded, is_binary, shortened
 
+MAX_WARNINGS = 100  # of a cfg; more are counted
 MAX_FILE_BYTES = 16 << 20  # the largest official cfg has 60 kB: a file beyond this is not a cfg
 _SPACE = str.maketrans("", "", " \t\r\n")  # option_list.c:strip leaves vertical tabs and form feeds
 
@@ -116,10 +118,13 @@ class Cfg:
             yield
         finally:
             groups, self.groups = self.groups, None
-            for messages in groups.values():
+            for messages in itertools.islice(groups.values(), MAX_WARNINGS):
                 others = len(set(messages)) - 1
                 more = f" (and so in {others} more section{'s' * (others > 1)})" if others else ""
                 warnings.warn(messages[0] + more, CfgWarning, stacklevel=2)
+            if len(groups) > MAX_WARNINGS:
+                text = f"{self.path}: {len(groups) - MAX_WARNINGS} more warnings"
+                warnings.warn(text, CfgWarning, stacklevel=2)
 
     def stop(self, section: Section, option: Option | str | None, text: str) -> None:
         """What Darknet stops at, though a network can be run: a warning here, an error when it is trained."""
@@ -166,15 +171,15 @@ def parse_text(text: str, path: str = "<text>", *, strict: bool = False) -> Cfg:
     """`parse_cfg` for a cfg in memory; `path` is what messages call it."""
     lines = text.split("\n")
     cfg = Cfg(path, [], lines, strict)
-    for number, stripped in _meaningful(lines):
-        if stripped.startswith("["):
-            cfg.sections.append(_section(cfg, stripped, number))
-        elif not cfg.sections:
-            cfg.fail(
-                None, Option(stripped, None, number), "an option before the first section; a cfg begins with [net]"
-            )
-        else:
-            _add_option(cfg, cfg.sections[-1], stripped, number)
+    with cfg.grouped():
+        for number, stripped in _meaningful(lines):
+            if stripped.startswith("["):
+                cfg.sections.append(_section(cfg, stripped, number))
+            elif not cfg.sections:
+                text = "an option before the first section; a cfg begins with [net]"
+                cfg.fail(None, Option(stripped, None, number), text)
+            else:
+                _add_option(cfg, cfg.sections[-1], stripped, number)
     if not cfg.sections:
         cfg.fail(None, None, "the file has no sections; a cfg begins with [net]")
     return cfg

@@ -6,19 +6,17 @@ python -m darknet_py.classify --cfg darknet19.cfg --weights darknet19.weights --
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Sequence
 
 from darknet_py.classifier import Classifier
-from darknet_py.command import UNREADABLE, add_device, add_model, add_size, run_command
+from darknet_py.command import UNREADABLE, add_device, add_model, add_size, positive, run_command
 from darknet_py.errors import DarknetError, ImageError
+from darknet_py.measuring.accuracy import TOP
 from darknet_py.names import names_file, read_data
 from darknet_py.network import load
 from darknet_py.pictures.sources import ImageSource, expand
-
-TOP = 5
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--recursive", action="store_true", help="read the folders in folders too")
     add_model(result)
-    result.add_argument("--top", type=int, help=f"how many classes to print (default: the .data file's top, or {TOP})")
+    text = f"how many classes to print (default: the .data file's top, or {TOP})"
+    result.add_argument("--top", type=positive, metavar="K", help=text)
     add_device(result)
     add_size(result)
     return result
@@ -48,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.data:
         options = read_data(args.data)
         names = names or names_file(options, args.data)
-        if top is None and re.fullmatch("[0-9]{1,9}", options.get("top", "")):
-            top = int(options["top"])
+        top = top or options.count("top")
     classifier = Classifier(load(args.cfg, args.weights, device=args.device, size=args.size), names)
     unreadable = 0
     for source in expand(args.sources, recursive=args.recursive):

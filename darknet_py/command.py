@@ -13,6 +13,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from tqdm import tqdm
+
 from darknet_py.errors import CfgWarning, DarknetError, out_of_memory
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.text import printable, whole_number
@@ -37,7 +39,8 @@ def run_command(main: Callable[[], int]) -> int:
     except BrokenPipeError:
         return 0  # see _flush
     except (DarknetError, OSError) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"error: {printable(text)}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("interrupted; all files written so far are complete", file=sys.stderr)
@@ -63,6 +66,15 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 def _flush() -> None:
     """A reader that closed the pipe (`… | head`) is no error."""
     try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str) -> None:
+    """Prints a line of a run that goes on, also after its reader has closed the pipe (`… | head`)."""
+    try:
+        tqdm.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

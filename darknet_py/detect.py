@@ -19,7 +19,7 @@ import cv2
 from tqdm import tqdm
 
 from darknet_py.bundled import bundled
-from darknet_py.command import UNREADABLE, add_inference, add_model, add_size, fraction, positive, run_command
+from darknet_py.command import UNREADABLE, add_inference, add_model, add_size, fraction, positive, run_command, say
 from darknet_py.detection_files import DetectionFiles
 from darknet_py.detections import Detections
 from darknet_py.detector import Detector, load_detector
@@ -246,7 +246,7 @@ class Run:
             if self.is_new and not self.files.count:
                 remove_empty(self.folder)
         if self.uses_folder and not self.args.quiet and self.files.count:
-            print(f"results in {self.folder / (self.save_as or '')}")
+            say(f"results in {self.folder / (self.save_as or '')}")
         return UNREADABLE if self.unreadable else 0
 
     def _codec(self, live: bool) -> Codec:
@@ -279,7 +279,7 @@ class Run:
 
     def _video(self, source: VideoSource, codec: Codec | None) -> None:
         try:
-            video = open_video(source)
+            video = open_video(source, self.args.time_limit)
         except ImageError as error:
             self._report(error)
             return
@@ -322,9 +322,9 @@ class Run:
             video.close()
             if output:
                 output.close()
-            if not number:
-                self._report(ImageError(f"{source.shown}: cannot read this video: no frame of it"))
             self._sum_up(source, number, time.perf_counter() - start, objects, output)
+        if not number:
+            self._report(ImageError(f"{source.shown}: cannot read this video: no frame of it"))
 
     def _pass_on(self, annotated: Image) -> bool:
         """A frame to those who watch; False when the user closes the window."""
@@ -345,7 +345,7 @@ class Run:
         if output and output.written:
             browsers = "for browsers too" if output.codec.in_browsers else "not for browsers"
             text += f"; {output.path.name} is {output.codec.name}, {browsers}"
-        tqdm.write(text)
+        say(text)
 
     def _detect(self, images: Sequence[Image], continued: bool = False) -> tuple[list[Detections], float]:
         """The detections, and the milliseconds that each image took."""
@@ -361,12 +361,12 @@ class Run:
     def _print(self, name: str, milliseconds: float, detections: Detections) -> None:
         if self.args.quiet:
             return
-        tqdm.write(f"{name}: Predicted in {milliseconds:.3f} milli-seconds.")
+        say(f"{name}: Predicted in {milliseconds:.3f} milli-seconds.")
         for detection in sorted(detections, key=lambda detection: detection.box[0]):
             left, top, right, bottom = detection.box
             size = f"width: {right - left:4.0f}   height: {bottom - top:4.0f}"
             pixels = f"\t(left_x: {left:4.0f}   top_y: {top:4.0f}   {size})" if self.args.ext_output else ""
-            tqdm.write(f"{detection.name}: {detection.confidence * 100:.0f}%{pixels}")
+            say(f"{detection.name}: {detection.confidence * 100:.0f}%{pixels}")
 
     def _show(self, image: Image, wait: bool) -> bool:
         """Shows an image; False when the user closes the window or presses q or Escape."""

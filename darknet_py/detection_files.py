@@ -5,9 +5,11 @@ Every file is complete or not there; the JSON lines of a stream are complete lin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from darknet_py.detections import Detections
-from darknet_py.files import beside, json_text, write_file, write_json
+from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.files import beside, into_place, json_text, write_file, write_json
 from darknet_py.pictures.addresses import shown
 from darknet_py.pictures.draw import Style, as_bytes, draw
 from darknet_py.pictures.read import Image
@@ -82,22 +85,32 @@ class JsonFile:
         self.between = "" if lines else "[\n"
 
     def add(self, item: dict[str, Any]) -> None:
-        if self.lines:
-            self.file.write(json_text(item) + "\n")
-            self.file.flush()
-        else:
-            self.file.write(self.between + json_text(item, indent=1))
-            self.between = ",\n"
+        self._write(json_text(item) + "\n" if self.lines else self.between + json_text(item, indent=1))
+        self.between = ",\n"
 
     def close(self) -> None:
         if not self.lines:
-            self.file.write("\n]\n" if self.between == ",\n" else "[]\n")
-        if not self.is_file:
-            self.file.flush()
+            self._write("\n]\n" if self.between == ",\n" else "[]\n")
+        if not self.is_file or self.file.closed:
             return
         self.file.close()
         if not self.lines:
-            os.replace(self.written, self.path)
+            into_place(self.written, self.path)
+
+    def _write(self, text: str) -> None:
+        if self.file.closed:  # after an error
+            return
+        try:
+            self.file.write(text)
+            self.file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self.file.close()
+            if not self.lines:
+                self.written.unlink(missing_ok=True)
+            raise DarknetError(f"{self.path}: cannot write this file: {error.strerror or error}") from None
 
 
 class DetectionFiles:
@@ -132,24 +145,38 @@ class DetectionFiles:
         self.coco: list[dict[str, Any]] = []
         self.label_confidence, self.style, self.save_as = label_confidence, style, save_as
         self.count = self.frames = 0
-        self._taken: set[str] = set()
+        self._ids: set[int] = set()
+        self._taken: dict[str, int] = {}  # names, and the last number behind each
 
     def free_stem(self, stem: str) -> str:
         """The name itself, or with a number behind it where another source of this run has it."""
-        name, number = stem, 1
+        number = self._taken.get(stem.lower(), 0) + 1
+        name = stem if number == 1 else f"{stem}_{number}"
         while name.lower() in self._taken:
             number += 1
             name = f"{stem}_{number}"
-        self._taken.add(name.lower())
+        self._taken[stem.lower()] = number
+        self._taken.setdefault(name.lower(), 1)
         return name
+
+    def _free_id(self, wanted: int) -> int:
+        """COCO's number for an image; where another image of this run has it, or 0 (none), the next that is free."""
+        number = wanted or 1
+        while number in self._ids:
+            number += 1
+        if wanted and number != wanted and self.coco_path:
+            text = f"{self.coco_path}: two images have the number {wanted} in their names; one gets {number}"
+            warnings.warn(text, CfgWarning, stacklevel=2)
+        self._ids.add(number)
+        return number
 
     def add_image(self, path: str, image: Image, detections: Detections) -> Image | None:
         """Writes the files of one image; returns it annotated, if that is written."""
         name = Path(file_name(path))
         stem = self.free_stem(name.stem)
-        self._add(detections, stem, image, {"filename": shown(path)}, coco_image_id(name.name, self.count + 1))
+        self._add(detections, stem, image, {"filename": shown(path)}, self._free_id(coco_image_id(name.name, 0)))
         if callable(self.labels):
-            write_file(self.labels(path), as_labels(detections, self.label_confidence))
+            write_file(self.labels(path), as_labels(detections, self.label_confidence), sync=False)
         if not self.annotated:
             return None
         annotated = draw(image, detections, self.style)
@@ -163,7 +190,10 @@ class DetectionFiles:
         head: what the frame's JSON begins with: frame_id, filename, time.
         """
         self.frames += 1
-        self._add(detections, self.free_stem(f"{stem}_{head['frame_id']:06d}"), frame, head, self.count + 1)
+        name = f"{stem}_{head['frame_id']:06d}"
+        if self.labels is True or self.crops:
+            name = self.free_stem(name)
+        self._add(detections, name, frame, head, self.count + 1)
 
     def _add(self, detections: Detections, stem: str, image: Image, head: dict[str, Any], image_id: int) -> None:
         self.count += 1
@@ -173,7 +203,8 @@ class DetectionFiles:
             self.coco += as_coco(detections, image_id)
         if self.labels is True:
             (self.folder / "labels").mkdir(exist_ok=True)
-            write_file(self.folder / "labels" / f"{stem}.txt", as_labels(detections, self.label_confidence))
+            text = as_labels(detections, self.label_confidence)
+            write_file(self.folder / "labels" / f"{stem}.txt", text, sync=False)
         if self.crops:
             self._write_crops(detections, stem, image)
 

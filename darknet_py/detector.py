@@ -11,6 +11,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -181,7 +182,7 @@ class Detector:
         if classes is None:
             return np.ones(len(self.names), dtype=bool)
         result = np.zeros(len(self.names), dtype=bool)
-        for one in [classes] if isinstance(classes, (str, int)) else classes:
+        for one in [classes] if isinstance(classes, (str, int, Integral)) else classes:
             if one in self.names:
                 result[self.names.index(str(one))] = True
             elif (number := whole_number(str(one))) is not None and number < len(result):

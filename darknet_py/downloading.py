@@ -235,7 +235,8 @@ class _Download:
         if asked.scheme == "https" != given.scheme:
             raise _AddressError(f"{address}: redirects to {response.geturl()}, which is not encrypted")
         if asked.hostname != given.hostname and not self.official.hashes:  # a hash tells whether it is the right file
-            raise _AddressError(f"{address}: redirects to another host; write that address: {given.hostname}")
+            text = f"redirects to {response.geturl()}, another host; if that is right, give this address"
+            raise _AddressError(f"{address}: {text}")
         if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
             raise _AddressError(f"{address}: the server sends a web page instead of the file; has the file moved?")
 

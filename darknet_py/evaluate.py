@@ -20,17 +20,19 @@ from darknet_py.data.survey import survey
 from darknet_py.detector import Detector, load_detector
 from darknet_py.errors import DarknetError
 from darknet_py.files import check_writable, write_json
+from darknet_py.layers import KINDS
 from darknet_py.layers.needs import ClassNeeds
-from darknet_py.measuring.accuracy import accuracy
+from darknet_py.measuring.accuracy import TOP, accuracy
 from darknet_py.measuring.confusion import confusion_matrix
 from darknet_py.measuring.evaluation import RULES, check_classes, dataset_truths, detect_images, measure, recall
 from darknet_py.measuring.maps import check_points
 from darknet_py.measuring.plots import check_matplotlib, draw_confusion, draw_precision_recall
 from darknet_py.measuring.result_files import FORMATS, write_coco_results, write_voc_results
 from darknet_py.names import read_data
-from darknet_py.network import Network, load
+from darknet_py.network import load
 
-TOP = 5  # classes among which a classifier's right one may be
+OF_DETECTORS = ("metric", "iou_thresh", "thresh", "points", "annotations", "letterbox", "valid_results", "precision")
+OF_CLASSIFIERS = ("top",)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -139,8 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Path(args.plots).mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     dataset = open_dataset(args.data, args.split)
-    if not Network(parse_cfg(args.cfg)).heads:
+    if not any(KINDS[section.name].head for section in parse_cfg(args.cfg).sections if section.name in KINDS):
         return _classify(args, dataset)
+    _refuse(args, OF_CLASSIFIERS, "no classifier")
     detector = _detector(args, args.letterbox)
     names = detector.names
     truths = dataset_truths(dataset, args.limit, required=args.annotations is None)
@@ -165,12 +168,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return UNREADABLE if found.unreadable else 0
 
 
+def _refuse(args: argparse.Namespace, options: Sequence[str], kind: str) -> None:
+    """Refuses options that have no use for a network of this kind, rather than leave them unread."""
+    defaults = parser()
+    for name in options:
+        if getattr(args, name) != defaults.get_default(name):
+            raise DarknetError(f"--{name.replace('_', '-')}: {args.cfg} is {kind}; leave this option out")
+
+
 def _classify(args: argparse.Namespace, dataset: Dataset) -> int:
     """Measures a classifier."""
-    if args.metric != "darknet" or args.valid_results or args.precision != "fp32":
-        raise DarknetError(
-            f"{args.cfg}: this network is a classifier; leave --metric, --valid-results and --precision out"
-        )
+    _refuse(args, OF_DETECTORS, "a classifier")
     network = load(args.cfg, args.weights, device=args.device, size=args.size)
     survey(dataset, ClassNeeds(network.classes), network.size)
     top = args.top or read_data(args.data).count("top") or TOP

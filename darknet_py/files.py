@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import io
 import json
 import math
 import os
 import platform
 import re
+import shutil
 import stat
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +28,7 @@ if sys.platform != "win32":
 
 Exists: TypeAlias = Callable[[Path], bool]
 MAX_BYTES = 1 << 31  # of a file that is read as a whole; COCO's largest annotations have 0.5 GB
+MAX_STEM = 200  # bytes of a name, as most file systems allow 255 with what is added
 MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"  # process numbers of other machines mean nothing here
 
 
@@ -79,30 +83,56 @@ def read_file(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Path]:
     """Gives a temporary path to write to: renamed to `path` when the block succeeds, removed when it fails.
 
         with replacing("yolov3.weights") as temporary:
             temporary.write_bytes(data)
 
-    The temporary name keeps the extension, as image and video writers choose their format by it.
+    The temporary name keeps the extension, as image and video writers choose their format by it. A link's target is
+    replaced, not the link; into a device or a pipe, the content is copied.
+
+    Args:
+        sync: wait until the content is on the disk, for what a power cut must not take.
     """
     temporary = beside(path)
     _clear_parts(temporary.parent.absolute())
     try:
         yield temporary
-        _to_disk(temporary)
-        os.replace(temporary, Path(path))
+        if sync:
+            _to_disk(temporary)
+        into_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def into_place(temporary: Path, path: str | os.PathLike[str]) -> None:
+    """Gives a finished file, which was written `beside` a path, its name."""
+    target = Path(os.path.realpath(path))
+    if _is_special(target):
+        with temporary.open("rb") as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        temporary.unlink()
+    else:
+        os.replace(temporary, target)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a device or a pipe, which a file must not replace."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def beside(path: str | os.PathLike[str]) -> Path:
     """The temporary name of a file that is being written."""
-    target = Path(path)
-    if not target.name:
+    if not Path(path).name:
         raise OSError(errno.EINVAL, "this is not a file name")
-    return target.with_name(f".{target.stem}.{MACHINE}-{os.getpid()}.part{target.suffix}")
+    target = Path(os.path.realpath(path))
+    if _is_special(target):
+        target = Path(tempfile.gettempdir()) / target.name
+    stem = target.stem
+    if len(os.fsencode(stem)) > MAX_STEM:  # the whole name must not be longer than file systems allow
+        stem = f"{stem[:8]}-{hashlib.blake2b(os.fsencode(stem), digest_size=8).hexdigest()}"
+    return target.with_name(f".{stem}.{MACHINE}-{os.getpid()}.part{target.suffix}")
 
 
 def _to_disk(path: Path) -> None:
@@ -148,10 +178,7 @@ def locked(path: Path, message: str) -> Iterator[None]:
             raise DarknetError(message) from None
         except OSError:  # a file system without locks
             pass
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield  # the file stays: whoever has opened it meanwhile must lock the same one
 
 
 def check_writable(*paths: str | os.PathLike[str] | None) -> None:
@@ -170,9 +197,10 @@ def check_writable(*paths: str | os.PathLike[str] | None) -> None:
             raise DarknetError(f"{path}: cannot write this file: {error.strerror or error}") from None
 
 
-def write_file(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a whole file at once; text as UTF-8, with the bytes of another encoding that `text.decoded` has kept."""
-    with replacing(path) as temporary:
+def write_file(path: str | os.PathLike[str], content: str | bytes, *, sync: bool = True) -> None:
+    """Writes a whole file at once; text as UTF-8, with the bytes of another encoding that `text.decoded` has kept.
+    sync: see `replacing`."""
+    with replacing(path, sync=sync) as temporary:
         temporary.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)
 
 

@@ -158,22 +158,23 @@ def _yaml_data(path: str | os.PathLike[str], content: dict[str, Any]) -> DataFil
     for key, theirs in (("train", "train"), ("valid", "val")):
         value = content.get(theirs)
         if value is not None and not isinstance(value, str):
-            raise DarknetError(f"{path}: {theirs}: {shortened(str(value))}: write one folder, or one list of images")
+            raise DarknetError(f"{path}: {theirs}: write one folder, or one list of images, in one line")
         if value:
             inside = f"{folder}/{value}" if isinstance(folder, str) else value
             options[key] = inside if find_beside(inside, path).exists() else value
     if "names" in content:
         options["names"] = os.fspath(path)
-        options["classes"] = str(content.get("nc", len(_yaml_names(path, content))))
+        count = content.get("nc", len(_yaml_names(path, content)))
+        options["classes"] = str(count) if isinstance(count, int) else "?"
     return options
 
 
 def _yaml_names(path: str | os.PathLike[str], content: dict[str, Any]) -> list[str]:
     """`names` as a list, or as numbers with names."""
     names = content.get("names")
-    if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
-        names = [names[index] for index in sorted(names, key=int)]
-    if not isinstance(names, list) or not names:
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
+        names = [names[index] for index in range(len(names))]
+    if not isinstance(names, list) or not names or not all(isinstance(one, (str, int, float)) for one in names):
         raise DarknetError(f"{path}: names: write a list, or a line 'number: name' for each class, from 0 on")
     return [printable(str(name)) for name in names]
 

@@ -8,7 +8,7 @@ import warnings
 from darknet_py.errors import CfgWarning
 
 MAX_SHOWN = 80  # characters of a value or name that a message quotes
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def decoded(data: bytes, path: str, *, guess: bool = False) -> str:
@@ -21,7 +21,7 @@ def decoded(data: bytes, path: str, *, guess: bool = False) -> str:
         guess: the text is words to be shown, class names: of an older encoding, the probable one is taken instead, with
             a warning that names it.
     """
-    if data.startswith(_UTF16):
+    if data.startswith(UTF16):
         return data.decode("utf-16", errors="replace")
     try:
         return data.decode("utf-8-sig")
@@ -37,7 +37,7 @@ def decoded(data: bytes, path: str, *, guess: bool = False) -> str:
 
 def is_binary(data: bytes) -> bool:
     """Whether these are not the bytes of a text."""
-    return b"\0" in data and not data.startswith(_UTF16)
+    return b"\0" in data and not data.startswith(UTF16)
 
 
 def _probable(data: bytes) -> tuple[str, str]:

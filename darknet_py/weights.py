@@ -356,7 +356,10 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
                     raise WeightsError(
                         f"{path}: '{name}' is {shape}, {network.cfg.path} needs {tuple(target.shape)}; wrong cfg?"
                     )
-                target.copy_(file.get_tensor(name))
+                values = file.get_tensor(name)
+                if not values.is_floating_point():
+                    raise WeightsError(f"{path}: '{name}' has values of type {values.dtype}; weights are floats")
+                target.copy_(values)
             metadata = file.metadata() or {}
     except OSError as error:
         raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None

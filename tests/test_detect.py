@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +28,7 @@ from darknet_py.detect import Run, main, parser
 from darknet_py.detection_files import as_labels, folder_name
 from darknet_py.detections import Detections
 from darknet_py.detector import load_detector
+from darknet_py.errors import CfgWarning
 from darknet_py.pictures import serving
 from darknet_py.pictures.sources import Video, VideoSource
 
@@ -306,3 +312,97 @@ def test_json_on_the_standard_output_is_nothing_but_json(here: Path, capsys: pyt
     (image,) = json.loads(printed.out)
     assert len(image["objects"]) > 3
     assert "Predicted in" in printed.err
+
+
+def limited(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of the size of files")
+@pytest.mark.parametrize("codec", ["vp8", "mpeg4"])
+def test_a_video_that_the_disk_has_no_room_for_is_an_error_and_leaves_no_file(here: Path, codec: str) -> None:
+    """A WebM that was cut off can be opened, and a few of its frames read."""
+    rng = np.random.default_rng(0)
+    writer = cv2.VideoWriter("noise.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for _ in range(40):
+        writer.write(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8))
+    writer.release()
+    words = [
+        sys.executable,
+        "-m",
+        "darknet_py.detect",
+        *MODEL,
+        "noise.avi",
+        "--out",
+        "out",
+        "--codec",
+        codec,
+        "--quiet",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        words, capture_output=True, text=True, preexec_fn=lambda: limited(300_000), env=environment, check=False
+    )
+    if "OpenCV cannot write videos" in done.stderr:
+        pytest.skip("this OpenCV cannot write it")
+    assert done.returncode == 2, done.stderr
+    assert "this video could not be written; is the disk full?" in done.stderr
+    assert not [path for path in (here / "out").iterdir() if path.suffix in (".webm", ".mp4")]
+
+
+def test_two_images_never_share_a_coco_number(here: Path) -> None:
+    for name in ("a/1.png", "b/1.png", "c.png"):
+        picture(here / name)
+    with pytest.warns(CfgWarning, match="two images have the number 1 in their names"):
+        main(
+            [
+                *MODEL,
+                "a/1.png",
+                "b/1.png",
+                "c.png",
+                "--no-pictures",
+                "--coco",
+                "coco.json",
+                "--thresh",
+                "0.01",
+                "--quiet",
+            ]
+        )
+    rows = json.loads((here / "coco.json").read_text())
+    assert {row["image_id"] for row in rows} == {1, 2, 3}
+
+
+def test_an_output_that_is_a_device_stays_one_and_a_links_target_is_written(here: Path) -> None:
+    os.symlink("target.json", "link.json")
+    main([*MODEL, str(bundled("image")), "--no-pictures", "--json", "link.json", "--quiet"])
+    assert os.path.islink("link.json")
+    assert len(json.loads((here / "target.json").read_text())) == 1
+    main([*MODEL, str(bundled("image")), "--no-pictures", "--json", "/dev/null", "--quiet"])
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work(here: Path) -> None:
+    for name in "abcd":
+        picture(here / f"{name}.png")
+    command = (
+        f"{sys.executable} -m darknet_py.detect {' '.join(MODEL)} a.png b.png c.png d.png --batch 1 --out out | head -1"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, shell=True, check=True, capture_output=True, env=environment)
+    assert files(here / "out") == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_a_list_may_have_backslashes_and_quotes(here: Path) -> None:
+    picture(here / "in" / "a b.png")
+    picture(here / "in" / "c.png")
+    (here / "list.txt").write_text('"in/a b.png"\r\nin\\c.png\r\n')
+    assert main([*MODEL, "list.txt", "--out", "out", "--quiet"]) == 0
+    assert files(here / "out") == ["a b.png", "c.png"]
+
+
+def test_a_very_long_name_is_written(here: Path) -> None:
+    name = "x" * 240 + ".png"
+    picture(here / name)
+    assert main([*MODEL, name, "--out", "out", "--quiet"]) == 0
+    assert files(here / "out") == [name]

@@ -23,7 +23,7 @@ from darknet_py.pictures.header import header_size
 from darknet_py.weights import load_weights, save_weights
 
 LIMIT = 4096  # MB of address space, of which PyTorch takes the most
-SECONDS, KILOBYTES = 30, 600_000  # for one file
+SECONDS, KILOBYTES = 300, 600_000  # for one file; machines are loaded
 
 
 class Outcome(NamedTuple):

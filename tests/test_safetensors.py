@@ -12,6 +12,7 @@ import torch
 from weight_files import BACKBONE, ERRORS, FLAT, GOOD, NET, ORDER, count, network, random_file, states, value
 
 from darknet_py.errors import WeightsError
+from darknet_py.network import load
 from darknet_py.weights import load_weights
 
 
@@ -114,3 +115,12 @@ def test_safetensors_of_another_program_may_lack_metadata(tmp_path: Path) -> Non
     load_weights(again, tmp_path / "bare.safetensors")
     assert torch.equal(value(again, "2.weights"), value(model, "2.weights"))
     assert (again.version, again.seen) == ((0, 2, 5), 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8, torch.complex64])
+def test_weights_that_are_no_floats_are_refused(dtype: torch.dtype, tmp_path: Path) -> None:
+    load("cfg/shapes.cfg", "weights/shapes.weights").save_weights(tmp_path / "x.safetensors")
+    tensors, name = safetensors.load_file(tmp_path / "x.safetensors"), "layers.0.weights"
+    safetensors.save_file(tensors | {name: tensors[name].to(dtype)}, tmp_path / "y.safetensors")
+    with pytest.raises(WeightsError, match=f"'{name}' has values of type {dtype}; weights are floats"):
+        load("cfg/shapes.cfg", tmp_path / "y.safetensors")

@@ -24,7 +24,7 @@ from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.files import read_file
 from darknet_py.layers import Head
 from darknet_py.network import Network
-from darknet_py.text import decoded
+from darknet_py.text import UTF16, decoded
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 METHODS = ("darknet", "notes")
@@ -137,18 +137,19 @@ def box_sizes(dataset: Dataset) -> tuple[Floats, NDArray[np.int64]]:
     """All boxes of a data set but difficult ones: (n, 2) float32 widths and heights as fractions of the image, and (n,)
     their classes.
 
-    Boxes beyond the image are named on stderr, and count all the same, as in Darknet.
+    Boxes beyond the image are named on stderr, and count all the same, as in Darknet; those without area do not count.
     """
     wh, classes = [np.zeros((0, 2), np.float32)], [np.zeros(0, np.int64)]
     for index in tqdm(range(len(dataset)), unit="image", disable=None):
         truths = dataset.truths(index)
+        chosen = ~truths.difficult & (truths.xywh[:, 2:] > 0).all(1)
         xywh = truths.xywh[~truths.difficult]
         for number in np.flatnonzero(((xywh > 1) | (xywh <= 0)).any(1)):
             x, y, width, height = xywh[number].tolist()
             values = f"j = {number}, x = {x:f}, y = {y:f}, width = {width:f}, height = {height:f}"
             tqdm.write(f"Wrong label: {dataset.label_file(index)} - {values} ", file=sys.stderr)
-        wh.append(xywh[:, 2:])
-        classes.append(truths.classes[~truths.difficult])
+        wh.append(truths.xywh[chosen, 2:])
+        classes.append(truths.classes[chosen])
     return np.concatenate(wh), np.concatenate(classes)
 
 
@@ -204,7 +205,10 @@ def with_anchors(path: str | os.PathLike[str], centres: Floats) -> bytes:
             _set(values, network.cfg, head.index, "anchors", anchors_text(centres, is_whole).strip())
         if any(head.options.num != len(centres) for head in heads):
             _share(values, network.cfg, heads, len(centres))
-        lines = read_file(network.cfg.path).split(b"\n")
+        data = read_file(network.cfg.path)
+        if data.startswith(UTF16):  # its text would be cut in the middle of a letter
+            data = decoded(data, network.cfg.path).encode()
+        lines = data.split(b"\n")
         for number, value in values.items():
             lines[number - 1] = _with_value(lines[number - 1], value.encode())
         result = b"\n".join(lines)

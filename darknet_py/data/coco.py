@@ -57,8 +57,8 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
         images = [str(entry["file_name"]) for entry in content["images"]]
         sizes = np.array([(entry["width"], entry["height"]) for entry in content["images"]], np.float64).reshape(-1, 2)
         index_of = {entry["id"]: index for index, entry in enumerate(content["images"])}
-        annotations = [entry for entry in content["annotations"] if entry["image_id"] in index_of]
-        unknown = {entry["category_id"] for entry in annotations} - set(categories)
+        annotations = [entry for entry in content["annotations"] if entry.get("image_id") in index_of]
+        unknown = {entry.get("category_id") for entry in annotations} - set(categories)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__} {error}; images, annotations and categories are needed"
         raise DarknetError(f"{path}: this is not a COCO instances file: {reason}") from None
@@ -73,7 +73,7 @@ def read_coco(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
     image = np.array([index_of[entry["image_id"]] for entry in annotations], np.int64)
     crowd = np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], bool)
     classes = _classes_of(path, categories, names)
-    numbers = np.array([classes.get(entry["category_id"], -1) for entry in annotations], np.int64)
+    numbers = np.array([classes.get(entry.get("category_id"), -1) for entry in annotations], np.int64)
     xywh = np.concatenate((boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]), 1) / np.tile(sizes[image], 2)
     order = np.flatnonzero(numbers >= 0)
     order = order[np.argsort(image[order], kind="stable")]

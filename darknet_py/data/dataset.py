@@ -132,7 +132,7 @@ def open_dataset(data: str | os.PathLike[str], split: str = "train") -> Dataset:
     source = find_beside(options[split], data)
     if source.suffix.lower() == ".json":
         return _coco(source, names)
-    if source.is_dir():
+    if os.path.isdir(source):
         try:
             found = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES]
         except OSError as error:
@@ -145,7 +145,8 @@ def open_dataset(data: str | os.PathLike[str], split: str = "train") -> Dataset:
             raise DarknetError(f"{source}: {shown(address)}: a data set needs files; download the images first")
         images = _as_files(written, source, data)
     if not images:
-        raise DarknetError(f"{source}: {'no images in this folder' if source.is_dir() else 'this list names no image'}")
+        what = "no images in this folder" if os.path.isdir(source) else "this list names no image"
+        raise DarknetError(f"{source}: {what}")
     difficult: list[str] = []
     if split == "valid" and options.get("difficult"):
         path = find_beside(options["difficult"], data)

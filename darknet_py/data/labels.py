@@ -31,6 +31,7 @@ FOLDERS = (
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".bmp", ".BMP", ".ppm", ".PPM", ".tiff", ".TIFF")
 IMAGE_FOLDERS = ("images", "JPEGImages")
 FLT_MAX = 3.4e38  # larger numbers do not fit into 32 bits
+OUTSIDE = 0.01  # how far a polygon's points may lie outside the image, as a fraction of it
 LARGEST = 2.0**53  # class: above, floats skip whole numbers
 
 
@@ -74,8 +75,8 @@ def label_path(image: str) -> str:
 
 def read_labels(path: str | os.PathLike[str]) -> ImageTruths:
     """A Darknet label file: a line `class x y w h` for each object, fractions of the image; white space and empty lines
-    do not count. A class may be written 3.0. A polygon (`class x1 y1 x2 y2 x3 y3 …`, as for segmentation) is read as
-    its box.
+    do not count. A class may be written 3.0. A polygon (`class x1 y1 x2 y2 x3 y3 …`, as for segmentation), all of
+    whose points are in the image, is read as its box.
 
     Numbers are taken as they are; classes that do not exist and boxes outside the image are the business of
     `left_out` and of the check command.
@@ -94,6 +95,8 @@ def read_labels(path: str | os.PathLike[str]) -> ImageTruths:
         for k in polygons:
             points = np.array(fields[k][1:], np.float64).reshape(-1, 2)
             low, high = points.min(0), points.max(0)
+            if min(low) < -OUTSIDE or max(high) > 1 + OUTSIDE:  # keypoints with their visibility, a confidence …
+                raise ValueError
             fields[k] = [fields[k][0], *map(str, ((low + high) / 2).tolist() + (high - low).tolist())]
         values = np.array(fields, np.float64)
         whole = (values[:, 0] == np.rint(values[:, 0])) & (np.abs(values[:, 0]) < LARGEST)
@@ -127,6 +130,8 @@ def _first_mistake(path: str | os.PathLike[str], lines: Sequence[str]) -> str:
         for word, value in zip(words, values, strict=True):
             if not abs(value) < FLT_MAX:
                 return f"{where}: '{word}' is not a number"
+        if len(words) > 5 and not all(-OUTSIDE <= value <= 1 + OUTSIDE for value in values[1:]):
+            return f"{where} has {len(words)} values, not all from 0 to 1 as a polygon's; write 'class x y w h'"
     return f"{os.fspath(path)}: this label file cannot be read"
 
 

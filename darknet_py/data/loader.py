@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,7 +36,9 @@ from darknet_py.layers.needs import ClassNeeds, Needs
 
 MAX_WORKERS = 16
 BATCHES_AHEAD = 2  # of each worker
-LOOKED_AT = 200  # mini-batches, of which the largest must fit: their sizes vary with random=1
+TIMEOUT = 300.0  # seconds for a mini-batch; a worker that finds /dev/shm full sends nothing
+LOOKED_AT = 200  # mini-batches, of which the largest must fit: their sizes vary with random=1 …
+LOOKED_AT_EACH = 97  # … after some iterations of as many as 64 mini-batches
 SHARED_MEMORY = Path("/dev/shm")  # Linux; a Docker container has 64 MB of it
 Sizes: TypeAlias = Size | Callable[[int], Size] | None
 
@@ -115,9 +117,9 @@ def _check_shared_memory(requests: _Requests, channels: int, workers: int) -> No
     """Workers hand their batches over in shared memory; where it is full they die or wait for ever."""
     if not workers or not SHARED_MEMORY.is_dir():
         return
-    looked_at = itertools.islice(requests, LOOKED_AT)
-    largest = max(request.images * request.size[0] * request.size[1] for request in looked_at)
-    needed = largest * channels * 4 * (workers * BATCHES_AHEAD + 1)
+    spread = replace(requests, step=requests.step * LOOKED_AT_EACH)
+    pixels = (request.images * request.size[0] * request.size[1] for request in itertools.islice(spread, LOOKED_AT))
+    needed = max(pixels) * channels * 4 * (workers * BATCHES_AHEAD + 1) * requests.step  # a step a process
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         raise DarknetError(
@@ -135,6 +137,7 @@ def _stream(samples: SampleMaker, requests: _Requests, workers: int | None) -> I
         sampler=requests,
         num_workers=workers,
         prefetch_factor=BATCHES_AHEAD if workers else None,
+        timeout=TIMEOUT if workers else 0,
         collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
@@ -195,13 +198,13 @@ def _checked(batches: Iterator[Any]) -> Generator[ImageBatch, None, None]:
             if isinstance(batch, DarknetError):
                 raise batch
             yield batch
-    except RuntimeError as error:
-        if "worker" not in str(error):
+    except (RuntimeError, ConnectionError) as error:
+        if isinstance(error, RuntimeError) and "worker" not in str(error) and "timed out" not in str(error):
             raise
         reason = str(error).splitlines()[0]
         raise DarknetError(
-            f"a worker process died ({reason}); memory, or shared memory (/dev/shm), may have run out; "
-            "use fewer workers, or 0"
+            f"a worker process died, or sends nothing ({reason}); memory, or shared memory (/dev/shm), may have run "
+            "out; use fewer workers, or 0"
         ) from None
     finally:
         del batches  # the traceback would keep it, and with it its workers

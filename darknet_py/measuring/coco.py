@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -123,14 +124,33 @@ def _read_annotations(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _image_ids(path: str | os.PathLike[str], content: dict[str, Any], images: Sequence[str]) -> list[int]:
-    """COCO's number of each image, by the file's name without its ending."""
-    known = {Path(str(image["file_name"])).stem: int(image["id"]) for image in content["images"]}
-    names = [Path(image).stem for image in images]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        count = f"{len(unknown)} of {len(names)} images are not in this file"
-        raise DarknetError(f"{path}: there is no image {unknown[0]} ({count})")
-    return [known[name] for name in names]
+    """COCO's number of each image: by the file's name without its ending, and by its folders where several have it."""
+    known: dict[str, list[tuple[list[str], int]]] = {}
+    for image in content["images"]:
+        words = _words(str(image["file_name"]))
+        known.setdefault(words[0], []).append((words, int(image["id"])))
+    found = []
+    for image in images:
+        words = _words(image)
+        best = sorted((_common(words, theirs), number) for theirs, number in known.get(words[0], []))[::-1]
+        if not best or (len(best) > 1 and best[0][0] == best[1][0]):
+            raise DarknetError(f"{path}: there is no image {image}, or several of that name")
+        found.append(best[0][1])
+    if len(set(found)) < len(set(images)):
+        raise DarknetError(f"{path}: two of the images are the same one there; only their folders differ")
+    return found
+
+
+def _words(path: str) -> list[str]:
+    """A path from its end: the name without its ending, its folder …"""
+    *folders, name = path.replace("\\", "/").split("/")
+    return [Path(name).stem, *reversed(folders)]
+
+
+def _common(words: list[str], others: list[str]) -> int:
+    """How many they begin with."""
+    pairs = zip(words, others, strict=False)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _category_ids(

@@ -208,8 +208,8 @@ def draw_chart(
     """Writes the chart of a training run, as Darknet draws it: each iteration's loss, its average, and mAP if measured.
 
     Args:
-        rows: of metrics.csv: iteration, loss, average, map ("" where not measured). max_batches: the iterations in all,
-            which the chart is wide, or WIDEST times those that are done, if that is less.
+        rows: of metrics.csv: iteration, loss, average, map ("" where not measured). max_batches: the iterations of the
+            whole run. The chart is as wide, but at most WIDEST times as wide as its curve.
         name: of the run. measure: what `map` is. max_loss: the upper end of the loss; None: what shows the curve.
     """
     iterations = np.array([int(row["iteration"]) for row in rows])

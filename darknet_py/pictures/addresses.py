@@ -10,6 +10,8 @@ from typing import cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
+from darknet_py.errors import DarknetError
+
 SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
 SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|token|key|secret|auth|sign)[^=&]*)=[^&#]*", re.IGNORECASE)
 USER = re.compile(r"(?<=://).*@")
@@ -21,6 +23,18 @@ MAX_BYTES = 256 << 20  # of a picture
 def is_address(text: str) -> bool:
     """Whether it begins as `rtsp://`, `http://` …"""
     return text.partition("://")[0].lower() in SCHEMES and "://" in text
+
+
+def check_address(address: str) -> None:
+    """Refuses an address that is not well formed.
+
+    Raises:
+        DarknetError: see above.
+    """
+    try:
+        urlsplit(address)
+    except ValueError as error:
+        raise DarknetError(f"{address}: this is not an address: {error}") from None
 
 
 def shown(text: str) -> str:

@@ -9,7 +9,8 @@ import struct
 from darknet_py.errors import ImageError
 
 # OpenCV's own variable, with a smaller default (OpenCV's is 2**30): 16 images may be read ahead
-MAX_PIXELS = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 1 << 27))
+_set = re.fullmatch(r"(\d{1,18}) *(?:([KM])B)?", os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", "").strip().upper())
+MAX_PIXELS = int(_set[1]) * {"K": 1 << 10, "M": 1 << 20}.get(_set[2], 1) if _set else 1 << 27
 PNG = b"\x89PNG\r\n\x1a\n"
 WEBP = {b"VP8 ": (26, "<HH"), b"VP8L": (21, "<I"), b"VP8X": (24, "<II")}  # offset and layout of the size
 PNM = re.compile(rb"P[1-7](?:\s|#[^\n]*\n)+(?:WIDTH )?(\d{1,10})\s+(?:#[^\n]*\n\s*)*(?:HEIGHT )?(\d{1,10})")
@@ -40,8 +41,8 @@ def check_pixels(data: bytes, name: str) -> None:
 
 
 def header_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a JPEG, PNG, BMP, WebP, TIFF, PNM, JPEG 2000 or AVIF; (0, 0) of other files, for which OpenCV
-    has a limit of its own.
+    """(width, height) of a JPEG, PNG, GIF, BMP, WebP, TIFF, PNM, JPEG 2000 or AVIF; (0, 0) of other files, for which
+    OpenCV has a limit of its own.
 
     Raises:
         struct.error, IndexError, ValueError: the header is damaged.
@@ -50,6 +51,8 @@ def header_size(data: bytes) -> tuple[int, int]:
         return _jpeg(data)
     if data.startswith(PNG):
         return _pair(">II", data, 16)
+    if data.startswith(b"GIF8"):
+        return _pair("<HH", data, 6)
     if data.startswith(b"BM"):
         width, height = _pair("<ii", data, 18)
         return abs(width), abs(height)
@@ -57,9 +60,7 @@ def header_size(data: bytes) -> tuple[int, int]:
         return _webp(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return _tiff(data, "<" if data[:2] == b"II" else ">")
-    if match := re.match(
-        rb"P[1-7](?:\s|#[^\n]*\n)+(?:WIDTH )?(\d{1,10})\s+(?:#[^\n]*\n\s*)*(?:HEIGHT )?(\d{1,10})", data
-    ):
+    if match := PNM.match(data):
         return int(match[1]), int(match[2])
     if (at := data.find(b"ihdr", 0, 4096)) >= 0 and b"jP" in data[:8]:
         height, width = _pair(">II", data, at + 4)

@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 import cv2
 
 from darknet_py.errors import DarknetError, ImageError
-from darknet_py.files import locate
-from darknet_py.names import read_lines
-from darknet_py.pictures.addresses import content_kind, ending, is_address, shown
+from darknet_py.names import find_files, read_lines
+from darknet_py.pictures.addresses import check_address, content_kind, ending, is_address, shown
 from darknet_py.pictures.read import SUFFIXES, Image
 from darknet_py.text import whole_number
 
@@ -137,14 +136,15 @@ def _list(name: str) -> list[Source]:
     lines = read_lines(name, "list of images")
     if not lines:
         raise DarknetError(f"{name}: this list names no image")
-    folder = Path(name).parent
-    return [_file(line if os.path.exists(line) else str(locate(line, [folder]) or line)) for line in lines]
+    folders = [Path(), Path(name).parent]
+    return [_file(line if is_address(line) else find_files([line], folders)[0]) for line in lines]
 
 
 def _file(path: str) -> Source:
     """One file, or the http(s) address of one, by its ending or by what the server says; any other address is a
     stream."""
     if is_address(path):
+        check_address(path)
         is_web = path.lower().startswith("http")
         kind = ending(path) if is_web else ""
         said = content_kind(path) if is_web and kind not in SUFFIXES | VIDEO_SUFFIXES else ""
@@ -287,8 +287,11 @@ class LiveVideo:
         self._capture.release()
 
 
-def open_video(source: VideoSource) -> Video | LiveVideo:
-    return LiveVideo(source.address) if source.live else Video(source.address)
+def open_video(source: VideoSource, time_limit: float | None = None) -> Video | LiveVideo:
+    """time_limit: seconds after which a stream ends, or is no longer waited for."""
+    if not source.live:
+        return Video(source.address)
+    return LiveVideo(source.address, start_limit=min(START_LIMIT, time_limit or START_LIMIT))
 
 
 class Rate:

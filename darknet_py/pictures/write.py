@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from darknet_py.errors import DarknetError
-from darknet_py.files import beside, write_file
+from darknet_py.files import beside, into_place, write_file
 from darknet_py.pictures.read import Image
 
 MAX_WAITING = 8  # frames of a video that wait to be written
@@ -34,7 +34,7 @@ def write_image(path: Path, image: Image) -> None:
         good = False
     if not good:
         raise DarknetError(f"{path}: OpenCV cannot write this kind of image")
-    write_file(path, data.tobytes())
+    write_file(path, data.tobytes(), sync=False)
 
 
 class Codec(NamedTuple):
@@ -94,7 +94,11 @@ def _works(codec: Codec) -> bool:
 def _open_writer(path: str, codec: Codec, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
     """OpenCV and its FFmpeg print remarks on codecs past Python; stderr is closed to them meanwhile."""
     sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # the user has closed it
+        return cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec.fourcc), fps, size)
+    nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)
         return cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec.fourcc), fps, size)
@@ -159,11 +163,23 @@ class VideoFile:
         Raises:
             DarknetError: what was written cannot be read again; no file of its name is left.
         """
-        self._thread.shutdown()
+        while True:
+            try:
+                self._thread.shutdown()
+                break
+            except KeyboardInterrupt:  # a second Ctrl-C: a few frames are still to be written
+                continue
         if self.writer is None:
             return
         self.writer.release()
-        if not cv2.VideoCapture(str(self.temporary)).isOpened():  # OpenCV says nothing when it cannot write
+        whole = _frames_of(self.temporary) >= self.written  # OpenCV says nothing when it cannot write
+        if not whole or any(write.exception() for write in self._writing):
             self.temporary.unlink(missing_ok=True)
             raise DarknetError(f"{self.path}: this video could not be written; is the disk full?")
-        os.replace(self.temporary, self.path)
+        into_place(self.temporary, self.path)
+
+
+def _frames_of(path: Path) -> int:
+    """How many frames a video has, by its end, which is written last; 0: it has none."""
+    capture = cv2.VideoCapture(str(path))
+    return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0

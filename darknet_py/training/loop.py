@@ -68,7 +68,7 @@ def _train(trainer: Trainer, batches: Batches, settings: RunSettings, seed: int,
     with report or nullcontext(), interruptible() as signals:
         started = trainer.iteration
         try:
-            if report and progress.awaiting and settings.evaluate is not None:
+            if report and progress.awaiting:
                 _evaluate(trainer, settings, progress, report)
             while trainer.iteration < settings.max_batches and not _ends(world, signals, progress):
                 result = _iteration(trainer, stream, progress)
@@ -195,14 +195,13 @@ def _finish(
 
 
 def _evaluate(trainer: Trainer, settings: RunSettings, progress: Progress, report: Report) -> None:
-    """Evaluates the iteration that awaits it; the weights of the best one are kept."""
-    assert settings.evaluate is not None
+    """Evaluates the iteration that awaits it, if anything does now; the weights of the best one are kept."""
     result = IterationResult(*progress.awaiting, map=None)  # type: ignore[arg-type, misc]
-    progress.awaiting = ()
     precision = None
     try:
-        with trainer.ema.applied() as network:
-            precision = settings.evaluate(network)
+        if settings.evaluate is not None:
+            with trainer.ema.applied() as network:
+                precision = settings.evaluate(network)
     except DarknetError as error:
         text = f"iteration {result.iteration} could not be evaluated, the training goes on: {error}"
         warnings.warn(text, DataWarning, stacklevel=2)
@@ -214,6 +213,7 @@ def _evaluate(trainer: Trainer, settings: RunSettings, progress: Progress, repor
             with trainer.ema.applied() as network:
                 network.save_weights(settings.weights("best"))
         progress.stopped_early = bool(settings.patience) and progress.evaluations_since_best >= settings.patience
+    progress.awaiting = ()
     report.add(result._replace(map=precision), progress)
     _save_last(trainer, settings, progress)
 

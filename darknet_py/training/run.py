@@ -23,11 +23,11 @@ from darknet_py.data.augment.lists import MIXUP, mixup_code
 from darknet_py.errors import DarknetError
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
-from darknet_py.text import shortened
 from darknet_py.training.material import Material
 from darknet_py.training.measure import Measure, measure_on_valid
 from darknet_py.weights import Loaded, load_weights
 
+AWAITED = 8  # values of an `IterationResult` without its map
 MAP_EPOCHS = 4  # passes over the training images between two evaluations, by default …
 MIN_MAP_ITERATIONS = 100  # … but at least this many iterations
 SAVE_LAST = 100  # iterations between two NAME_last, where the .data file has no savelast
@@ -110,6 +110,8 @@ class Progress:
         plain = cls().plain()
         for name, value in values.items():
             is_own = name in plain and type(value) is type(plain[name])
+            if name == "awaiting" and isinstance(value, tuple):
+                is_own = len(value) in (0, AWAITED) and all(type(one) in (int, float) for one in value)
             if not is_own or (isinstance(value, int) and not 0 <= value <= MAX_COUNT):
                 raise DarknetError(f"not a checkpoint, or damaged: its progress has {name}={value}"[:200])
         return cls(**values)  # type: ignore[arg-type]
@@ -262,8 +264,8 @@ def run_settings(
         Path(folder or options.get("backup", "backup")),
         Path(network.cfg.path).stem,
         net.max_batches,
-        save_last=_iterations(data, options, "savelast", SAVE_LAST),
-        save_every=_iterations(data, options, "saveweights", save_every),
+        save_last=options.count("savelast") or SAVE_LAST,
+        save_every=options.count("saveweights") or save_every,
         evaluate=measure and measure.of,
         evaluate_every=evaluate_every or 0,
         patience=patience,
@@ -272,11 +274,3 @@ def run_settings(
         unit=material.unit,
         fixed=recipe | dict(fixed or {}),
     )
-
-
-def _iterations(data: str | os.PathLike[str], options: Mapping[str, str], name: str, default: int) -> int:
-    """A number of iterations from the .data file; 0 means the default."""
-    text = options.get(name, "0")
-    if not re.fullmatch("[0-9]{1,18}", text):
-        raise DarknetError(f"{data}: {name}={shortened(text)}: not a number of iterations; write e.g. {name}={default}")
-    return int(text) or default

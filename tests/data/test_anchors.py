@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from kit import KIT, REALDATA, needs_kit, needs_realdata
-from project import CFGS
+from project import CFGS, ROOT
 
 from darknet_py import DarknetError, Network, anchors, parse_cfg
 from darknet_py.command import run_command
@@ -291,3 +292,23 @@ def test_mistakes_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.warns(UserWarning, match="the anchors are for 608x608, but .* has width=416 height=416"):
         anchors.main([data, "--cfg", str(source), "--size", "608", "--write", str(new)])
     assert new.is_file()
+
+
+def test_anchors_are_written_into_a_cfg_of_two_bytes_a_letter(tmp_path: Path) -> None:
+    """As UTF-8: bytes of UTF-8 between those of UTF-16 would be other letters."""
+    text = (ROOT / "cfg" / "shapes.cfg").read_text()
+    (tmp_path / "wide.cfg").write_bytes(text.encode("utf-16"))
+    centres = np.array([[10, 12], [20, 24], [30, 31], [40, 44], [50, 55], [60, 66]], np.float32)
+    written = with_anchors(tmp_path / "wide.cfg", centres)
+    assert written == with_anchors(ROOT / "cfg" / "shapes.cfg", centres)
+
+
+def test_boxes_without_area_are_no_boxes_of_anchors(tmp_path: Path) -> None:
+    image = tmp_path / "1.png"
+    cv2.imwrite(str(image), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "1.txt").write_text("0 .5 .5 .2 .3\n1 .5 .5 -.2 .3\n2 .5 .5 0 .3\n")
+    (tmp_path / "list.txt").write_text(f"{image}\n")
+    (tmp_path / "x.data").write_text(f"classes=3\ntrain={tmp_path}/list.txt\n")
+    sizes, classes = box_sizes(open_dataset(tmp_path / "x.data"))
+    assert sizes.tolist() == [pytest.approx([0.2, 0.3])]
+    assert classes.tolist() == [0]

@@ -133,6 +133,14 @@ def test_a_class_may_be_a_whole_float_and_a_polygon_is_its_box(tmp_path: Path) -
     np.testing.assert_allclose(truths.xywh[1], [0.4, 0.6, 0.4, 0.6], rtol=1e-6)
 
 
+@pytest.mark.parametrize("line", ["0 .5 .5 .2 .2 .9 7", "0 .5 .5 .2 .2 .45 .45 2 .55 .55 2", "0 .1 .1 1.5 .2 .3 .3"])
+def test_a_line_with_points_outside_the_image_is_no_polygon(tmp_path: Path, line: str) -> None:
+    """Keypoints with their visibility, a confidence and a track: their box would be a wrong one."""
+    (tmp_path / "1.txt").write_text(line + "\n")
+    with pytest.raises(DarknetError, match=r"1\.txt:1: "):
+        read_labels(tmp_path / "1.txt")
+
+
 @given(data=st.binary(max_size=60) | st.text("0123456789.- \n\te", max_size=40).map(str.encode))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_truths_or_one_sentence(tmp_path: Path, data: bytes) -> None:

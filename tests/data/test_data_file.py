@@ -99,7 +99,7 @@ def test_a_data_yaml_is_read_in_place_of_a_data_file(tmp_path: Path, names: str,
     [
         ("a: [", "this is not YAML"),
         ("- a\n", "this file has no keys"),
-        ("train: [a, b]\n", "train: ['a', 'b']: write one folder"),
+        ("train: [a, b]\n", "train: write one folder, or one list of images"),
         ("train: a\nnames: {0: a, 2: b}\n", "names: write a list"),
         ("train: a\nnames: 3\n", "names: write a list"),
     ],

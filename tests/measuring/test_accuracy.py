@@ -91,7 +91,7 @@ def test_the_command_and_darknets_words_measure_a_classifier(
     assert Path("plots/confusion.png").is_file()
     assert words(["classifier", "valid", *MODEL, "-nogpu"]) == 0
     assert "top 1: 0.833333, top 2: 1.000000" in capsys.readouterr().out
-    with pytest.raises(DarknetError, match="this network is a classifier"):
+    with pytest.raises(DarknetError, match=r"--metric: my\.cfg is a classifier"):
         main([*MODEL, "--metric", "coco"])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,9 +14,11 @@ import pytest
 import torch
 from kit import CASES, KIT, needs_cases, needs_kit, read_json
 from PIL import Image
+from project import ROOT
 
 from darknet_py.errors import ImageError
 from darknet_py.pictures import resize
+from darknet_py.pictures.header import check_pixels
 from darknet_py.pictures.read import as_image, read_image
 from darknet_py.pictures.read_ahead import batched, read_ahead
 
@@ -237,3 +242,14 @@ def test_a_damaged_pil_image_is_an_image_error(tmp_path: Path) -> None:
         pytest.raises(ImageError, match=r"mode RGB cannot be read: .*truncated"),
     ):
         as_image(torn, 3)
+
+
+def test_the_limit_of_pixels_holds_for_gif_and_may_be_written_as_opencv_takes_it() -> None:
+    header = b"GIF89a" + (60000).to_bytes(2, "little") * 2 + bytes(20)
+    with pytest.raises(ImageError, match="60000x60000 pixels"):
+        check_pixels(header, "x.gif")
+    for text, pixels in (("512MB", 512 << 20), ("1000", 1000)):
+        command = [sys.executable, "-c", "from darknet_py.pictures.header import MAX_PIXELS; print(MAX_PIXELS)"]
+        environment = {**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": text}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
+        assert int(done.stdout) == pixels

@@ -323,6 +323,26 @@ def test_what_is_trained_is_saved_before_it_is_evaluated(
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_iteration_that_awaits_its_evaluation_is_never_measured_later(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """Whatever ended the evaluation; a run that is resumed without one writes the iteration's row without mAP."""
+    from darknet_py.training import measure
+
+    def evaluate(network: Network, dataset: Dataset) -> None:
+        raise error
+
+    cfg, out = write_cfg(tmp_path, iterations=4), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(measure, "evaluate", evaluate)
+        with pytest.raises(error):
+            run(data, cfg, out, "--map", "--map-every", "2")
+    assert run(data, cfg, out, "--resume") == 0
+    rows = read_rows(out / "metrics.csv")
+    assert [(row["iteration"], row["map"]) for row in rows] == [("1", ""), ("2", ""), ("3", ""), ("4", "")]
+
+
 def test_an_evaluation_that_fails_does_not_end_the_training(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "set", train=4, valid=2)
     cfg = write_cfg(tmp_path, iterations=4)
