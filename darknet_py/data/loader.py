@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,7 +37,6 @@ from darknet_py.layers.needs import ClassNeeds, Needs
 
 MAX_WORKERS = 16
 BATCHES_AHEAD = 2  # of each worker
-TIMEOUT = 300.0  # seconds for a mini-batch; a worker that finds /dev/shm full sends nothing
 LOOKED_AT = 200  # mini-batches, of which the largest must fit: their sizes vary with random=1 …
 LOOKED_AT_EACH = 97  # … after some iterations of as many as 64 mini-batches
 SHARED_MEMORY = Path("/dev/shm")  # Linux; a Docker container has 64 MB of it
@@ -137,7 +137,6 @@ def _stream(samples: SampleMaker, requests: _Requests, workers: int | None) -> I
         sampler=requests,
         num_workers=workers,
         prefetch_factor=BATCHES_AHEAD if workers else None,
-        timeout=TIMEOUT if workers else 0,
         collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
@@ -189,6 +188,12 @@ def _start_worker(_: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end)
+    Queue._on_queue_feeder_error = staticmethod(_give_up)  # type: ignore[attr-defined]
+
+
+def _give_up(_: Exception, __: object) -> None:
+    """A worker that cannot hand over a batch (/dev/shm is full) ends, or its parent would wait for ever."""
+    os._exit(1)
 
 
 def _checked(batches: Iterator[Any]) -> Generator[ImageBatch, None, None]:
@@ -199,11 +204,11 @@ def _checked(batches: Iterator[Any]) -> Generator[ImageBatch, None, None]:
                 raise batch
             yield batch
     except (RuntimeError, ConnectionError) as error:
-        if isinstance(error, RuntimeError) and "worker" not in str(error) and "timed out" not in str(error):
+        if isinstance(error, RuntimeError) and "worker" not in str(error):
             raise
         reason = str(error).splitlines()[0]
         raise DarknetError(
-            f"a worker process died, or sends nothing ({reason}); memory, or shared memory (/dev/shm), may have run "
+            f"a worker process died ({reason}); memory, or shared memory (/dev/shm), may have run "
             "out; use fewer workers, or 0"
         ) from None
     finally:

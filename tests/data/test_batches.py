@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -456,3 +457,18 @@ def test_too_little_shared_memory_for_the_workers_is_found_before_they_start(
         loader._check_shared_memory(growing, 3, 2)
     loader._check_shared_memory(growing, 3, 0)
     loader._check_shared_memory(loader._Requests(0, 1, 1, (32, 32)), 3, 2)
+
+
+class Unsendable(torch.Tensor):
+    def __reduce_ex__(self, protocol: object) -> object:
+        raise RuntimeError("unable to allocate shared memory")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="workers are forked")
+def test_a_worker_that_cannot_hand_over_its_batch_is_one_sentence(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when /dev/shm fills up in the middle of a run: the worker lives on, but its batch never comes."""
+    monkeypatch.setattr(loader, "_as_it_is", lambda _: torch.zeros(1).as_subclass(Unsendable))
+    with pytest.raises(DarknetError, match=r"a worker process died .*; memory, or shared memory \(/dev/shm\)"):
+        first(image_batches(dataset, SMALL, needs(), mini_batch=2, seed=1, workers=2), 1)
