@@ -19,6 +19,7 @@ COMMANDS = {
     "detect": "find objects in images, videos and streams",
     "train": "train a network as its cfg says",
     "evaluate": "mAP by the rules of Darknet, Pascal VOC or COCO",
+    "convert": "convert weights files, cut and rewrite them",
     "anchors": "compute anchors that fit a data set",
     "check": "check a data set before training",
     "classify": "classify images",

@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m darknet_py.anchors data/obj.data --cfg cfg/yolov3.cfg --write cfg/mine.cfg",
     )
     result.add_argument("data", metavar="DATA", help="the .data file: train=")
-    result.add_argument("--cfg", help="the network's .cfg, for its input size and its number of anchors")
+    result.add_argument(
+        "--cfg", help="the network's .cfg or .safetensors, for its input size and its number of anchors"
+    )
     result.add_argument(
         "--clusters", type=int, help=f"number of anchors (default: the cfg's num; without a cfg {CLUSTERS})"
     )

@@ -221,7 +221,9 @@ def parser() -> argparse.ArgumentParser:
         description="Measures speed side by side in one run; xN: N times as fast as the first line of its group.",
         epilog="example: python -m darknet_py.benchmark --cfg cfg/yolov3.cfg --batch 8",
     )
-    result.add_argument("--cfg", default="cfg/yolov3-tiny.cfg", help="the network (default: %(default)s)")
+    result.add_argument(
+        "--cfg", default="cfg/yolov3-tiny.cfg", help="the network, .cfg or .safetensors (default: %(default)s)"
+    )
     result.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
     result.add_argument("--batch", type=int, default=1, help="images per forward pass (default: %(default)s)")
     result.add_argument(

@@ -15,7 +15,7 @@ import itertools
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import NoReturn
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.files import folders_around, locate, read_file
+from darknet_py.metadata import is_safetensors, read_model
 from darknet_py.text import decoded, is_binary, shortened
 
 MAX_WARNINGS = 100  # of a cfg; more are counted
@@ -66,6 +67,7 @@ class Cfg:
     """A parsed .cfg.
 
     `path` appears in messages, and is where files that options name are looked for. `lines` is the text as written.
+    `attached` holds the contents of these files once they were read, or where they came with the cfg.
     `strict`: warnings are errors.
     """
 
@@ -74,7 +76,8 @@ class Cfg:
     lines: list[str]
     strict: bool = False
     stops: list[str] = field(default_factory=list)  # messages of `stop`
-    files: dict[str, Path] = field(default_factory=dict)  # found by `find_file`
+    attached: dict[str, str] = field(default_factory=dict)  # contents of files that options name, by these names
+    names: list[str] | None = None  # class names that came with it
     groups: dict[tuple[str, str, str], list[str]] | None = None  # warnings that wait; see `grouped`
 
     @property
@@ -133,28 +136,53 @@ class Cfg:
         self.warn(section, option, text)
 
     def find_file(self, name: str) -> Path | None:
-        """A file that an option names: in the current folder, as in Darknet, or near the cfg; None: not found.
+        """A file that an option names: in the current folder, as in Darknet, or near the cfg; None: not found."""
+        return locate(name, folders_around(self.path), os.path.isfile)
 
-        One that was found stays the same, whatever becomes the current folder."""
-        path = locate(name, folders_around(self.path), os.path.isfile)
-        if path is None:
-            return self.files.get(name)
-        first = self.files.setdefault(name, path.absolute())
-        return path if path.absolute() == first else first
+    def with_text(self, text: str) -> Cfg:
+        """A cfg of another text; what came with this one stays. Warnings, which this one has given, are left out."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CfgWarning)
+            result = parse_text(text, self.path)
+        result.attached, result.names = dict(self.attached), self.names
+        return result
+
+    def with_options(self, options: Mapping[int, Mapping[str, int]]) -> Cfg:
+        """A cfg with other values of options, by the layer's index and the option's name; other lines are kept."""
+        lines = list(self.lines)
+        for layer, values in options.items():
+            section = self.sections[layer + 1]
+            for name, value in values.items():
+                if (option := section.get(name)) is not None:
+                    lines[option.line - 1] = f"{name}={value}"
+                else:
+                    lines[section.line - 1] += f"\n{name}={value}"
+        return self.with_text("\n".join(lines))
+
+    def upto(self, layer: int) -> Cfg:
+        """A cfg of the layers before this one."""
+        sections = self.sections[layer + 1 :]
+        return self.with_text("\n".join(self.lines[: sections[0].line - 1] if sections else self.lines))
 
 
 def parse_cfg(source: str | os.PathLike[str], *, strict: bool = False) -> Cfg:
     """Reads a .cfg file.
 
     Args:
-        source: path of the file; if it does not exist, the bundled file of that name is read (cfg/yolov3.cfg).
+        source: path of the file, or of a .safetensors file that carries its cfg; if it does not exist, the bundled file
+            of that name is read (cfg/yolov3.cfg).
         strict: treat warnings (repeated or unknown options, values that Darknet reads only in part) as errors.
 
     Raises:
         CfgError: the file cannot be read, is not text, is empty, or breaks a rule of the language (an option before the
-            first section …).
+            first section …). WeightsError: a .safetensors file cannot be read, or has no cfg.
     """
     path = or_bundled(source)
+    if is_safetensors(path):
+        about = read_model(path)
+        cfg = parse_text(about.cfg, path, strict=strict)
+        cfg.names, cfg.attached = about.names, about.attached
+        return cfg
     try:
         data = read_file(path, MAX_FILE_BYTES)
     except OSError as error:

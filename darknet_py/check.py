@@ -37,7 +37,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m darknet_py.check data/obj.data --cfg cfg/yolov4-tiny.cfg --split both",
     )
     result.add_argument("data", metavar="DATA", help="the .data file")
-    result.add_argument("--cfg", help="the network's .cfg; without it, only what needs no network is checked")
+    result.add_argument(
+        "--cfg", help="the network's .cfg or .safetensors; without it, only what needs no network is checked"
+    )
     result.add_argument(
         "--split",
         choices=(*SPLITS, "both"),

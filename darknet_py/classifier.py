@@ -38,8 +38,8 @@ class Classifier:
 
     Args:
         model: a network without a detection head, which is left untouched, as a runner is derived from it; or a runner.
-        names: path of a names file, or the names; None: the classes' numbers. Names beyond the network's classes are
-            not used, as in Darknet.
+        names: path of a names file, or the names; None: the model's own, or else the classes' numbers. Names beyond the
+            network's classes are not used, as in Darknet.
 
     Raises:
         DarknetError: the network is a detector or reads no images, or there are too few names.
@@ -53,7 +53,7 @@ class Classifier:
             raise DarknetError(f"{cfg}: this network is a detector; use python -m darknet_py.detect")
         if not network.input_shape.c:
             raise DarknetError(f"{cfg}: the input of this network is not an image")
-        known = class_names(names, classes)
+        known = class_names(network.names if names is None else names, classes)
         if len(known) < classes:
             source = names if isinstance(names, (str, os.PathLike)) else "the list of names"
             raise DarknetError(

@@ -128,11 +128,16 @@ def add_size(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_network(parser: argparse._ActionsContainer) -> None:
+    """`--cfg` and `--weights`."""
+    parser.add_argument("--cfg", help="the network's .cfg (default: the one in the .safetensors)")
+    parser.add_argument("--weights", required=True, help="its .weights, .safetensors, or state_dict (.pt)")
+
+
 def add_model(parser: argparse._ActionsContainer) -> None:
-    """`--cfg`, `--weights`, `--names` and `--data`: a model as separate files."""
-    parser.add_argument("--cfg", required=True, help="the network's .cfg")
-    parser.add_argument("--weights", required=True, help="its .weights or .safetensors")
-    parser.add_argument("--names", help="class names, one per line")
+    """`--cfg`, `--weights`, `--names` and `--data`: a model as separate files, or as one file."""
+    add_network(parser)
+    parser.add_argument("--names", help="class names, one per line (default: those in the .safetensors, or numbers)")
     parser.add_argument("--data", help="a .data file that says where the names are")
 
 

@@ -305,19 +305,58 @@ def _rnn_generate(words: Words) -> int:
 
 def _partial(words: Words) -> int:
     """Writes the layers before N to a file, to train other networks from (darknet.c:partial)."""
-    from darknet_py.network import Network
-    from darknet_py.weights import load_weights, save_weights
+    from darknet_py import convert
 
     cfg, weights, out, cutoff = words.plain[:4]
     count = whole_number(cutoff)
     if not count:
         raise DarknetError(f"partial: '{cutoff}' is not a number of layers; write how many layers to keep")
-    network = Network(parse_cfg(cfg))
-    if count > len(network.layers):
-        raise DarknetError(f"partial: {cfg} has {len(network.layers)} layers, so {cutoff} cannot be kept")
-    load_weights(network, weights, cutoff=count)
-    save_weights(network, out, cutoff=count, seen=0)
-    print(f"{out}: the layers before {cutoff} of {weights}")
+    return convert.main(["--cfg", cfg, "--out", out, "--cutoff", cutoff, "--", weights])
+
+
+def _average(words: Words) -> int:
+    from darknet_py import convert
+
+    cfg, out, *files = words.plain
+    return convert.main(["--cfg", cfg, "--out", out, "--", *files])
+
+
+def _rewrite(operation: str) -> Callable[[Words], int]:
+    """What a word of the form `WORD CFG WEIGHTS OUT` does."""
+
+    def action(words: Words) -> int:
+        from darknet_py import convert
+
+        cfg, weights, out = words.plain[:3]
+        return convert.main(["--cfg", cfg, "--out", out, "--apply", operation, "--", weights])
+
+    return action
+
+
+def _oneoff(words: Words) -> int:
+    from darknet_py.rewriting import oneoff, with_header
+
+    cfg, weights, out = words.plain[:3]
+    network = with_header(oneoff(cfg, weights))
+    network.save_weights(out)
+    print(network.layers[-2].options.filters)
+    return 0
+
+
+def _statistics(words: Words) -> int:
+    from darknet_py.network import load
+    from darknet_py.rewriting import statistics
+
+    print(statistics(load(*words.plain[:2])))
+    return 0
+
+
+def _ops(words: Words) -> int:
+    from darknet_py.network import Network
+    from darknet_py.rewriting import operations
+
+    count = operations(Network(parse_cfg(words.plain[0])))
+    print(f"Floating Point Operations: {count}\nFloating Point Operations: {count / 1e9:.2f} Bn")
     return 0
 
 
@@ -355,6 +394,15 @@ ACTIONS = {
     "yolo test": Action("CFG WEIGHTS [IMAGE]", _yolo_test, TEST),
     "yolo demo": Action("CFG WEIGHTS [VIDEO]", _yolo_demo, DEMO),
     "partial": Action("CFG WEIGHTS OUT N", _partial),
+    "average": Action("CFG OUT WEIGHTS [WEIGHTS …]", _average),
+    "rescale": Action("CFG WEIGHTS OUT", _rewrite("rescale")),
+    "rgbgr": Action("CFG WEIGHTS OUT", _rewrite("rgbgr")),
+    "reset": Action("CFG WEIGHTS OUT", _rewrite("reset")),
+    "denormalize": Action("CFG WEIGHTS OUT", _rewrite("denormalize")),
+    "normalize": Action("CFG WEIGHTS OUT", _rewrite("normalize")),
+    "oneoff": Action("CFG WEIGHTS OUT", _oneoff),
+    "statistics": Action("CFG WEIGHTS", _statistics),
+    "ops": Action("CFG", _ops),
     "rnn train": Action("CFG [WEIGHTS] [-file TEXT]", _rnn_train, "-file -clear -tokenized -i -nogpu"),
     "rnn generate": Action("CFG WEIGHTS", _rnn_generate, "-seed -len -temp -tokens -srand"),
 }

@@ -42,7 +42,7 @@ class Detector:
 
     Args:
         model: a network with a detection head, which is left untouched, as a runner is derived from it; or a runner.
-        names: path of a .names file, or the names; None: the classes' numbers.
+        names: path of a .names file, or the names; None: the model's own, or else the classes' numbers.
         letterbox: keep the images' aspect ratio; None: as the cfg's `letter_box` says (Darknet's default: stretch).
         nms_kind, beta_nms: how the overlap of boxes is measured; None: as the cfg's last head says.
         agnostic: boxes of different classes suppress each other too.
@@ -85,6 +85,7 @@ class Detector:
                     f"class map: there is no class {max(class_map)}; the tree has {self.network.classes}"
                 )
             self.class_map = torch.tensor(class_map)
+        names = self.network.names if names is None and self.class_map is None else names
         self.names = self._checked(names, self.network.classes if self.class_map is None else len(self.class_map))
         self.letterbox = bool(self.network.net.letter_box) if letterbox is None else letterbox
         self.nms_kind = nms_kind or self.heads[-1].nms_kind
@@ -239,7 +240,7 @@ class Detector:
 
 
 def load_detector(
-    cfg: str | os.PathLike[str],
+    cfg: str | os.PathLike[str] | None,
     weights: str | os.PathLike[str],
     names: str | os.PathLike[str] | None = None,
     *,
@@ -252,6 +253,7 @@ def load_detector(
     """Loads a model from its files.
 
     Args:
+        cfg: None: `weights` is a .safetensors file that carries it.
         names: the names file; None: the one that the .data file `data` says, whose `map` is the class map.
         device: "cpu", "cuda", "cuda:1" …; "auto": a GPU where there is one.
         size, strict: see `load`. options: see `Detector`.

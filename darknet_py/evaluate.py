@@ -28,6 +28,7 @@ from darknet_py.measuring.evaluation import RULES, check_classes, dataset_truths
 from darknet_py.measuring.maps import check_points
 from darknet_py.measuring.plots import check_matplotlib, draw_confusion, draw_precision_recall
 from darknet_py.measuring.result_files import FORMATS, write_coco_results, write_voc_results
+from darknet_py.metadata import is_safetensors
 from darknet_py.names import read_data
 from darknet_py.network import load
 
@@ -104,13 +105,22 @@ def _model_parser(module: str, description: str) -> argparse.ArgumentParser:
     """What all three commands share."""
     result = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     result.add_argument("data", metavar="DATA", help="the .data file: valid=, train=, names=")
-    result.add_argument("cfg", metavar="CFG", help="the network's .cfg")
-    result.add_argument("weights", metavar="WEIGHTS", help="its .weights or .safetensors")
+    result.add_argument("cfg", metavar="CFG", help="the network's .cfg, or a .safetensors that carries it")
+    result.add_argument("weights", metavar="WEIGHTS", nargs="?", help="its weights (default: the .safetensors)")
     detection = result.add_argument_group("detection")
     add_size(detection)
     add_inference(detection)
     detection.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     return result
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    args = parser.parse_args(arguments)
+    if args.weights is None:
+        if not is_safetensors(args.cfg):
+            parser.error("the following arguments are required: WEIGHTS (only a .safetensors is a model by itself)")
+        args.weights = args.cfg
+    return args
 
 
 def _detector(args: argparse.Namespace, letterbox: bool | None) -> Detector:
@@ -127,7 +137,7 @@ def _detector(args: argparse.Namespace, letterbox: bool | None) -> Detector:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(arguments)
+    args = _parsed(parser(), arguments)
     if args.valid_results and args.metric == "darknet":
         raise DarknetError(
             "--valid-results: `detector valid` finds other boxes than `detector map`; add --metric voc or --metric coco"
@@ -202,7 +212,7 @@ def valid_main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", metavar="NAME", help="the file's name without .json, or what the files' names begin with"
     )
-    args = parser.parse_args(arguments)
+    args = _parsed(parser, arguments)
     options = read_data(args.data)
     kind = options.get("eval", "voc")
     if kind not in FORMATS:  # Darknet takes any other word for voc
@@ -219,10 +229,11 @@ def valid_main(arguments: Sequence[str] | None = None) -> int:
 
 def recall_main(arguments: Sequence[str] | None = None) -> int:
     """`detector recall`: a line for each image."""
-    args = _model_parser(
+    parser = _model_parser(
         "darknet_py detector recall",
         "Counts the ground-truth boxes that have a box of any class, as `detector recall` does.",
-    ).parse_args(arguments)
+    )
+    args = _parsed(parser, arguments)
     dataset = open_dataset(args.data, "valid")
     for so_far in recall(_detector(args, letterbox=False), dataset, args.limit):
         tqdm.write(so_far.text())

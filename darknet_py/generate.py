@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from darknet_py.command import run_command
+from darknet_py.command import add_network, run_command
 from darknet_py.generator import generate
 from darknet_py.names import read_text
 from darknet_py.network import load
@@ -21,8 +21,7 @@ def parser() -> argparse.ArgumentParser:
         description="Writes text with a character network.",
         epilog='example: python -m darknet_py.generate --cfg rnn.cfg --weights rnn.weights --seed "To be, "',
     )
-    result.add_argument("--cfg", required=True, help="the network's .cfg")
-    result.add_argument("--weights", required=True, help="its .weights or .safetensors")
+    add_network(result)
     result.add_argument("--seed", default="\n\n", help="text to begin with (default: two line breaks)")
     result.add_argument("--length", type=int, default=1000, help="symbols to write (default: %(default)s)")
     result.add_argument(

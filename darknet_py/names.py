@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from darknet_py.bundled import or_bundled
+from darknet_py.cfg import Cfg
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.files import base_folder, folders_around, locate, read_file
 from darknet_py.text import decoded, is_binary, printable, shortened
@@ -35,7 +36,21 @@ def read_text(path: str | os.PathLike[str], what: str, *, guess: bool = False) -
 
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
     """The non-empty lines of a file, stripped; a line ends at a line feed alone, as in Darknet."""
-    return [line.strip() for line in read_text(path, what).split("\n") if line.strip()]
+    return stripped_lines(read_text(path, what))
+
+
+def stripped_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def named_text(cfg: Cfg, name: str, what: str) -> str | None:
+    """The contents of a file that an option of the cfg names; None: there is no such file. Once read, they stay."""
+    if name not in cfg.attached:
+        path = cfg.find_file(name)
+        if path is None:
+            return None
+        cfg.attached[name] = read_text(path, what)
+    return cfg.attached[name]
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:

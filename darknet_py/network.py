@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from darknet_py.arguments import width_and_height
 from darknet_py.cfg import Cfg, Section, parse_cfg
 from darknet_py.devices import pick_device
-from darknet_py.errors import CfgError, out_of_memory
+from darknet_py.errors import CfgError, WeightsError, out_of_memory
 from darknet_py.layers import KINDS, Head, Layer, NetOptions, Place, Shape
 from darknet_py.layers.dialects import OTHER_PROGRAMS
 from darknet_py.layers.layer import SizeError
 from darknet_py.layers.needs import Needs
 from darknet_py.layers.net import NAMES
 from darknet_py.layers.rnn import Recurrent
+from darknet_py.metadata import is_safetensors
 from darknet_py.options import MAX_INT, read_options
 from darknet_py.table import table
 from darknet_py.text import shortened
@@ -46,6 +47,7 @@ class Network(nn.Module):
         heads: indices of the detection heads, without auxiliary heads, which exist in training only.
         seen: number of images it was trained on, from the .weights file.
         version: (major, minor, revision) of that file.
+        names: the class names that its .safetensors file carries; None: it carries none.
     """
 
     def __init__(self, cfg: Cfg, *, size: tuple[int, int] | None = None) -> None:
@@ -63,6 +65,7 @@ class Network(nn.Module):
         self.net = _net_options(cfg, self.size_override)
         self.seen = 0
         self.version = (0, 2, 5)
+        self.names = cfg.names
         self.input_shape = _input_shape(cfg, self.net)
         layers = _layers(cfg, self.net, self.input_shape)
         self.layers: Sequence[Layer] = cast(Sequence[Layer], nn.ModuleList(layers))
@@ -215,7 +218,8 @@ class Network(nn.Module):
         return table(self, receptive_field=receptive_field)
 
     def save_weights(self, path: str | os.PathLike[str], *, cutoff: int | None = None) -> None:
-        """Writes a .weights file, or .safetensors by the extension; `cutoff`: only the layers before this one.
+        """Writes a .weights file, or by the extension .safetensors (with the cfg and `names`: a model that opens alone)
+        or a state_dict (.pt, .pth); `cutoff`: only the layers before this one.
 
         Raises:
             WeightsError: the file cannot be written.
@@ -230,7 +234,7 @@ def raw_of(head: Layer, outputs: Mapping[int, Tensor]) -> Any:
 
 
 def load(
-    cfg: str | os.PathLike[str],
+    cfg: str | os.PathLike[str] | None,
     weights: str | os.PathLike[str] | None = None,
     *,
     device: str | int | torch.device = "cpu",
@@ -242,8 +246,9 @@ def load(
     """Builds a network from its .cfg and loads its weights, ready for inference (eval mode, no gradients).
 
     Args:
-        cfg: path of the .cfg.
-        weights: path of a .weights or .safetensors file; None: random weights.
+        cfg: path of the .cfg, or of a .safetensors file that carries it; None: `weights` carries it.
+        weights: path of a .weights or .safetensors file or of a state_dict (.pt, .pth); None: the .safetensors file
+            `cfg`, or else random weights.
         device: where to put the network: "cpu", "cuda", "cuda:1" …; "auto": a GPU where there is one.
         size: (width, height) of the input in pixels, instead of [net]'s.
         cutoff: load only the layers before this one, the others get random weights (darknet53.conv.74: 75).
@@ -255,12 +260,30 @@ def load(
         DarknetError: there is no such device, or the size is none.
     """
     target = pick_device(device)
+    if cfg is None:
+        cfg = carrier(weights)
+    elif weights is None and is_safetensors(cfg):
+        weights = cfg
     network = Network(parse_cfg(cfg, strict=strict), size=size)
     if weights is None:
         network.initialise()
     else:
         load_weights(network, weights, cutoff=cutoff)
     return network.requires_grad_(trainable).train(trainable).to(target)
+
+
+def carrier(weights: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+    """The weights file, if it carries its cfg.
+
+    Raises:
+        WeightsError: it does not.
+    """
+    if weights is None or not is_safetensors(weights):
+        raise WeightsError(
+            f"{weights or 'no weights'}: the cfg is missing; only .safetensors files carry theirs: name the .cfg, too "
+            "(--cfg)"
+        )
+    return weights
 
 
 def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:

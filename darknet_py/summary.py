@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         description="Prints the layer table of a cfg, as Darknet does, with totals.",
         epilog="example: python -m darknet_py.summary cfg/yolov3.cfg --receptive-field",
     )
-    result.add_argument("cfg", nargs="?", help="the .cfg file")
+    result.add_argument("cfg", nargs="?", help="the .cfg, or a .safetensors that carries it")
     result.add_argument("--json", action="store_true", help="print the table as JSON, with all its values")
     result.add_argument(
         "--receptive-field", action="store_true", help="add a column with each layer's receptive field in pixels"

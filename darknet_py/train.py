@@ -20,6 +20,7 @@ from darknet_py.errors import DarknetError
 from darknet_py.files import fresh_folder
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.losses import LOSSES
+from darknet_py.metadata import is_safetensors
 from darknet_py.network import Network
 from darknet_py.training.loop import train
 from darknet_py.training.material import open_material, write_previews
@@ -47,8 +48,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "data", help="the .data file: classes, train, valid, names, backup; for a character network, a text file"
     )
-    result.add_argument("cfg", help="the network's .cfg")
-    result.add_argument("weights", nargs="?", help="weights to start from (default: random weights)")
+    result.add_argument("cfg", help="the network's .cfg, or a .safetensors that carries it")
+    result.add_argument(
+        "weights", nargs="?", help="weights to start from (default: those of the .safetensors, or random weights)"
+    )
     _add_start(result.add_argument_group("start"))
     _add_training(result.add_argument_group("training"))
     _add_results(result.add_argument_group("results"))
@@ -243,8 +246,9 @@ def _network(args: argparse.Namespace) -> Network:
     override_recipe(network, loss=args.loss, mixup_beta=args.mixup_beta)
     if args.map and not network.input_shape.c:
         raise DarknetError(f"{args.cfg}: --map evaluates what is seen in images, and this network reads none")
-    if args.weights:
-        print(describe_loaded(load_start_weights(network, args.weights, cutoff=args.cutoff, clear=args.clear)))
+    start = args.weights or (args.cfg if is_safetensors(args.cfg) and not args.resume else None)
+    if start:
+        print(describe_loaded(load_start_weights(network, start, cutoff=args.cutoff, clear=args.clear)))
     return network
 
 

@@ -1,4 +1,4 @@
-"""Darknet's .weights files and safetensors: into a network and out of it; a file must have exactly the size it needs.
+"""Darknet's .weights files, safetensors and state_dicts: into a network and out of it; a file must fit it exactly.
 
 A .weights file is a header (int32 major, minor, revision; images seen: 64 bits from version 0.2 on, 32 before), then
 float32 values, layer by layer (parser.c:load_weights_upto). Each layer's `stored` lists its tensors in file order.
@@ -7,8 +7,8 @@ float32 values, layer by layer (parser.c:load_weights_upto). Each layer's `store
 from __future__ import annotations
 
 import io
-import json
 import os
+import re
 import struct
 import sys
 import warnings
@@ -17,18 +17,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.files import open_file, replacing
 from darknet_py.layers import Layer, Stored
+from darknet_py.metadata import MAX_VERSION, About, is_safetensors, read_about
+from darknet_py.state_dict import is_state_dict, read_state_dict, save_state_dict
 
 if TYPE_CHECKING:
     from darknet_py.network import Network
 
 FLOAT = 4  # bytes
-MAX_VERSION = 99_999
 MAX_NAMED = 8  # layers in a message
 SIGNATURES = {
     b"PK": "a zip or PyTorch file",
@@ -103,12 +106,13 @@ def _guess(data: bytes) -> str:
 
 
 def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None) -> list[Loaded]:
-    """Fills a network from a .weights or .safetensors file.
+    """Fills a network from a file of weights.
 
-    Tensors are read from the file directly into the network, without a second copy in memory.
+    Tensors of a .weights file are read directly into the network, without a second copy in memory. What a .safetensors
+    file says of the class names becomes `network.names`.
 
     Args:
-        path: the file; its extension decides the format.
+        path: a .weights file, or by its extension a .safetensors file, or a PyTorch state_dict (.pt, .pth).
         cutoff: read only the layers before this one (a backbone); the others get fresh weights. If the file holds more
             than these layers, the rest is not read, with a warning.
 
@@ -120,8 +124,10 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     """
     path = or_bundled(path)
     _check_cutoff(path, cutoff)
-    if os.fspath(path).endswith(".safetensors"):
+    if is_safetensors(path):
         return _load_safetensors(network, path, cutoff)
+    if is_state_dict(path):
+        return _load_state_dict(network, path, cutoff)
     header = read_header(path)
     wanted = network.layers[: len(network.layers) if cutoff is None else cutoff]
     _check_size(network, list(wanted), path, header, cutoff)
@@ -271,9 +277,10 @@ def _warn_of_non_finite(network: Network, path: str | os.PathLike[str], loaded: 
 def save_weights(
     network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None, seen: int | None = None
 ) -> None:
-    """Writes a .weights file, or .safetensors by the extension, under a temporary name that is renamed when complete.
+    """Writes a .weights file, or by the extension a .safetensors file, or a PyTorch state_dict (.pt, .pth), which keeps
+    the tensors alone. It has a temporary name until it is complete.
 
-    A network that was loaded from a file is written as the same bytes, header included.
+    A network that was loaded from a .weights or .safetensors file is written as the same bytes, header included.
 
     Args:
         cutoff: only the layers before this one. seen: number of training images in the header; None: the network's.
@@ -282,8 +289,10 @@ def save_weights(
         WeightsError: the file cannot be written.
     """
     _check_cutoff(path, cutoff)
-    if os.fspath(path).endswith(".safetensors"):
+    if is_safetensors(path):
         return _save_safetensors(network, path, cutoff, network.seen if seen is None else seen)
+    if is_state_dict(path):
+        return save_state_dict(_state(network, cutoff), path)
     seen = network.seen if seen is None else seen
     major, minor, revision = network.version
     if seen >= 2**32 and major * 10 + minor < 2:  # old headers have no room for it
@@ -318,68 +327,87 @@ def _named(network: Network, cutoff: int | None) -> dict[str, Tensor]:
 
 
 def _save_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None, seen: int) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    # a single entry: safetensors writes several in any order, and the same network should give the same file
-    metadata = {
-        "darknet_py": json.dumps({"cfg": "\n".join(network.cfg.lines), "seen": seen, "version": network.version})
-    }
+    about = About(network.cfg.text, network.cfg.attached, network.names, network.version, seen)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _named(network, cutoff).items()}
     try:
         with replacing(path) as temporary:
-            save_file(tensors, os.fspath(temporary), metadata)
+            temporary.touch()  # with the usual permissions; the library's are for the owner alone
+            mode = temporary.stat().st_mode
+            save_file(tensors, os.fspath(temporary), about.metadata())
+            temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot write this file: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> list[Loaded]:
-    from safetensors import SafetensorError, safe_open
-
     try:
         open_file(path).close()
         with safe_open(os.fspath(path), "pt") as file, torch.no_grad():
             names = set(file.keys())
             targets = _named(network, cutoff)
-            missing, extra = sorted(set(targets) - names), sorted(names - set(targets))
-            if missing or extra:
-                what = f"'{missing[0]}' is missing" if missing else f"'{extra[0]}' is not part of the network"
-                others = len(missing) + len(extra) - 1
-                raise WeightsError(
-                    f"{path}: does not fit {network.cfg.path}: {what}"
-                    + (f" (and {others} more)" if others else "")
-                    + "; wrong cfg?"
-                )
+            _check_names(network, path, set(targets), names, cutoff)
             for name, target in targets.items():
-                shape = tuple(file.get_slice(name).get_shape())
-                if shape != tuple(target.shape):
-                    raise WeightsError(
-                        f"{path}: '{name}' is {shape}, {network.cfg.path} needs {tuple(target.shape)}; wrong cfg?"
-                    )
+                _check_shape(network, path, name, file.get_slice(name).get_shape(), target)
                 values = file.get_tensor(name)
                 if not values.is_floating_point():
                     raise WeightsError(f"{path}: '{name}' has values of type {values.dtype}; weights are floats")
                 target.copy_(values)
-            metadata = file.metadata() or {}
     except OSError as error:
         raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a safetensors file: {error}") from None
-    if "darknet_py" in metadata:
-        try:
-            about = json.loads(metadata["darknet_py"])
-            numbers = [*about["version"], about["seen"]]
-            if any(type(number) is not int or number < 0 for number in numbers) or max(numbers[:3]) > MAX_VERSION:
-                raise ValueError
-            major, minor, revision, seen = numbers
-            if seen >= 2**63:
-                raise ValueError
-            network.version, network.seen = (major, minor, revision), seen
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise WeightsError(
-                f"{path}: its metadata is damaged: the version or the number of images seen is missing"
-            ) from None
+    if (about := read_about(path)) is not None:
+        network.version, network.seen, network.names = about.version, about.seen, about.names or network.names
     return _report(network, path, {int(name.split(".")[1]) for name in targets}, complete=True)
+
+
+def _load_state_dict(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> list[Loaded]:
+    values, targets = read_state_dict(path), _state(network, cutoff)
+    _check_names(network, path, set(targets), set(values), cutoff)
+    for name, target in targets.items():
+        _check_shape(network, path, name, values[name].shape, target)
+        if not values[name].is_floating_point() or values[name].layout != torch.strided:
+            raise WeightsError(f"{path}: '{name}' is not a tensor of floats, but {values[name].type()}")
+        target.copy_(values[name])
+    return _report(network, path, {int(name.split(".")[1]) for name in targets}, complete=True)
+
+
+def _state(network: Network, cutoff: int | None) -> dict[str, Tensor]:
+    """`layers.0.weights` → tensor, by the names of `network.state_dict()`."""
+    state = network.state_dict()
+    return {name: state[name] for name in state if cutoff is None or _layer_of(name) < cutoff}
+
+
+def _check_names(
+    network: Network, path: str | os.PathLike[str], needed: set[str], found: set[str], cutoff: int | None
+) -> None:
+    """Tensors of layers from `cutoff` on may be left over."""
+    missing, extra = sorted(needed - found), sorted(found - needed)
+    later = [name for name in extra if cutoff is not None and _layer_of(name) >= cutoff]
+    extra = [name for name in extra if name not in set(later)]
+    if missing or extra:
+        what = f"'{missing[0]}' is missing" if missing else f"'{extra[0]}' is not part of the network"
+        others = len(missing) + len(extra) - 1
+        more = f" (and {others} more)" if others else ""
+        raise WeightsError(f"{path}: does not fit {network.cfg.path}: {what}{more}; wrong cfg?")
+    if later:
+        text = f"{path}: {len(later)} tensors are left over, not read because of cutoff={cutoff}"
+        warnings.warn(text, CfgWarning, stacklevel=5)
+
+
+def _layer_of(name: str) -> int:
+    """The layer of a tensor `layers.81.weights`; -1: it is none."""
+    match = re.match(r"layers\.(\d{1,9})\.", name)
+    return int(match[1]) if match else -1
+
+
+def _check_shape(
+    network: Network, path: str | os.PathLike[str], name: str, shape: Sequence[int], target: Tensor
+) -> None:
+    if tuple(shape) != tuple(target.shape):
+        raise WeightsError(
+            f"{path}: '{name}' is {tuple(shape)}, {network.cfg.path} needs {tuple(target.shape)}; wrong cfg?"
+        )
 
 
 def describe_loaded(report: list[Loaded]) -> str:

@@ -12,7 +12,7 @@ import torch
 from project import CFGS
 
 from darknet_py import __main__ as program
-from darknet_py import anchors, classify, detect, evaluate, generate, train
+from darknet_py import anchors, classify, convert, detect, evaluate, generate, network, rewriting, train
 from darknet_py.bundled import bundled
 from darknet_py.command import run_command
 from darknet_py.darknet_words import ACTIONS, REFUSED, SWITCHES, VALUES, _label_file, split
@@ -46,10 +46,11 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
     monkeypatch.setattr(detect, "start", start)
     for command, name in (
-        (train, "main"), (classify, "main"), (anchors, "main"), (generate, "main"),
+        (train, "main"), (classify, "main"), (anchors, "main"), (generate, "main"), (convert, "main"),
         (evaluate, "main"), (evaluate, "valid_main"), (evaluate, "recall_main"),
     ):  # fmt: skip
         monkeypatch.setattr(command, name, lambda arguments: made.append(arguments) or 0)
+    monkeypatch.setattr(rewriting, "oneoff", network.load)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.jpg").write_bytes(b"x")

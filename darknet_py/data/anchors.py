@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from darknet_py.cfg import Cfg, parse_cfg, parse_text
+from darknet_py.cfg import Cfg, parse_cfg
 from darknet_py.data.dataset import Dataset
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.files import read_file
 from darknet_py.layers import Head
+from darknet_py.metadata import is_safetensors
 from darknet_py.network import Network
 from darknet_py.text import UTF16, decoded
 
@@ -206,13 +207,13 @@ def with_anchors(path: str | os.PathLike[str], centres: Floats) -> bytes:
         if any(head.options.num != len(centres) for head in heads):
             _share(values, network.cfg, heads, len(centres))
         data = read_file(network.cfg.path)
-        if data.startswith(UTF16):  # its text would be cut in the middle of a letter
-            data = decoded(data, network.cfg.path).encode()
+        if is_safetensors(network.cfg.path) or data.startswith(UTF16):  # not the bytes of the text alone
+            data = network.cfg.text.encode(errors="surrogateescape")
         lines = data.split(b"\n")
         for number, value in values.items():
             lines[number - 1] = _with_value(lines[number - 1], value.encode())
         result = b"\n".join(lines)
-        Network(parse_text(decoded(result, os.fspath(path)), os.fspath(path)))  # it must build
+        Network(network.cfg.with_text(decoded(result, os.fspath(path))))  # it must build
     return result
 
 

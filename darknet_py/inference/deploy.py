@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from darknet_py.cfg import parse_text
+from darknet_py.cfg import Cfg
 from darknet_py.errors import CfgWarning
 from darknet_py.network import Network
 
@@ -30,9 +30,7 @@ def deployed(network: Network, *, size: tuple[int, int] | None = None) -> Networ
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CfgWarning)  # they were given when `network` was built
-        cfg = parse_text(deployed_text(network), network.cfg.path)
-        cfg.files.update(network.cfg.files)
-        result = Network(cfg, size=network.size_override if size is None else size)
+        result = Network(deployed_cfg(network), size=network.size_override if size is None else size)
     own_size = {name: getattr(result.net, name) for name in ("width", "height", "inputs")}
     result.net = replace(network.net, **own_size)
     with torch.no_grad():
@@ -45,15 +43,14 @@ def deployed(network: Network, *, size: tuple[int, int] | None = None) -> Networ
             values = dict(source.folded())
             for stored in layer.stored():
                 stored.tensor.copy_(values[stored.name])
-    result.seen, result.version = network.seen, network.version
+    result.seen, result.version, result.names = network.seen, network.version, network.names
     return result.to(network.device).requires_grad_(False).eval()
 
 
-def deployed_text(network: Network) -> str:
+def deployed_cfg(network: Network) -> Cfg:
     """The cfg of `deployed(network)`: options that were folded into the weights are set to 0, other lines are kept."""
-    lines = list(network.cfg.lines)
-    for layer, section in zip(network.layers, network.cfg.sections[1:], strict=True):
-        for name in (*layer.folds, *UNLOADED):
-            if (option := section.get(name)) is not None:
-                lines[option.line - 1] = f"{name}=0"
-    return "\n".join(lines)
+    options = {}
+    for layer in network.layers:
+        section = network.cfg.sections[layer.index + 1]
+        options[layer.index] = {name: 0 for name in (*layer.folds, *UNLOADED) if section.get(name) is not None}
+    return network.cfg.with_options(options)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
-from darknet_py.names import read_lines
+from darknet_py.names import named_text, stripped_lines
 from darknet_py.text import shortened, whole_number
 
 FLT_MAX = 3.4028234663852886e38
@@ -110,13 +110,13 @@ class Head(Layer):
 
     def read_map(self, place: Place, name: str) -> None:
         """Reads the file that the option `map` names: line k is the head's class for the labels' class k."""
-        if not name or (path := place.cfg.find_file(name)) is None:
+        if not name or (text := named_text(place.cfg, name, "map of classes")) is None:
             return
-        lines = read_lines(path, "map of classes")
+        lines = stripped_lines(text)
         numbers = [whole_number(line) for line in lines]
         for line, number in zip(lines, numbers, strict=True):
             if number is None or number >= self.classes:
-                place.fail("map", f"{path}: '{shortened(line)}' is not a class from 0 to {self.classes - 1}")
+                place.fail("map", f"{name}: '{shortened(line)}' is not a class from 0 to {self.classes - 1}")
         self.class_map = torch.tensor(numbers)
 
     def set_input(self, place: Place, channels: int, key: str, needed: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.layers.needs import ClassNeeds, ClassTree
-from darknet_py.names import read_text
+from darknet_py.names import named_text
 from darknet_py.options import option
 
 
@@ -101,25 +101,25 @@ class Tree(nn.Module):
 
 def read_tree(place: Place, name: str, classes: int) -> Tree:
     """Reads the file that the section's option `tree` names, or fails at that option."""
-    path = place.cfg.find_file(name)
-    if path is None:
+    text = named_text(place.cfg, name, "class tree")
+    if text is None:
         place.fail("tree", "there is no such file, here or beside the cfg")
     names: list[str] = []
     parents: list[int] = []
-    for number, line in enumerate(read_text(path, "class tree").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         words = line.split()
         if not words:
             continue
         try:
             parent = int(words[1]) if len(words) > 1 else -1
         except ValueError:
-            place.fail("tree", f"{path}:{number}: '{words[1]}' is not a class number")
+            place.fail("tree", f"{name}:{number}: '{words[1]}' is not a class number")
         if not -1 <= parent < len(parents):
             place.fail(
-                "tree", f"{path}:{number}: the parent {parent} of class {len(parents)} must come earlier (-1: none)"
+                "tree", f"{name}:{number}: the parent {parent} of class {len(parents)} must come earlier (-1: none)"
             )
         names.append(words[0])
         parents.append(parent)
     if not parents or len(parents) != classes:
-        place.fail("tree", f"{path} has {len(parents)} classes instead of {classes}")
+        place.fail("tree", f"{name} has {len(parents)} classes instead of {classes}")
     return Tree(names, parents)
