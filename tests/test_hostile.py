@@ -57,10 +57,12 @@ def test_a_hostile_file_is_read_or_refused_with_a_sentence(path: Path, outcomes:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
 @pytest.mark.parametrize("name", ["pipe", "folder", "zero", "absent", "nul\0"])
-@pytest.mark.parametrize("kind", ["cfg", "ckpt", "coco", "image", "labels", "names", "safetensors", "voc", "weights"])
+@pytest.mark.parametrize(
+    "kind", ["cfg", "ckpt", "coco", "image", "labels", "names", "pt", "safetensors", "voc", "weights"]
+)
 def test_what_is_not_a_file_is_refused_by_every_reader(kind: str, name: str, tmp_path: Path) -> None:
     """None of them waits for a pipe's writer, or reads a device without an end."""
-    ending = ".safetensors" if kind == "safetensors" else ""
+    ending = f".{kind}" if kind in ("pt", "safetensors") else ""
     os.mkfifo(tmp_path / f"pipe{ending}")
     (tmp_path / f"folder{ending}").mkdir()
     os.symlink("/dev/zero", tmp_path / f"zero{ending}")

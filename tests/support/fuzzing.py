@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["darknet_py"]):
     from darknet_py.errors import DarknetError, out_of_memory
     from darknet_py.training.checkpoint import HASH_BYTES, MARK
 
-ENDINGS = {"safetensors": ".safetensors"}
+ENDINGS = {"safetensors": ".safetensors", "pt": ".pt"}
 
 
 def main() -> None:

@@ -169,13 +169,14 @@ READERS: dict[str, Callable[[Path], object]] = {
     "labels": read_labels,
     "metrics": read_metrics,
     "names": read_names,
+    "pt": read_weights,
     "safetensors": read_weights,
     "voc": lambda path: read_voc(path, ["RBC"]),
     "weights": read_weights,
 }
 KINDS = {  # by a file's ending; what has none is named KIND-…
     ".cfg": "cfg", ".checkpoint": "ckpt", ".csv": "metrics", ".data": "data", ".jpg": "image", ".json": "coco",
-    ".map": "names", ".names": "names", ".png": "image", ".safetensors": "safetensors", ".tiff": "image",
+    ".map": "names", ".names": "names", ".png": "image", ".pt": "pt", ".safetensors": "safetensors", ".tiff": "image",
     ".weights": "weights", ".xml": "voc",
 }  # fmt: skip
 
@@ -195,7 +196,7 @@ def write_good_files(kind: str, folder: Path) -> None:
         (folder / "good.cfg").write_text(SMALL)
     elif kind == "ckpt":
         save_checkpoint(folder / "good.checkpoint", Trainer(network), Progress().plain())
-    elif kind in ("weights", "safetensors"):
+    elif kind in ("weights", "safetensors", "pt"):
         save_weights(network, folder / f"good.{kind}")
     elif kind == "image":
         for suffix in (".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm"):
