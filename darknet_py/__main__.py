@@ -23,6 +23,7 @@ COMMANDS = {
     "anchors": "compute anchors that fit a data set",
     "check": "check a data set before training",
     "classify": "classify images",
+    "export": "write a model as ONNX, its numbers checked",
     "generate": "let a character network write text",
     "summary": "print the layer table of a cfg",
     "download": "download official weights",

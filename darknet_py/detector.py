@@ -41,7 +41,8 @@ class Detector:
     """Finds objects with a network.
 
     Args:
-        model: a network with a detection head, which is left untouched, as a runner is derived from it; or a runner.
+        model: a network with a detection head, which is left untouched, as a runner is derived from it; a runner; or
+            the path of an ONNX file that `export_onnx` wrote.
         names: path of a .names file, or the names; None: the model's own, or else the classes' numbers.
         letterbox: keep the images' aspect ratio; None: as the cfg's `letter_box` says (Darknet's default: stretch).
         nms_kind, beta_nms: how the overlap of boxes is measured; None: as the cfg's last head says.
@@ -56,7 +57,7 @@ class Detector:
 
     def __init__(
         self,
-        model: Network | Runner,
+        model: Network | Runner | str | os.PathLike[str],
         names: str | os.PathLike[str] | Sequence[str] | None = None,
         *,
         letterbox: bool | None = None,
@@ -67,7 +68,13 @@ class Detector:
         batch: int = 8,
         class_map: Sequence[int] | None = None,
     ) -> None:
-        self.runner = model if isinstance(model, Runner) else prepare(model, precision=precision, batch=batch)
+        if isinstance(model, (str, os.PathLike)) and os.fspath(model).lower().endswith(".onnx"):
+            from darknet_py.inference.onnx_runner import OnnxRunner  # onnxruntime is an extra
+
+            model = OnnxRunner(model, batch=batch)
+        if not isinstance(model, Runner):
+            model = prepare(model, precision=precision, batch=batch)  # type: ignore[arg-type]  # refuses a path
+        self.runner = model
         self.network, self.batch, self.dtype = self.runner.network, self.runner.batch, self.runner.dtype
         self.heads = self.network.head_layers()
         if not self.heads:
@@ -87,7 +94,7 @@ class Detector:
             self.class_map = torch.tensor(class_map)
         names = self.network.names if names is None and self.class_map is None else names
         self.names = self._checked(names, self.network.classes if self.class_map is None else len(self.class_map))
-        self.letterbox = bool(self.network.net.letter_box) if letterbox is None else letterbox
+        self.letterbox = self.runner.letterbox if letterbox is None else letterbox
         self.nms_kind = nms_kind or self.heads[-1].nms_kind
         self.beta_nms = self.heads[-1].beta_nms if beta_nms is None else beta_nms
         self.agnostic = agnostic
@@ -203,9 +210,7 @@ class Detector:
 
     def candidates(self, raw: Sequence[Tensor], thresh: float) -> Candidates:
         """The heads' raw outputs → the boxes of all heads before suppression, relative to the network's input."""
-        size, class_map = self.network.size, self.class_map
-        each = [head.decode(one, thresh, size, class_map=class_map) for head, one in zip(self.heads, raw, strict=True)]
-        return each[0] if len(each) == 1 else Candidates(*map(torch.cat, zip(*each, strict=True)))
+        return self.runner.candidates(raw, thresh, self.class_map)
 
     @property
     def letterboxed(self) -> Size | None:

@@ -6,6 +6,9 @@ heads = runner(images)                          # as network(images); the networ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,6 +16,7 @@ from darknet_py.arguments import whole
 from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.inference.deploy import deployed
+from darknet_py.layers import Candidates
 from darknet_py.network import Network
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -29,6 +33,7 @@ class Runner:
         self.network, self.precision, self.batch = network, precision, batch
         self.dtype = PRECISIONS[precision]
         self.device = network.device
+        self.letterbox = bool(network.net.letter_box)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -42,6 +47,21 @@ class Runner:
         Raises:
             DarknetError: the images are something else; the message says what is expected.
         """
+        self.check(images)
+        return self.network(images)
+
+    def candidates(self, raw: Sequence[Tensor], thresh: float, class_map: Tensor | None = None) -> Candidates:
+        """What `__call__` gave → the boxes of all heads before suppression, relative to the network's input."""
+        heads, size = self.network.head_layers(), self.size
+        each = [head.decode(one, thresh, size, class_map=class_map) for head, one in zip(heads, raw, strict=True)]
+        return each[0] if len(each) == 1 else Candidates(*map(torch.cat, zip(*each, strict=True)))
+
+    def check(self, images: Any) -> None:
+        """Refuses images of another shape, type or device.
+
+        Raises:
+            DarknetError: see `__call__`.
+        """
         network = self.network
         shape = network.input_shape
         one = (shape.c, shape.h, shape.w) if shape.c else (shape.count,)
@@ -54,7 +74,6 @@ class Runner:
                 f"a runner of {network.cfg.path} reads {self.dtype} on {self.device}, not {images.dtype} on "
                 f"{images.device}; write images.to(runner.device, runner.dtype)"
             )
-        return network(images)
 
 
 def prepare(

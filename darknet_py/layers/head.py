@@ -56,6 +56,7 @@ class Head(Layer):
     nms_kind: str = "default"
     beta_nms: float = 0.6
     has_tree: bool = False  # the classes are a tree (YOLO9000); a class map selects those to report
+    dense: bool = True  # candidates are the boxes of `boxes` whose objectness * class exceeds the threshold
     box_values: ClassVar[int] = 5  # values of a box besides its classes: 4 coordinates and an objectness
     classes: int
     anchors: Tensor | None  # (anchors, 2) widths and heights, in the unit of `anchor_unit`; None: there are none
@@ -175,8 +176,9 @@ class GridHead(Head):
     def place_of(self, box: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Numbers of boxes (…,) → column and row of their cells (…, 2), widths and heights of their anchors (…, 2)."""
         count, width = len(self.anchors), grid[0]
-        corner = torch.stack((box // count % width, box // (count * width)), -1)
-        return corner, self.anchors[box % count]
+        cell = box // count
+        row = cell // width
+        return torch.stack((cell - row * width, row), -1), self.anchors[box % count]
 
     def boxes_at(self, values: Tensor, box: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
         """The boxes of the numbers `box` (…,) from their `values` (…, entries): the formula of the head's boxes.

@@ -58,6 +58,7 @@ class Region(GridHead, kinds=("region",)):
         self.set_input(place, options.num * (options.classes + options.coords + 1), "classes", needed)
         self.tree = read_tree(place, options.tree, options.classes) if options.tree else None
         self.has_tree = self.tree is not None
+        self.dense = not self.has_tree and options.classfix != -1
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
         """Anchors are in cells of the map."""

@@ -29,7 +29,7 @@ class Recurrent(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """(n, …) → (n, …); in training n is time_steps x lanes, the first step of all lanes first."""
         steps = self.arithmetic.time_steps if self.training else 1
-        outputs = [self.step(part) for part in x.chunk(steps)]
+        outputs = [self.step(part) for part in (x.chunk(steps) if steps > 1 else (x,))]
         self.states = {name: state.detach() for name, state in self.states.items()}
         return torch.cat(outputs) if steps > 1 else outputs[0]
 

@@ -1,0 +1,344 @@
+"""From a network to an ONNX file that can be used alone: its numbers are checked before it gets its name.
+
+report = export_onnx(load("cfg/yolov3.cfg", "yolov3.weights"), "yolov3.onnx", names=names)
+print(report.differences)                       # greatest difference of each output, in onnxruntime
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from darknet_py.boxes import nms
+from darknet_py.errors import DarknetError
+from darknet_py.files import replacing
+from darknet_py.inference.deploy import deployed
+from darknet_py.inference.onnx_runner import METADATA, open_session
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.network import Network
+
+OUTPUTS = ("boxes", "raw", "detections")
+TYPES = {"fp32": torch.float32, "fp16": torch.float16}
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
+"""By type: the greatest difference from the network, relative to the largest value of the output."""
+THRESHOLDS = ("nms", "thresh")  # inputs of "detections" while its numbers are checked, then constants
+FRACTIONS = ("boxes", "scores", "detections")
+MAX_BYTES = 2**31 - 1  # of a protobuf message
+IOU_KINDS = ("default", "cornersnms")  # kinds of suppression that ONNX can say: greedy, by IoU
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an exported model reads and gives.
+
+    outputs: "raw": what the heads read, a tensor for each; "boxes": `boxes` (n, k, 4), centre and size as fractions of
+    the input, and `scores` (n, k, classes), objectness times class probability; "detections": (m, 7) after suppression:
+    image, class, confidence, centre x, centre y, width, height; of an image and a class, the most confident first.
+    uint8: the input is (n, height, width, channels) uint8, not (n, channels, height, width) float 0..1; RGB both.
+    type: of the weights, a key of TYPES. thresh, nms, nms_kind: of "detections"; None: the kind that the cfg says.
+    """
+
+    outputs: str = "boxes"
+    uint8: bool = False
+    type: str = "fp32"
+    thresh: float = 0.25
+    nms: float = 0.45
+    nms_kind: str | None = None
+
+
+class Graph(nn.Module):
+    """A network, with what the form asks for around it: the module that is exported.
+
+    Inputs: the images; the states of recurrent layers, or for "detections" the thresholds of suppression and of
+    confidence, (1,) each. Outputs: what the form says, and the states that follow.
+    """
+
+    def __init__(self, network: Network, form: Form) -> None:
+        super().__init__()
+        self.network, self.form = network, form
+        self.heads = network.head_layers()
+        self.states = list(_states(network, 1))
+        self.suppresses = form.outputs == "detections" and bool(self.heads)
+
+    @property
+    def others(self) -> list[str]:
+        """The names of the inputs besides the images."""
+        return [*THRESHOLDS] if self.suppresses else [_state_name(name) for name in self.states]
+
+    def forward(self, images: Tensor, others: list[Tensor]) -> tuple[Tensor, ...]:
+        if self.form.uint8:
+            images = images.permute(0, 3, 1, 2).float() / 255
+        self.network.set_states(dict(zip(self.states, others, strict=not self.suppresses)))
+        raw = [part.float() for part in self.network(images.to(TYPES[self.form.type]))]
+        return (*self._outputs(raw, others), *(self.network.states()[name] for name in self.states))
+
+    def _outputs(self, raw: list[Tensor], others: list[Tensor]) -> tuple[Tensor, ...]:
+        if not self.heads or self.form.outputs == "raw":
+            return tuple(raw)
+        each = [head.boxes(part, self.network.size) for head, part in zip(self.heads, raw, strict=True)]
+        boxes = torch.cat([part.xywh for part in each], 1)
+        scores = torch.cat([part.objectness[..., None] * part.classes for part in each], 1)
+        return (boxes, scores) if self.form.outputs == "boxes" else (self._suppressed(boxes, scores, *others),)
+
+    def _suppressed(self, boxes: Tensor, scores: Tensor, overlap: Tensor, thresh: Tensor) -> Tensor:
+        """(m, 7) rows; of an image and a class, the most confident first."""
+        by_class = scores.transpose(1, 2)
+        suppress = self._exported if torch.compiler.is_exporting() else self._here
+        image, class_id, box = suppress(boxes, by_class, overlap, thresh)
+        columns = torch.stack((image.float(), class_id.float(), by_class[image, class_id, box]), 1)
+        return torch.cat((columns, boxes[image, box]), 1)
+
+    def _exported(self, boxes: Tensor, by_class: Tensor, overlap: Tensor, thresh: Tensor) -> tuple[Tensor, ...]:
+        """The boxes that survive, by ONNX's operator: (m,) images, classes, and numbers of boxes."""
+        found = torch.onnx.ops.symbolic(
+            "NonMaxSuppression",
+            (boxes, by_class, torch.full((1,), boxes.shape[1]), overlap, thresh),
+            {"center_point_box": 1},
+            dtype=torch.int64,
+            shape=(boxes.shape[1], 3),  # any number, in truth
+            version=11,
+        )
+        return found.unbind(1)
+
+    def _here(self, boxes: Tensor, by_class: Tensor, overlap: Tensor, thresh: Tensor) -> tuple[Tensor, ...]:
+        """The same, by Darknet's suppression."""
+        image, class_id, box = (by_class > thresh).nonzero(as_tuple=True)
+        confidence, group = by_class[image, class_id, box], image * by_class.shape[1] + class_id
+        kept = nms(boxes[image, box], confidence, group, float(overlap)).nonzero()[:, 0]
+        order = kept[confidence[kept].argsort(descending=True, stable=True)]
+        order = order[group[order].argsort(stable=True)]
+        return image[order], class_id[order], box[order]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export gave. differences: by output, the greatest difference from the network, relative to the output's
+    largest value. size: of the file, bytes."""
+
+    path: Path
+    differences: dict[str, float]
+    size: int
+
+
+def export_onnx(
+    network: Network,
+    path: str | os.PathLike[str],
+    form: Form | None = None,
+    *,
+    names: Sequence[str] = (),
+    letterbox: bool | None = None,
+    dynamic_size: bool = False,
+    opset: int | None = None,
+) -> Report:
+    """Writes a network with its weights as an ONNX model for any number of images at once.
+
+    The file has its name only if onnxruntime gives the network's numbers with it. Its metadata hold the cfg, the names
+    and how images are resized, so that `Detector("model.onnx")` needs nothing else.
+
+    Args:
+        names: of the classes. letterbox: how images are resized; None: as the cfg says.
+        dynamic_size: width and height of the input are free too, as far as the network's strides allow.
+        opset: version of ONNX's operators; None: the exporter's own choice.
+
+    Raises:
+        DarknetError: ONNX cannot say the network, or its numbers are others; a library is missing.
+    """
+    form = form or Form()
+    _check(network, form)
+    network = deployed(network).to(TYPES[form.type])
+    graph = Graph(network, form).eval()
+    outputs = [*output_names(network, form), *(f"{_state_name(name)}_out" for name in graph.states)]
+    model = _converted(graph, outputs, dynamic_size, opset)
+    _describe(model, network, form, names, letterbox)
+    if (size := model.ByteSize()) > MAX_BYTES:
+        raise DarknetError(f"{path}: the model would have {size:,} bytes; an ONNX file has 2 GB at most")
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        if not graph.suppresses:
+            del model  # it is as large as the weights
+        differences = _differences(graph, temporary, outputs)
+        worst = max(differences, key=lambda name: differences[name])
+        if not differences[worst] <= TOLERANCES[form.type]:
+            raise DarknetError(
+                f"{path}: not written: in onnxruntime, the output '{worst}' differs from the network's by "
+                f"{differences[worst]:.1e} of its largest value; {TOLERANCES[form.type]:.0e} is the limit"
+            )
+        if graph.suppresses:
+            _set_thresholds(model, form)
+            temporary.write_bytes(model.SerializeToString())
+    return Report(Path(path), differences, size)
+
+
+def output_names(network: Network, form: Form) -> list[str]:
+    """The names of the model's outputs, without states."""
+    if not network.heads:
+        return ["output"]
+    if form.outputs == "raw":
+        return [f"head_{index}" for index in network.heads]
+    return ["boxes", "scores"] if form.outputs == "boxes" else ["detections"]
+
+
+def _check(network: Network, form: Form) -> None:
+    """Refuses what the form cannot say of the network, at the option that is the reason."""
+    for head in network.head_layers() if form.outputs != "raw" else []:
+        section = network.cfg.sections[head.index + 1]
+        if not head.dense:
+            text = "these boxes depend on the threshold, as no graph of all boxes can say; export raw outputs"
+            network.cfg.fail(section, section.get("tree") or section.get("classfix"), text)
+        if form.outputs == "detections" and (form.nms_kind or head.nms_kind) not in IOU_KINDS:
+            text = "ONNX suppresses by IoU alone; export boxes, or choose another kind (--nms-kind default)"
+            network.cfg.fail(section, section.get("nms_kind"), text)
+
+
+def _inputs(graph: Graph, images: int) -> tuple[Tensor, list[Tensor]]:
+    """Inputs of the right shapes and types, the same ones each time."""
+    network, form, shape = graph.network, graph.form, graph.network.input_shape
+    generator = torch.Generator().manual_seed(0)
+    sides = (shape.c, shape.h, shape.w) if shape.c else (shape.count,)
+    pixels = torch.randint(0, 256, (images, *sides), generator=generator, dtype=torch.uint8)
+    values = pixels.permute(0, 2, 3, 1).contiguous() if form.uint8 else pixels.float() / 255
+    if graph.suppresses:
+        return values, [torch.tensor([form.nms or 1.0]), torch.tensor([form.thresh])]
+    return values, list(_states(network, images).values())
+
+
+def _states(network: Network, images: int) -> dict[str, Tensor]:
+    """The states of recurrent layers at the start, for so many images; none in other networks."""
+    if not any(isinstance(layer, Recurrent) for layer in network.layers):
+        return {}
+    shape = network.input_shape
+    dtype = next(network.parameters()).dtype
+    network.reset_state()
+    with torch.no_grad():
+        network(torch.zeros((images, *((shape.c, shape.h, shape.w) if shape.c else (shape.count,))), dtype=dtype))
+    states = {name: torch.zeros_like(state) for name, state in network.states().items()}
+    network.reset_state()
+    return states
+
+
+def _state_name(key: str) -> str:
+    return f"state_{key.replace('.', '_')}"
+
+
+def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int | None) -> Any:
+    """The ONNX ModelProto."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise DarknetError(f"{error.name} is not installed; pip install 'darknet-cfg[onnx]'") from None
+    inputs = _inputs(graph, 2)
+    batch = torch.export.Dim("batch")
+    free = {0: batch}
+    if dynamic_size:
+        first = 1 if graph.form.uint8 else 2
+        free |= {first: torch.export.Dim.DYNAMIC, first + 1: torch.export.Dim.DYNAMIC}
+    shapes = (free, [{} if graph.suppresses else {0: batch} for _ in inputs[1]])
+    names = ["images", *graph.others]
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                graph, inputs, dynamo=True, input_names=names, output_names=outputs, dynamic_shapes=shapes,
+                opset_version=opset, external_data=False, optimize=True, verbose=False,
+            )  # fmt: skip
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
+            raise DarknetError(f"{graph.network.cfg.path}: ONNX cannot say this network: {reason}") from None
+    assert program is not None
+    model = program.model_proto
+    if graph.suppresses:  # the exporter took the example's number of detections for the only one
+        del model.graph.value_info[:]
+        model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "found"
+    return model
+
+
+def _set_thresholds(model: Any, form: Form) -> None:
+    """Makes constants of the inputs for the thresholds, with which the numbers were checked."""
+    import onnx
+
+    for name, value in zip(THRESHOLDS, (form.nms or 1.0, form.thresh), strict=True):
+        model.graph.input.remove(next(entry for entry in model.graph.input if entry.name == name))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], np.float32), name))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's remarks on its own working (torchvision is not installed …) are not for users."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _describe(model: Any, network: Network, form: Form, names: Sequence[str], letterbox: bool | None) -> None:
+    """Metadata: for people and other programs a line each, for this program one JSON text."""
+    letterbox = bool(network.net.letter_box) if letterbox is None else letterbox
+    width, height = network.size
+    about = {**asdict(form), "cfg": network.cfg.text, "size": [width, height], "names": list(names)}
+    entries = {
+        METADATA: json.dumps({**about, "letterbox": letterbox}),
+        "input": f"{'uint8, height x width x RGB' if form.uint8 else 'RGB, 0..1'}, {width} x {height}",
+        "resize": "aspect ratio kept, padded with grey 0.5" if letterbox else "stretched",
+        "outputs": FORMS[form.outputs if network.heads else "none"],
+        "classes": "\n".join(names),
+    }
+    for key, value in entries.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+FORMS = {
+    "boxes": "boxes: centre x, centre y, width, height as fractions of the input; scores: objectness * class",
+    "raw": "what each head reads, before its activations",
+    "detections": "image, class, confidence, centre x, centre y, width, height as fractions of the input",
+    "none": "the last layer's output",
+}
+
+
+def _differences(graph: Graph, path: Path, outputs: Sequence[str]) -> dict[str, float]:
+    """By output, the greatest difference between the network and onnxruntime on the same inputs."""
+    images, others = _inputs(graph, 3)
+    session = open_session(path)
+    with torch.inference_mode():
+        if graph.suppresses:
+            others[1] = _telling_threshold(graph, images)
+        ours = graph(images, others)
+    given = {name: x.numpy() for name, x in zip(("images", *graph.others), (images, *others), strict=True)}
+    theirs = session.run(list(outputs), given)
+    return {name: _difference(name, a.float().numpy(), b) for name, a, b in zip(outputs, ours, theirs, strict=True)}
+
+
+def _telling_threshold(graph: Graph, images: Tensor) -> Tensor:
+    """(1,) a threshold that some hundreds of scores exceed, in the widest gap between two of them: there is much to
+    compare, and rounding decides nothing."""
+    scores = Graph(graph.network, replace(graph.form, outputs="boxes"))(images, [])[1].flatten()
+    top = scores.topk(min(1000, len(scores))).values[min(200, len(scores) // 2) :]
+    widest = int((top[:-1] - top[1:]).argmax())
+    return (top[widest : widest + 1] + top[widest + 1 : widest + 2]) / 2
+
+
+def _difference(name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """Relative to the largest value; fractions of the image and probabilities, to 1 at least."""
+    if ours.shape != theirs.shape:
+        return float("inf")
+    least = 1.0 if name in FRACTIONS else 1e-30
+    with np.errstate(invalid="ignore"):
+        difference = np.where(ours == theirs, 0, np.abs(ours - theirs))  # infinities may be equal
+    return float(difference.max(initial=0) / max(np.abs(ours).max(initial=0), least))

@@ -1,0 +1,107 @@
+"""A runner of an exported ONNX file, through onnxruntime: the file says all that it needs.
+
+detector = Detector("yolov3.onnx")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darknet_py.cfg import parse_text
+from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.inference.runner import Runner
+from darknet_py.layers import Candidates
+from darknet_py.network import Network
+
+METADATA = "darknet_py"  # the key of the model's metadata in which `export_onnx` describes it
+
+
+class OnnxRunner(Runner):
+    """Images → outputs of an exported model.
+
+    Attributes:
+        outputs: what the model gives, see `exporting.Form`. network: the cfg that it was made from, without weights.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu", batch: int = 8) -> None:
+        """Opens the file.
+
+        Raises:
+            DarknetError: it cannot be opened, or was not written by this program.
+        """
+        self.session = open_session(path, device)
+        about = _read_about(self.session, path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CfgWarning)  # they were given when the model was exported
+            width, height = about["size"]
+            network = Network(parse_text(about["cfg"], os.fspath(path)), size=(width, height) if width else None)
+        network.names = about["names"] or None
+        super().__init__(network.requires_grad_(False).eval(), "fp32", batch)
+        self.letterbox = about["letterbox"]
+        self.outputs, self.uint8 = about["outputs"] if network.heads else "raw", about["uint8"]
+        self.states = [entry.name for entry in self.session.get_inputs()][1:]
+        if self.states:
+            raise DarknetError(f"{path}: a recurrent network; run it with onnxruntime, its states are inputs")
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """The model's outputs. images: (n, channels, height, width) float 0..1, RGB."""
+        self.check(images)
+        if self.uint8:
+            images = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        outputs = self.session.run(None, {"images": images.contiguous().numpy()})
+        return [torch.from_numpy(output) for output in outputs]
+
+    def candidates(self, raw: Sequence[Tensor], thresh: float, class_map: Tensor | None = None) -> Candidates:
+        if self.outputs == "raw":
+            return super().candidates(raw, thresh, class_map)
+        if self.outputs == "detections":
+            rows = raw[0][raw[0][:, 2] > thresh]
+            probs = torch.zeros(len(rows), self.network.classes).scatter_(1, rows[:, 1:2].long(), rows[:, 2:3])
+            return Candidates(rows[:, 0].long(), rows[:, 3:], rows[:, 2], probs)
+        boxes, scores = raw
+        image, box = (scores > thresh).any(-1).nonzero(as_tuple=True)
+        probs = scores[image, box]
+        return Candidates(image, boxes[image, box], probs.amax(-1), probs * (probs > thresh))
+
+
+def _read_about(session: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `export_onnx` wrote about the model."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    if text is None:
+        raise DarknetError(f"{path}: this model was not exported by darknet_py, so its outputs are not known")
+    try:
+        about = json.loads(text)
+        width, height = map(int, about["size"])
+        return {
+            "cfg": str(about["cfg"]), "size": (width, height), "names": [str(name) for name in about["names"]],
+            "letterbox": bool(about["letterbox"]), "outputs": str(about["outputs"]), "uint8": bool(about["uint8"]),
+        }  # fmt: skip
+    except (ValueError, KeyError, TypeError):
+        raise DarknetError(f"{path}: its metadata '{METADATA}' are damaged; export the model again") from None
+
+
+def open_session(path: str | os.PathLike[str], device: str = "cpu") -> Any:
+    """An onnxruntime session.
+
+    Raises:
+        DarknetError: the file is no ONNX model, or onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DarknetError("onnxruntime is not installed; pip install 'darknet-cfg[onnx]'") from None
+    providers = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors have no common class
+        raise DarknetError(f"{path}: onnxruntime cannot open this model: {str(error).splitlines()[0][:200]}") from None

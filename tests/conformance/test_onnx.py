@@ -1,0 +1,75 @@
+"""The triangle: the C program's numbers are those of the exported model in onnxruntime, as they are darknet_py's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kit import KIT, cases, needs_kit, read_json
+from recipes import digest, recipe_inputs, recipe_network
+from test_forward import LOOSER, TOLERANCE, invert_packed_xnor, use_pjreddies_epsilon
+
+from darknet_py.inference.deploy import deployed
+from darknet_py.network import Network
+
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+from darknet_py.inference.exporting import Form, export_onnx
+from darknet_py.inference.onnx_runner import open_session
+
+FLAT = (1, -1)
+
+
+def compare_exported(network: Network, case: dict[str, Any], golden: Any, tolerance: float, folder: Path) -> None:
+    """The outputs of the exported model, and what its heads make of them, are the C program's."""
+    path = folder / "model.onnx"
+    export_onnx(network, path, Form("raw"))
+    session = open_session(path)
+    path.unlink()
+    names = [entry.name for entry in session.get_outputs()]
+    shape = (1, case["channels"], case["height"], case["width"]) if case["width"] else FLAT
+    given = {
+        entry.name: np.zeros([1, *entry.shape[1:]], np.float32)
+        for entry in session.get_inputs()
+        if entry.name != "images"
+    }
+    last = len(network.layers) - 1
+    layers = network.heads or [last - (network.layers[last].kind == "cost")]  # [cost] passes on what it reads
+    for step, values in enumerate(recipe_inputs(case)):
+        outputs = dict(zip(names, session.run(names, {"images": values.reshape(shape), **given}), strict=True))
+        given = {name.removesuffix("_out"): value for name, value in outputs.items() if name.endswith("_out")}
+        suffix = f"_step{step}" if case.get("steps", 1) > 1 else ""
+        for index, name in zip(layers, names, strict=False):
+            raw = torch.from_numpy(outputs[name])
+            ours = (network.layers[index](raw) if network.heads else raw).numpy().reshape(-1)
+            key = f"out_{index}{suffix}"
+            theirs = golden[key].reshape(-1) if key in golden else golden[f"digest{suffix}"][index]
+            ours = ours if key in golden else digest(ours)
+            difference = float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-12))
+            assert difference <= tolerance, f"{name}{suffix}: {difference:.1e} of the largest value"
+
+
+@pytest.mark.slow
+@needs_kit
+@pytest.mark.parametrize("name", cases("forward", "*.npz"))
+def test_an_exported_network_gives_darknets_numbers(name: str, tmp_path: Path) -> None:
+    case = read_json("forward", name)
+    network = recipe_network(KIT / "forward" / f"{name}.cfg", case, tmp_path)
+    if case.get("fused_batchnorm"):
+        network = deployed(network)
+        invert_packed_xnor(network)
+    golden = np.load(KIT / "forward" / f"{name}.npz")
+    compare_exported(network, case, golden, LOOSER.get(name, TOLERANCE), tmp_path)
+
+
+@pytest.mark.slow
+@needs_kit
+@pytest.mark.parametrize("name", cases("forward_pjreddie", "*.npz"))
+def test_an_exported_network_gives_pjreddies_numbers(name: str, tmp_path: Path) -> None:
+    case = read_json("forward_pjreddie", name)
+    network = recipe_network(KIT / "forward_pjreddie" / f"{name}.cfg", case, tmp_path)
+    use_pjreddies_epsilon(network)
+    compare_exported(network, case, np.load(KIT / "forward_pjreddie" / f"{name}.npz"), TOLERANCE, tmp_path)

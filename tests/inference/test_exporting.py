@@ -1,0 +1,207 @@
+"""An exported model says all that a user needs, and is written only if its numbers are the network's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from darknet_py import Detector, Network, load, parse_cfg
+from darknet_py.errors import CfgError, DarknetError
+from darknet_py.inference import exporting
+from darknet_py.inference.exporting import Form, export_onnx
+from darknet_py.inference.onnx_runner import OnnxRunner, open_session
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+NAMES = ["circle", "square", "triangle"]
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return load("cfg/shapes.cfg", "weights/shapes.weights")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Form("boxes"),
+        Form("raw"),
+        Form("detections", thresh=0.01),
+        Form("boxes", uint8=True),
+        Form("detections", uint8=True, type="fp16", thresh=0.01),
+    ],
+    ids=lambda form: f"{form.outputs} {'bytes' if form.uint8 else 'floats'} {form.type}",
+)
+def test_an_exported_model_gives_the_networks_numbers_for_any_number_of_images(
+    form: Form, network: Network, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    report = export_onnx(network, path, form, names=NAMES)
+    assert max(report.differences.values()) <= exporting.TOLERANCES[form.type]
+    session = open_session(path)
+    width, height = network.size
+    for count in (1, 3):
+        images = np.random.default_rng(count).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+        floats = np.ascontiguousarray((images.astype(np.float32) / 255).transpose(0, 3, 1, 2))
+        outputs = session.run(None, {"images": images if form.uint8 else floats})
+        raw = network(torch.from_numpy(floats))
+        if form.outputs == "raw":
+            expected = [part.numpy() for part in raw]
+        else:
+            each = [head.boxes(part, network.size) for head, part in zip(network.head_layers(), raw, strict=True)]
+            scores = torch.cat([part.objectness[..., None] * part.classes for part in each], 1).numpy()
+            expected = [torch.cat([part.xywh for part in each], 1).numpy(), scores]
+        if form.outputs == "detections":
+            rows = outputs[0]
+            assert (rows[:, 2] > form.thresh).all()
+            assert set(rows[:, 0]) <= set(range(count))
+            assert len(rows) <= (scores > form.thresh).sum()
+        else:
+            for ours, theirs in zip(outputs, expected, strict=True):
+                assert ours.shape == theirs.shape
+                assert np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(theirs).max())
+
+
+def test_the_models_metadata_say_how_to_use_it(network: Network, tmp_path: Path) -> None:
+    export_onnx(network, tmp_path / "model.onnx", Form("detections"), names=NAMES, letterbox=True)
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    about = json.loads(entries["darknet_py"])
+    assert about["names"] == NAMES
+    assert (about["letterbox"], about["thresh"], about["nms"]) == (True, 0.25, 0.45)
+    assert parse_cfg_text(about["cfg"]) == len(network.layers)
+    assert entries["classes"].split("\n") == NAMES
+    assert "aspect ratio kept" in entries["resize"]
+    assert [entry.name for entry in model.graph.input] == ["images"]
+
+
+def parse_cfg_text(text: str) -> int:
+    from darknet_py.cfg import parse_text
+
+    return len(Network(parse_text(text)).layers)
+
+
+def test_the_size_may_be_left_free(network: Network, tmp_path: Path) -> None:
+    export_onnx(network, tmp_path / "model.onnx", Form("raw"), dynamic_size=True)
+    session = open_session(tmp_path / "model.onnx")
+    images = torch.rand(2, 3, 96, 64)
+    expected = load("cfg/shapes.cfg", "weights/shapes.weights", size=(64, 96))(images)
+    for ours, theirs in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
+        assert np.abs(ours - theirs.numpy()).max() <= 1e-4
+
+
+def test_a_recurrent_networks_states_are_inputs_and_outputs(tmp_path: Path) -> None:
+    path = tmp_path / "net.cfg"
+    path.write_text("[net]\ninputs=6\nbatch=1\n[gru]\noutput=5\n[connected]\noutput=3\nactivation=linear\n[softmax]\n")
+    network = Network(parse_cfg(path)).initialise(3).eval()
+    export_onnx(network, tmp_path / "model.onnx")
+    session = open_session(tmp_path / "model.onnx")
+    state = np.zeros((1, 5), np.float32)
+    for values in torch.rand(4, 1, 6):
+        with torch.no_grad():
+            (expected,) = network(values)
+        output, state = session.run(None, {"images": values.numpy(), "state_0_output": state})
+        assert np.abs(output - expected.numpy()).max() <= 1e-6
+
+
+def test_numbers_that_differ_leave_no_file(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "_difference", lambda *_: 0.5)
+    with pytest.raises(DarknetError, match=r"not written: in onnxruntime, the output 'boxes' differs .* by 5.0e-01"):
+        export_onnx(network, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_onnx_cannot_say_is_refused_at_its_option(tmp_path: Path) -> None:
+    path = tmp_path / "net.cfg"
+    net = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=6\nactivation=linear\n"
+    path.write_text(net + "[yolo]\nclasses=1\nnum=1\nanchors=3,3\nnms_kind=greedynms\n")
+    network = Network(parse_cfg(path)).initialise(0)
+    with pytest.raises(CfgError, match=r"net.cfg:12: \[yolo\] nms_kind=greedynms: ONNX suppresses by IoU alone"):
+        export_onnx(network, tmp_path / "model.onnx", Form("detections"))
+    export_onnx(network, tmp_path / "model.onnx", Form("detections", nms_kind="default"))
+    path.write_text(net + "[region]\nclasses=1\nnum=1\nanchors=3,3\ncoords=4\nclassfix=-1\n")
+    with pytest.raises(CfgError, match=r"\[region\] classfix=-1: these boxes depend on the threshold"):
+        export_onnx(Network(parse_cfg(path)).initialise(0), tmp_path / "model.onnx")
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(DarknetError, match="onnxruntime cannot open this model"):
+        open_session(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("outputs", exporting.OUTPUTS)
+def test_a_detector_needs_the_exported_file_alone(outputs: str, network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(network, path, Form(outputs), names=NAMES, letterbox=True)
+    ours, theirs = (
+        detector("weights/shapes.png")[0] for detector in (Detector(path), Detector(network, NAMES, letterbox=True))
+    )
+    assert len(theirs) > 3
+    assert ours.names == theirs.names
+    assert list(ours.class_ids) == list(theirs.class_ids)
+    assert np.abs(ours.confidences - theirs.confidences).max() <= 1e-5
+    assert np.abs(ours.xywh - theirs.xywh).max() <= 1e-5
+
+
+def test_a_detector_of_bytes(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(network, path, Form("boxes", uint8=True), names=NAMES)
+    ours, theirs = (detector("weights/shapes.png")[0] for detector in (Detector(path), Detector(network, NAMES)))
+    assert [found.name for found in ours] == [found.name for found in theirs]
+
+
+def test_foreign_and_damaged_models_get_one_sentence(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(network, path)
+    model = onnx.load(path)
+    entry = next(entry for entry in model.metadata_props if entry.key == "darknet_py")
+    for value in ("", "{}", "[1]", '{"size": [8]}'):
+        entry.value = value
+        onnx.save(model, path)
+        with pytest.raises(DarknetError, match="its metadata 'darknet_py' are damaged"):
+            OnnxRunner(path)
+    model.metadata_props.remove(entry)
+    onnx.save(model, path)
+    with pytest.raises(DarknetError, match="was not exported by darknet_py"):
+        Detector(path)
+
+
+def in_opencv(path: Path, images: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
+    net = cv2.dnn.readNetFromONNX(str(path))
+    net.setInput(images, "images")
+    return list(net.forward(outputs))
+
+
+def in_openvino(path: Path, images: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = model([images])
+    return [results[name] for name in outputs]
+
+
+@pytest.mark.parametrize("outputs", exporting.OUTPUTS)
+@pytest.mark.parametrize("consumer", [in_opencv, in_openvino])
+def test_other_programs_read_the_model(consumer: Any, outputs: str, network: Network, tmp_path: Path) -> None:
+    if consumer is in_opencv and int(cv2.__version__.split(".")[0]) < 5:
+        pytest.skip("this OpenCV is older than 5")
+    path = tmp_path / "model.onnx"
+    form = Form(outputs, thresh=0.05)
+    export_onnx(network, path, form)
+    names = exporting.output_names(network, form)
+    detector = Detector(network)
+    picture = detector.prepare([detector.read("weights/shapes.png")]).contiguous()
+    for images in (picture.numpy(), torch.cat((picture, picture.flip(3))).numpy()):
+        expected = open_session(path).run(names, {"images": images})
+        for ours, theirs in zip(consumer(path, images, names), expected, strict=True):
+            assert ours.shape == theirs.shape
+            assert len(ours) > (3 if outputs == "detections" else 0)
+            assert np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(theirs).max())
