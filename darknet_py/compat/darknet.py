@@ -2,26 +2,30 @@
 
 from darknet_py.compat import darknet           # instead of import darknet
 
-The calls of two generations are here: `load_network`, `detect_image(network, class_names, image)` with the confidence as
-a per-cent string; and `performDetect`, `detect`, `detect_image(net, meta, image)` with probabilities. pjreddie's own
+The calls of two generations are here: `load_network`, `detect_image(network, class_names, image)` with the confidence
+as a per-cent string; and `performDetect`, `detect`, `detect_image(net, meta, image)` with probabilities. pjreddie's own
 binding, which letterboxes, is `darknet_py.compat.pjreddie`. Words may be bytes or str.
 """
 
 from __future__ import annotations
 
-import ctypes as ct
+# clients take names from here that Darknet's own modules happen to import: ct, math, POINTER, c_float …
+import ctypes as ct  # noqa: F401
+import math  # noqa: F401
 import os
 import random
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_void_p, cast, pointer
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_void_p, cast, pointer  # noqa: F401
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from darknet_py import __version__
 from darknet_py.compat import libdarknet as lib
-from darknet_py.compat.libdarknet import (
+from darknet_py.compat.libdarknet import (  # noqa: F401
     BOX,
     DETECTION,
     DETNUMPAIR,
@@ -53,30 +57,18 @@ from darknet_py.compat.libdarknet import (
     rgbgr_image,
 )
 from darknet_py.errors import DarknetError
-
-__all__ = [
-    "BOX", "DETECTION", "DETNUMPAIR", "IMAGE", "METADATA", "POINTER", "DETECTIONPtr", "DETNUMPAIRPtr", "FloatPtr",
-    "IntPtr", "LoadedNetwork", "Structure", "array_to_image", "bbox2points", "c_array", "c_char_p", "c_float", "c_int",
-    "c_void_p", "cast", "class_colors", "classify", "copy_image_from_bytes", "ct", "decode_detection", "detect",
-    "detect_image", "do_nms_obj", "do_nms_sort", "draw_boxes", "free_batch_detections", "free_detections", "free_image",
-    "free_network_ptr", "free_ptrs", "get_network_boxes", "init_cpu", "letterbox_image", "lib", "load_image", "load_meta",
-    "load_net", "load_net_custom", "load_network", "make_image", "make_network_boxes", "network_dimensions",
-    "network_height", "network_predict", "network_predict_batch", "network_width", "non_max_suppression_fast",
-    "performBatchDetect", "performDetect", "pointer", "predict", "predict_image", "predict_image_letterbox",
-    "print_detections", "remove_negatives", "remove_negatives_faster", "reset_rnn", "rgbgr_image", "sample", "set_gpu",
-]  # fmt: skip
+from darknet_py.pictures.read import read_image
 
 Box = tuple[float, float, float, float]
 """Centre x, y, width, height."""
 
-hasGPU = True  # noqa: N816
 load_net, load_net_custom, load_meta = lib.load_network, lib.load_network_custom, lib.get_metadata
 load_image, set_gpu, predict = lib.load_image_color, lib.cuda_set_device, lib.network_predict
 predict_image, predict_image_letterbox = lib.network_predict_image, lib.network_predict_image_letterbox
 
-netMain: LoadedNetwork | None = None  # noqa: N816
-metaMain: METADATA | None = None  # noqa: N816
-altNames: list[str] | None = None  # noqa: N816
+netMain: LoadedNetwork | None = None
+metaMain: METADATA | None = None
+altNames: list[str] | None = None
 """The model of `performDetect`, loaded once; programs set them, too."""
 
 
@@ -209,6 +201,19 @@ def print_detections(detections: Sequence[Any], coordinates: bool = False) -> No
         print(f"{label}: {confidence}%{where}")
 
 
+def set_verbose(verbose: bool) -> None:
+    """Without effect: hank-ai's program tells more then."""
+
+
+def set_output_stream(path: Any) -> None:
+    """Without effect: what goes wrong is raised, not printed."""
+
+
+def show_version_info() -> None:
+    """Prints the versions of what computes here."""
+    print(f"darknet_py {__version__}, PyTorch {torch.__version__}, OpenCV {cv2.__version__}")
+
+
 # The older generation
 
 
@@ -253,15 +258,15 @@ def detect(
         free_image(pixels)
 
 
-def performDetect(  # noqa: N802
-    imagePath: str = "data/dog.jpg",  # noqa: N803
+def performDetect(
+    imagePath: str = "data/dog.jpg",
     thresh: float = 0.25,
-    configPath: str = "./cfg/yolov3.cfg",  # noqa: N803
-    weightPath: str = "yolov3.weights",  # noqa: N803
-    metaPath: str = "./cfg/coco.data",  # noqa: N803
-    showImage: bool = True,  # noqa: N803
-    makeImageOnly: bool = False,  # noqa: N803
-    initOnly: bool = False,  # noqa: N803
+    configPath: str = "./cfg/yolov3.cfg",
+    weightPath: str = "yolov3.weights",
+    metaPath: str = "./cfg/coco.data",
+    showImage: bool = True,
+    makeImageOnly: bool = False,
+    initOnly: bool = False,
 ) -> Any:
     """Detects in a file with a model that is loaded at the first call and kept.
 
@@ -295,7 +300,7 @@ def _check(what: str, path: str) -> None:
 
 def _shown(path: str, detections: list[tuple[Any, float, Box]], array_only: bool) -> dict[str, Any]:
     """performDetect's dict; green boxes are sure, red ones are not."""
-    image = cv2.imread(path)
+    image = np.ascontiguousarray(read_image(path)[..., ::-1])
     captions = [f"{label}: {np.rint(100 * confidence)}%" for label, confidence, _ in detections]
     print(f"*** {len(detections)} Results, color coded by confidence ***", *captions, sep="\n")
     for _, confidence, box in detections:
@@ -312,15 +317,15 @@ def _shown(path: str, detections: list[tuple[Any, float, Box]], array_only: bool
     return {"detections": detections, "image": rgb, "caption": "\n<br/>".join(captions)}
 
 
-def performBatchDetect(  # noqa: N802
+def performBatchDetect(
     thresh: float = 0.25,
-    configPath: str = "./cfg/yolov4.cfg",  # noqa: N803
-    weightPath: str = "yolov4.weights",  # noqa: N803
-    metaPath: str = "./cfg/coco.data",  # noqa: N803
+    configPath: str = "./cfg/yolov4.cfg",
+    weightPath: str = "yolov4.weights",
+    metaPath: str = "./cfg/coco.data",
     hier_thresh: float = 0.5,
     nms: float = 0.45,
     batch_size: int = 3,
-    imagePaths: Sequence[str] = (),  # noqa: N803
+    imagePaths: Sequence[str] = (),
 ) -> tuple[list[list[Box]], list[list[float]], list[list[int]]]:
     """Detects in a batch of files: for each the boxes as left, top, right, bottom in its pixels, the probabilities,
     and the classes' numbers."""

@@ -1,7 +1,7 @@
 """What Darknet's shared library offers to Python: its structures, and its functions under their C names.
 
-Structures are real ctypes ones, which clients build and read themselves; a loaded network is a Python object, which they
-hand back as they would a pointer. Memory belongs to Python: what `free_…` releases are references.
+Structures are real ctypes ones, which clients build and read themselves; a loaded network is a Python object, which
+they hand back as they would a pointer. Memory belongs to Python: what `free_…` releases are references.
 """
 
 from __future__ import annotations
@@ -101,8 +101,7 @@ class LoadedNetwork:
     """
 
     def __init__(self, cfg: str, weights: str, batch: int) -> None:
-        self.network = load(cfg, weights or None, device=_chosen_device())
-        self.runner = prepare(self.network, batch=max(batch, 1))
+        self.runner = prepare(load(cfg, weights or None, device=_chosen_device()), batch=max(batch, 1))
         self.batch = max(batch, 1)
         self.letterboxed = False
         self.raw: list[Any] = []
@@ -165,10 +164,7 @@ def load_network_custom(cfg: Any, weights: Any, clear: int, batch: int) -> Loade
     Raises:
         DarknetError: a file is missing or wrong (the C program ends the process).
     """
-    result = LoadedNetwork(text(cfg), text(weights), int(batch))
-    if clear:
-        result.network.seen = 0
-    return result
+    return LoadedNetwork(text(cfg), text(weights), int(batch))
 
 
 def get_metadata(data: Any) -> METADATA:
@@ -297,7 +293,7 @@ def _predict(net: LoadedNetwork, image: IMAGE, *, keep_aspect: bool) -> Any:
     size = net.runner.size
     channels = net.runner.network.input_shape.c
     if image.c != channels:
-        raise DarknetError(f"the image has {image.c} channels, {net.network.cfg.path} reads {channels}")
+        raise DarknetError(f"the image has {image.c} channels, {net.runner.network.cfg.path} reads {channels}")
     net.letterboxed = keep_aspect
     if (image.w, image.h) == size:
         return net.predict(pixels_of(image).reshape(1, -1).copy())
@@ -351,8 +347,9 @@ def _detections(
     total = len(found.image)
     structures = ctypes.sizeof(DETECTION) * total
     memory = (ctypes.c_char * max(structures + 4 * total * classes, 1))()
-    rows = np.frombuffer(memory, FIELDS, total)
-    probs = np.frombuffer(memory, np.float32, total * classes, structures).reshape(total, classes)
+    buffer = memoryview(memory).cast("B")
+    rows = np.frombuffer(buffer, FIELDS, total)
+    probs = np.frombuffer(buffer, np.float32, total * classes, structures).reshape(total, classes)
     xywh: Tensor = found.xywh.float()
     if letter:
         inner, bars = (torch.from_numpy(part).to(xywh.device) for part in letterbox_fractions([image], network))
@@ -369,10 +366,14 @@ def _detections(
 def _in_place(dets: Any, total: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """The structures and the probabilities of detections that this module made, as numpy arrays on their memory."""
     address = ctypes.addressof(dets.contents)
-    rows = np.frombuffer((ctypes.c_char * (ctypes.sizeof(DETECTION) * total)).from_address(address), FIELDS)
+    rows = np.frombuffer(_bytes_at(address, ctypes.sizeof(DETECTION) * total), FIELDS)
     classes, first = int(rows["classes"][0]), int(rows["prob"].min())
-    block = np.frombuffer((ctypes.c_char * (4 * classes * total)).from_address(first), np.float32)
+    block = np.frombuffer(_bytes_at(first, 4 * classes * total), np.float32)
     return rows, block.reshape(total, classes)
+
+
+def _bytes_at(address: int, count: int) -> memoryview:
+    return memoryview((ctypes.c_char * count).from_address(address)).cast("B")
 
 
 def do_nms_sort(dets: Any, total: int, classes: int, thresh: float) -> None:
@@ -399,8 +400,8 @@ def do_nms_obj(dets: Any, total: int, classes: int, thresh: float) -> None:
 def _kept(
     xywh: NDArray[np.float32], scores: NDArray[np.float32], groups: NDArray[np.int64], thresh: float
 ) -> NDArray[np.bool_]:
-    tensors = (torch.from_numpy(np.ascontiguousarray(part)) for part in (xywh, scores, groups))
-    result: NDArray[np.bool_] = nms(*tensors, thresh).numpy()
+    boxes, values, classes = (torch.from_numpy(np.ascontiguousarray(part)) for part in (xywh, scores, groups))
+    result: NDArray[np.bool_] = nms(boxes, values, classes, thresh).numpy()
     return result
 
 

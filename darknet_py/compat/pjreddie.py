@@ -15,22 +15,22 @@ predict_image = libdarknet.network_predict_image_letterbox
 """The image with its aspect ratio kept; `get_network_boxes` with 8 arguments takes boxes out of the bars again."""
 
 
-def classify(net: LoadedNetwork, meta: METADATA, im: IMAGE) -> list[tuple[bytes, float]]:
+def classify(net: LoadedNetwork, meta: METADATA, im: IMAGE) -> list[tuple[bytes, float]]:  # type: ignore[no-redef]
     """(name, probability) of all classes, the most probable first."""
     probabilities = predict_image(net, im)
     return sorted(((meta.names[k], probabilities[k]) for k in range(meta.classes)), key=lambda one: -one[1])
 
 
-def detect(
+def detect(  # type: ignore[no-redef]
     net: LoadedNetwork, meta: METADATA, image: Any, thresh: float = 0.5, hier_thresh: float = 0.5, nms: float = 0.45
 ) -> list[tuple[bytes, float, darknet.Box]]:
     """The objects in a file: (name as bytes, probability, box in its pixels), the most probable first.
 
     A box is suppressed by one with a higher objectness, whatever their classes.
     """
-    pixels = darknet.load_image(image, 0, 0)
+    pixels = libdarknet.load_image_color(image, 0, 0)
     try:
         predict_image(net, pixels)
-        return darknet._by_probability(darknet._found(net, pixels, thresh, nms, darknet.do_nms_obj), meta.names)
+        return darknet._by_probability(darknet._found(net, pixels, thresh, nms, libdarknet.do_nms_obj), meta.names)
     finally:
-        darknet.free_image(pixels)
+        libdarknet.free_image(pixels)

@@ -49,7 +49,9 @@ def answers(cv2: Any, cfg: str, weights: str, image: str, size: tuple[int, int])
         model = cv2.dnn_DetectionModel(weights, cfg)
         model.setInputParams(size=size, scale=1 / 255, swapRB=True)
         for thresholds in ((0.3, 0.4), (0.25, 0.0)):
-            result |= {f"detect {thresholds} {k}": np.array(one) for k, one in enumerate(model.detect(picture, *thresholds))}
+            result |= {
+                f"detect {thresholds} {k}": np.array(one) for k, one in enumerate(model.detect(picture, *thresholds))
+            }
         across = cv2.dnn_DetectionModel(net).setNmsAcrossClasses(True)
         across.setInputParams(1 / 255, size, (0, 0, 0), True, True)
         result |= {f"across {k}": np.array(one) for k, one in enumerate(across.detect(picture, 0.3, 0.4))}

@@ -36,13 +36,15 @@ __all__ = [
     "readNetFromDarknet",
 ]
 
+__version__ = "4.14.0"  # programs choose by it; `install` leaves cv2's own
+DNN_BACKEND_HALIDE = 1  # OpenCV 5 has no such constant, and scripts list it
 dnn = sys.modules[__name__]
 """So that `cv2.dnn.X` works where this module is imported as cv2."""
-dnn_DetectionModel, dnn_ClassificationModel, dnn_Net = DetectionModel, ClassificationModel, Net  # noqa: N816
+dnn_DetectionModel, dnn_ClassificationModel, dnn_Net = DetectionModel, ClassificationModel, Net
 CALLS = ("readNet", "readNetFromDarknet", "DetectionModel", "ClassificationModel")
 
 
-def NMSBoxes(*args: Any, **kwargs: Any) -> Any:  # noqa: N802
+def NMSBoxes(*args: Any, **kwargs: Any) -> Any:
     """OpenCV's own; with `forms.columns`, the numbers as (n, 1)."""
     kept = NMS_BOXES(*args, **kwargs)
     return forms.column(_np.asarray(kept)) if len(kept) else kept
@@ -55,10 +57,10 @@ def install(*, columns: bool = False) -> None:
         (n, 1), and lists instead of tuples.
     """
     forms.columns = columns
-    for name in (*CALLS, "NMSBoxes"):
+    for name in (*CALLS, "NMSBoxes", "DNN_BACKEND_HALIDE"):
         setattr(_cv2.dnn, name, globals()[name])
-    _cv2.dnn_DetectionModel = DetectionModel  # type: ignore[misc, assignment]
-    _cv2.dnn_ClassificationModel = ClassificationModel  # type: ignore[misc, assignment]
+    for name in ("dnn_DetectionModel", "dnn_ClassificationModel"):
+        setattr(_cv2, name, globals()[name])
 
 
 def __getattr__(name: str) -> Any:

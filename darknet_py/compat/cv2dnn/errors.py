@@ -9,7 +9,15 @@ import cv2
 
 from darknet_py.errors import DarknetError
 
-UNSPECIFIED, BAD_ARGUMENT, BAD_SIZE, NOT_FOUND, PARSING, NOT_IMPLEMENTED, ASSERTION = -2, -5, -201, -204, -212, -213, -215
+UNSPECIFIED, BAD_ARGUMENT, BAD_SIZE, NOT_FOUND, PARSING, NOT_IMPLEMENTED, ASSERTION = (
+    -2,
+    -5,
+    -201,
+    -204,
+    -212,
+    -213,
+    -215,
+)
 WORDS = {
     UNSPECIFIED: "Unspecified error",
     BAD_ARGUMENT: "Bad argument",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from darknet_py.layers import Layer
 from darknet_py.layers.head import GridHead
@@ -32,13 +32,13 @@ class Part(Enum):
 class Step(NamedTuple):
     """One of OpenCV's layers.
 
-    index: Darknet's number of the section. inputs: ids of the steps that it reads. source: of Part.SOURCE, which one.
+    section: its number in Darknet. inputs: ids of the steps that it reads. source: of Part.SOURCE, which one.
     """
 
     id: int
     name: str
     type: str
-    index: int
+    section: int
     part: Part
     inputs: tuple[int, ...]
     source: int = 0
@@ -167,13 +167,17 @@ def blobs(network: Network, step: Step) -> list[Tensor]:
     """The network's own tensors that OpenCV shows as this layer's blobs."""
     if step.part is Part.INPUT:
         return []
-    layer = network.layers[step.index]
+    layer = network.layers[step.section]
     if step.type in ("Convolution", "InnerProduct"):
         owner = getattr(layer, "owner", layer)
-        return [owner.weights] if normalised(layer) else [owner.weights, owner.biases]
+        return _tensors(owner, "weights") if normalised(layer) else _tensors(owner, "weights", "biases")
     if step.type == "BatchNorm":
         owner = getattr(layer, "owner", layer)
-        return [owner.rolling_mean, owner.rolling_variance, owner.scales, owner.biases]
+        return _tensors(owner, "rolling_mean", "rolling_variance", "scales", "biases")
     if step.type == "Region" and isinstance(layer, GridHead):
         return [layer.anchors]
     return []
+
+
+def _tensors(layer: nn.Module, *names: str) -> list[Tensor]:
+    return [getattr(layer, name) for name in names]

@@ -1,4 +1,4 @@
-"""`DetectionModel` and `ClassificationModel`: a net with its preprocessing, and what its output says, as in OpenCV 4."""
+"""`DetectionModel` and `ClassificationModel` of OpenCV 4: a net with its preprocessing, and what its output says."""
 
 from __future__ import annotations
 
@@ -40,51 +40,56 @@ class Model:
         self._params = cv2.dnn.Image2BlobParams()
         self._names = self._net.getUnconnectedOutLayersNames()
 
-    def setInputParams(  # noqa: N802
-        self, scale: Any = 1.0, size: Any = (0, 0), mean: Any = (0, 0, 0, 0), swapRB: bool = False, crop: bool = False  # noqa: N803
+    def setInputParams(
+        self,
+        scale: Any = 1.0,
+        size: Any = (0, 0),
+        mean: Any = (0, 0, 0, 0),
+        swapRB: bool = False,
+        crop: bool = False,
     ) -> None:
         """How a frame becomes the net's input: resized to `size`, (width, height); (values - mean) * scale."""
         self.setInputScale(scale).setInputSize(size).setInputMean(mean).setInputSwapRB(swapRB).setInputCrop(crop)
 
-    def setInputSize(self: M, *size: Any) -> M:  # noqa: N802
+    def setInputSize(self: M, *size: Any) -> M:
         """Width and height, as two numbers or a pair."""
         width, height = size if len(size) > 1 else size[0]
         self._params.size = (int(width), int(height))
         return self
 
-    def setInputScale(self: M, scale: Any) -> M:  # noqa: N802
+    def setInputScale(self: M, scale: Any) -> M:
         """A factor, or one for each channel."""
         factors = np.ravel(scale).tolist()
         self._params.scalefactor = tuple(factors * 4 if len(factors) == 1 else factors)
         return self
 
-    def setInputMean(self: M, mean: Any) -> M:  # noqa: N802
+    def setInputMean(self: M, mean: Any) -> M:
         self._params.mean = tuple(np.ravel(mean).tolist())
         return self
 
-    def setInputSwapRB(self: M, swapRB: bool) -> M:  # noqa: N802, N803
+    def setInputSwapRB(self: M, swapRB: bool) -> M:
         self._params.swapRB = bool(swapRB)
         return self
 
-    def setInputCrop(self: M, crop: bool) -> M:  # noqa: N802
+    def setInputCrop(self: M, crop: bool) -> M:
         """True: the frame is enlarged until it covers the size, and the middle is cut out."""
         self._params.paddingmode = cv2.dnn.DNN_PMODE_CROP_CENTER if crop else cv2.dnn.DNN_PMODE_NULL
         return self
 
-    def setOutputNames(self: M, outNames: Sequence[str]) -> M:  # noqa: N802, N803
+    def setOutputNames(self: M, outNames: Sequence[str]) -> M:
         """The layers that `predict` gives; at first those that no other reads."""
         self._names = list(outNames)
         return self
 
-    def setPreferableBackend(self: M, backendId: int) -> M:  # noqa: N802, N803
+    def setPreferableBackend(self: M, backendId: int) -> M:
         self._net.setPreferableBackend(backendId)
         return self
 
-    def setPreferableTarget(self: M, targetId: int) -> M:  # noqa: N802, N803
+    def setPreferableTarget(self: M, targetId: int) -> M:
         self._net.setPreferableTarget(targetId)
         return self
 
-    def enableWinograd(self: M, useWinograd: bool) -> M:  # noqa: N802, N803
+    def enableWinograd(self: M, useWinograd: bool) -> M:
         return self
 
     def predict(self, frame: Any, outs: Any = None) -> Sequence[Blob]:
@@ -104,16 +109,19 @@ class DetectionModel(Model):
         self._net.disable_region_nms()
         self._across = False
 
-    def setNmsAcrossClasses(self, value: bool) -> DetectionModel:  # noqa: N802
+    def setNmsAcrossClasses(self, value: bool) -> DetectionModel:
         """True: boxes of different classes suppress each other too."""
         self._across = bool(value)
         return self
 
-    def getNmsAcrossClasses(self) -> bool:  # noqa: N802
+    def getNmsAcrossClasses(self) -> bool:
         return self._across
 
     def detect(
-        self, frame: Any, confThreshold: float = 0.5, nmsThreshold: float = 0.0  # noqa: N803
+        self,
+        frame: Any,
+        confThreshold: float = 0.5,
+        nmsThreshold: float = 0.0,
     ) -> tuple[Any, Any, Any]:
         """The objects in a frame: the best class of each box whose confidence reaches the threshold.
 
@@ -163,12 +171,12 @@ class ClassificationModel(Model):
 
     _softmax = False
 
-    def setEnableSoftmaxPostProcessing(self, enable: bool) -> ClassificationModel:  # noqa: N802
+    def setEnableSoftmaxPostProcessing(self, enable: bool) -> ClassificationModel:
         """True: the output is put through a softmax."""
         self._softmax = bool(enable)
         return self
 
-    def getEnableSoftmaxPostProcessing(self) -> bool:  # noqa: N802
+    def getEnableSoftmaxPostProcessing(self) -> bool:
         return self._softmax
 
     def classify(self, frame: Any) -> tuple[int, float]:
@@ -200,7 +208,7 @@ def _frame(frame: Any) -> NDArray[Any]:
 def _pixel_boxes(xywh: Blob, width: int, height: int) -> NDArray[np.int32]:
     """Centre and size as fractions → left, top, width, height in whole pixels inside the frame."""
     size = np.array([width, height], np.int32)
-    centre = (xywh[:, :2] * size.astype(np.float32)).astype(np.int32)
-    sides = (xywh[:, 2:] * size.astype(np.float32)).astype(np.int32)
+    with np.errstate(over="ignore", invalid="ignore"):  # the boxes of a network that was not trained
+        centre, sides = np.split((xywh * np.tile(size, 2).astype(np.float32)).astype(np.int32), 2, 1)
     corner = np.clip(centre - sides // 2, 0, size - 1)
     return np.concatenate((corner, np.clip(sides, 1, size - corner)), 1)

@@ -46,13 +46,13 @@ IMAGE_AXES = 4
 class Layer:
     """One of OpenCV's layers. blobs: its weights, float32, OpenCV's order. preferableTarget: 0, the CPU."""
 
-    preferableTarget = 0  # noqa: N815 (OpenCV's name)
+    preferableTarget = 0
 
     def __init__(self, name: str, kind: str, weights: tuple[Blob, ...], has_output: bool) -> None:
         self.name, self.type, self.blobs = name, kind, weights
         self._has_output = has_output
 
-    def outputNameToIndex(self, outputName: str) -> int:  # noqa: N802, N803
+    def outputNameToIndex(self, outputName: str) -> int:
         """The number of the output of that name; the input layer has one, "data", and -1 means that there is none."""
         return 0 if self._has_output or outputName == "data" else -1
 
@@ -87,11 +87,11 @@ class Net:
 
     # Layers
 
-    def getLayerNames(self) -> Sequence[str]:  # noqa: N802
+    def getLayerNames(self) -> Sequence[str]:
         """All names but the input's, by id: a tuple."""
         return forms.names(step.name for step in self._steps[1:])
 
-    def getLayerId(self, layer: str) -> int:  # noqa: N802
+    def getLayerId(self, layer: str) -> int:
         """The id of that name; -1: there is none."""
         return self._by_name[layer].id if layer in self._by_name else -1
 
@@ -101,25 +101,25 @@ class Net:
             raise Cv2Error(NOT_FOUND, f"Layer with requested id={number} not found", func)
         return self._steps[number]
 
-    def getLayer(self, layerId: int | str) -> Layer:  # noqa: N802, N803
+    def getLayer(self, layerId: int | str) -> Layer:
         """The layer of that id or name."""
         step = self._step(layerId, "getLayer")
         values = tuple(_blob(one, step) for one in blobs(self._loaded("getLayer"), step))
         return Layer(step.name, step.type, values, has_output=step.id > 0)
 
-    def getLayerTypes(self) -> Sequence[str]:  # noqa: N802
+    def getLayerTypes(self) -> Sequence[str]:
         """The types that occur, the input's too, sorted."""
         return forms.names(sorted({step.type or "__NetInputLayer__" for step in self._steps}))
 
-    def getLayersCount(self, layerType: str) -> int:  # noqa: N802, N803
+    def getLayersCount(self, layerType: str) -> int:
         """How many layers are of that type."""
         return Counter(step.type for step in self._steps[1:])[layerType]
 
-    def getUnconnectedOutLayers(self) -> NDArray[np.int32]:  # noqa: N802
+    def getUnconnectedOutLayers(self) -> NDArray[np.int32]:
         """The ids of the layers that no other reads, ascending: (n,) int32."""
         return forms.column(np.array([step.id for step in self._unread()], np.int32))
 
-    def getUnconnectedOutLayersNames(self) -> Sequence[str]:  # noqa: N802
+    def getUnconnectedOutLayersNames(self) -> Sequence[str]:
         """Their names."""
         return forms.names(step.name for step in self._unread())
 
@@ -127,7 +127,7 @@ class Net:
         read = {number for step in self._steps for number in step.inputs}
         return [step for step in self._steps[1:] if step.id not in read]
 
-    def getParam(self, layer: int | str, numParam: int = 0) -> Blob:  # noqa: N802, N803
+    def getParam(self, layer: int | str, numParam: int = 0) -> Blob:
         """The layer's blob of that number."""
         step = self._step(layer, "getParam")
         tensors = blobs(self._loaded("getParam"), step)
@@ -135,7 +135,7 @@ class Net:
             raise Cv2Error(ASSERTION, f"numParam={numParam}: {step.name} has {len(tensors)} blobs", "getParam")
         return _blob(tensors[numParam], step)
 
-    def setParam(self, layer: int | str, numParam: int, blob: Any) -> None:  # noqa: N802, N803
+    def setParam(self, layer: int | str, numParam: int, blob: Any) -> None:
         """Replaces the layer's blob of that number by values of the same shape."""
         old, step = self.getParam(layer, numParam), self._step(layer, "setParam")
         values = np.asarray(blob, np.float32)
@@ -148,7 +148,7 @@ class Net:
 
     # Input
 
-    def setInput(  # noqa: N802
+    def setInput(
         self, blob: Any, name: str = "", scalefactor: float = 1.0, mean: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
     ) -> None:
         """Sets the input, (blob - mean) * scalefactor.
@@ -163,35 +163,37 @@ class Net:
         array = np.asarray(blob.get() if isinstance(blob, cv2.UMat) else blob)
         if array.dtype.kind not in "fiu":
             raise Cv2Error(BAD_ARGUMENT, f"a blob of numbers is needed, not of {array.dtype}", "setInput")
-        images = torch.empty(array.shape, memory_format=torch.channels_last if array.ndim == IMAGE_AXES else torch.contiguous_format)
+        images = torch.empty(
+            array.shape, memory_format=torch.channels_last if array.ndim == IMAGE_AXES else torch.contiguous_format
+        )
         images.numpy()[...] = array
         if array.ndim == IMAGE_AXES and any(means := np.ravel(mean)[: array.shape[1]]):
             images[:, : len(means)] -= torch.from_numpy(means.astype(np.float32))[:, None, None]
         self._images = images if scalefactor == 1 else images.mul_(scalefactor)
 
-    def setInputsNames(self, inputBlobNames: Sequence[str]) -> None:  # noqa: N802, N803
+    def setInputsNames(self, inputBlobNames: Sequence[str]) -> None:
         """Darknet's networks have one input; it keeps its name, "data"."""
 
-    def setInputShape(self, inputName: str, shape: Sequence[int]) -> None:  # noqa: N802, N803
+    def setInputShape(self, inputName: str, shape: Sequence[int]) -> None:
         """The input's shape is that of the blob; a wrong one is reported by `forward`."""
 
     # Where it runs
 
-    def setPreferableBackend(self, backendId: int) -> None:  # noqa: N802, N803
+    def setPreferableBackend(self, backendId: int) -> None:
         """DNN_BACKEND_CUDA with a CUDA target runs on the GPU where torch has one; everything else on the CPU."""
         self._backend = int(backendId)
 
-    def setPreferableTarget(self, targetId: int) -> None:  # noqa: N802, N803
+    def setPreferableTarget(self, targetId: int) -> None:
         """DNN_TARGET_CUDA, or DNN_TARGET_CUDA_FP16 for half precision; see setPreferableBackend."""
         self._target = int(targetId)
 
-    def enableFusion(self, fusion: bool) -> None:  # noqa: N802
+    def enableFusion(self, fusion: bool) -> None:
         """Without effect: batch norm is folded whenever that gives the layers that are asked for."""
 
-    def enableWinograd(self, useWinograd: bool) -> None:  # noqa: N802, N803
+    def enableWinograd(self, useWinograd: bool) -> None:
         """Without effect: PyTorch chooses its algorithms."""
 
-    def setHalideScheduler(self, scheduler: str) -> None:  # noqa: N802
+    def setHalideScheduler(self, scheduler: str) -> None:
         """Without effect: there is no Halide."""
 
     def _place(self) -> tuple[str, str]:
@@ -224,13 +226,15 @@ class Net:
             return self._run([name])[0]
         return forms.outputs(self._run([str(name) for name in names] or [self._last("forward")]))
 
-    def forwardAndRetrieve(self, outBlobNames: Sequence[str]) -> tuple[tuple[Blob, ...], ...]:  # noqa: N802, N803
+    def forwardAndRetrieve(self, outBlobNames: Sequence[str]) -> tuple[tuple[Blob, ...], ...]:
         """For each name, the tuple of its outputs, of which there is one."""
         return tuple((one,) for one in self.forward(list(outBlobNames)))
 
-    def forwardAsync(self, outputName: str = "") -> None:  # noqa: N802, N803
+    def forwardAsync(self, outputName: str = "") -> None:
         """Not available, as in OpenCV without OpenVINO."""
-        raise Cv2Error(NOT_IMPLEMENTED, "DNN: Asynchronous forward is supported for Inference Engine backend only", "forwardAsync")
+        raise Cv2Error(
+            NOT_IMPLEMENTED, "DNN: Asynchronous forward is supported for Inference Engine backend only", "forwardAsync"
+        )
 
     def _last(self, func: str) -> str:
         self._loaded(func)
@@ -256,7 +260,9 @@ class Net:
         channels = network.input_shape.c
         if self._images.ndim != IMAGE_AXES or self._images.shape[1] != channels:
             shape = tuple(self._images.shape)
-            text = f"the blob is {shape}; {network.cfg.path} reads (n, {channels}, height, width), as blobFromImage gives"
+            text = (
+                f"the blob is {shape}; {network.cfg.path} reads (n, {channels}, height, width), as blobFromImage gives"
+            )
             raise Cv2Error(UNSPECIFIED, text, "forward")
         size = (self._images.shape[3], self._images.shape[2])
         if (key := (size, *self._place())) != self._key:
@@ -267,7 +273,8 @@ class Net:
 
     def _outputs(self, steps: list[Step]) -> list[Blob]:
         """The steps' outputs: by the runner, or layer by layer with batch norm apart where that is asked for."""
-        assert self._runner is not None and self._images is not None
+        assert self._runner is not None
+        assert self._images is not None
         network, inner = self._runner.network, {}
         images = self._images.to(self._runner.device, self._runner.dtype)
         if any(step.part in (Part.BEFORE_NORM, Part.BEFORE_ACTIVATION) for step in steps):
@@ -292,30 +299,31 @@ class Net:
     ) -> Blob:
         if step.part is Part.INPUT:
             return _own(found[-1])
-        layer = network.layers[step.index]
+        layer = network.layers[step.section]
         if step.part in (Part.BEFORE_NORM, Part.BEFORE_ACTIVATION):
-            x = inner[step.index][step.part]
-            return _own(x.flatten(1) if step.index in self._flat else x)
+            x = inner[step.section][step.part]
+            return _own(x.flatten(1) if step.section in self._flat else x)
         if step.part is Part.BOXES:
-            return _rows(layer, _raw(layer, found), network.size, *self._limits[step.index])
+            return _rows(layer, _raw(layer, found), network.size, *self._limits[step.section])
         if step.part is Part.PERMUTED:
             return _own(found[layer.source_indices[0]].permute(0, 2, 3, 1))
         if step.part is Part.SOURCE:
             x = found[layer.source_indices[step.source]]
             return _own(x.chunk(layer.options.groups, 1)[layer.options.group_id])
-        x = found[step.index]
+        x = found[step.section]
         x = (x + 1) / 2 if step.part is Part.UNADJUSTED else x
-        return _own(x.flatten(1) if step.index in self._flat else x.reshape(*x.shape, *[1] * (IMAGE_AXES - x.ndim)))
+        return _own(x.flatten(1) if step.section in self._flat else x.reshape(*x.shape, *[1] * (IMAGE_AXES - x.ndim)))
 
-    def getPerfProfile(self) -> tuple[int, NDArray[np.float64]]:  # noqa: N802
+    def getPerfProfile(self) -> tuple[int, NDArray[np.float64]]:
         """The ticks that the last `forward` took (divide by getTickFrequency), and a 0 for each layer: they are not
         timed one by one. (0, zeros) before the first."""
         return self._ticks or 0, np.zeros(len(self._steps) - 1)
 
     # Sizes
 
-    def getLayersShapes(  # noqa: N802
-        self, netInputShape: Sequence[Any]  # noqa: N803
+    def getLayersShapes(
+        self,
+        netInputShape: Sequence[Any],
     ) -> tuple[NDArray[np.int32], tuple[tuple[NDArray[np.int32], ...], ...], tuple[tuple[NDArray[np.int32], ...], ...]]:
         """For an input shape: the ids, from 0; the shapes that each layer reads; those that it gives."""
         shapes = self._shapes(netInputShape)
@@ -323,13 +331,13 @@ class Net:
         gives = tuple((np.array(shape, np.int32),) for shape in shapes)
         return np.arange(len(shapes), dtype=np.int32), reads, gives
 
-    def getMemoryConsumption(self, netInputShape: Sequence[Any]) -> tuple[int, int]:  # noqa: N802, N803
+    def getMemoryConsumption(self, netInputShape: Sequence[Any]) -> tuple[int, int]:
         """The bytes of the weights, and of all layers' outputs, for an input shape."""
         network = self._loaded("getMemoryConsumption")
         weights = sum(one.numel() for step in self._steps for one in blobs(network, step))
         return 4 * weights, 4 * sum(int(np.prod(shape)) for shape in self._shapes(netInputShape))
 
-    def getFLOPS(self, netInputShape: Sequence[Any]) -> int:  # noqa: N802, N803
+    def getFLOPS(self, netInputShape: Sequence[Any]) -> int:
         """Floating-point operations for an input shape, as Darknet counts them (OpenCV counts a little more)."""
         shape = _shape(netInputShape)
         return round(sum(layer.bflops for layer in self._at(shape).layers) * 1e9) * shape[0]
@@ -398,10 +406,10 @@ def _needed(network: Network, step: Step) -> tuple[int, ...]:
     """The sections whose outputs a step's output is made from."""
     if step.part is Part.INPUT:
         return ()
-    sources = network.layers[step.index].source_indices
+    sources = network.layers[step.section].source_indices
     if step.part in (Part.BOXES, Part.PERMUTED):
         return sources
-    return (sources[step.source],) if step.part is Part.SOURCE else (step.index,)
+    return (sources[step.source],) if step.part is Part.SOURCE else (step.section,)
 
 
 def _raw(head: Any, found: dict[int, Tensor]) -> Any:
@@ -473,18 +481,18 @@ def _given(network: Network, step: Step, given: Shape, flat: set[int]) -> Shape:
     """The shape of a step's output for an input shape."""
     if step.part is Part.INPUT:
         return given
-    count, layer = given[0], network.layers[step.index]
+    count, layer = given[0], network.layers[step.section]
     source = network.layers[layer.source_indices[step.source]].shape if layer.source_indices[0] >= 0 else layer.input
     if step.part is Part.PERMUTED:
         return (count, source.h, source.w, source.c)
     if step.part is Part.BOXES:
-        anchors = 1 if getattr(layer, "anchors", None) is None else len(layer.anchors)
+        anchors = len(layer.anchors) if isinstance(layer, GridHead) else 1
         columns = source.c // anchors
         boxes = source.h * source.w * anchors
         return (boxes, columns) if count == 1 else (count, boxes, columns)
     if step.part is Part.SOURCE:
         return (count, source.c // layer.options.groups, source.h, source.w)
-    if step.index in flat:
+    if step.section in flat:
         return (count, layer.shape.count)
     shape = getattr(layer, "host_shape", layer.shape)
     shape = shape if step.part is not Part.OUTPUT else layer.shape

@@ -22,8 +22,12 @@ NATIVE_READ_NET = cv2.dnn.readNet
 BUFFER = "the cfg in memory"
 
 
-def readNetFromDarknet(  # noqa: N802
-    cfgFile: Any = None, darknetModel: Any = "", *, bufferCfg: Any = None, bufferModel: Any = None  # noqa: N803
+def readNetFromDarknet(
+    cfgFile: Any = None,
+    darknetModel: Any = "",
+    *,
+    bufferCfg: Any = None,
+    bufferModel: Any = None,
 ) -> Net:
     """Reads a network.
 
@@ -80,13 +84,16 @@ def _load_bytes(network: Network, buffer: Any) -> None:
         load_weights(network, path)
 
 
-def readNet(model: Any, config: Any = "", framework: Any = "", **buffers: Any) -> Any:  # noqa: N802
+def readNet(model: Any, config: Any = "", framework: Any = "", **buffers: Any) -> Any:
     """Reads a Darknet network from its two files, in either order, or from two buffers: `readNet("darknet", weights,
     cfg)`; files of other frameworks are read by OpenCV's own readNet."""
+    config, framework = ("" if one is None else one for one in (config, framework))
     if buffers or not isinstance(config, (str, bytes, os.PathLike)):
         kind = model
         weights, cfg = buffers.get("bufferModel", config), buffers.get("bufferConfig", framework)
-        return readNetFromDarknet(cfg, weights) if str(kind).lower() == "darknet" else NATIVE_READ_NET(kind, weights, cfg)
+        return (
+            readNetFromDarknet(cfg, weights) if str(kind).lower() == "darknet" else NATIVE_READ_NET(kind, weights, cfg)
+        )
     if not isinstance(model, (str, bytes, os.PathLike)):
         raise Cv2Error(BAD_ARGUMENT, f"a path is needed, not {type(model).__name__}", "readNet")
     model, config = os.fsdecode(model), os.fsdecode(config)
