@@ -29,7 +29,8 @@ from darknet_py.text import whole_number
 # Darknet's flags that take no value.
 SWITCHES = (
     "-benchmark", "-benchmark_layers", "-clear", "-cuda_debug_sync", "-dont_show", "-dontdraw_bbox", "-dontuse_opencv",
-    "-ext_output", "-letter_box", "-map", "-nogpu", "-save_labels", "-show", "-show_imgs", "-tokenized", "-topk",
+    "-ext_output", "-letter_box", "-map", "-nocolor", "-nogpu", "-save_labels", "-show", "-show_imgs", "-tokenized",
+    "-topk", "-verbose",
 )  # fmt: skip
 # Darknet's flags that are followed by a value.
 VALUES = (
@@ -38,7 +39,9 @@ VALUES = (
     "-out_filename", "-points", "-prefix", "-s", "-seed", "-srand", "-t", "-temp", "-thresh", "-time_limit_sec",
     "-tokens", "-width",
 )  # fmt: skip
-EVERYWHERE = "-dont_show"  # flags that every action heeds: no window opens unless it is asked for
+# Flags that every action heeds: no window opens unless it is asked for; hank-ai's -nocolor and -verbose ask for what is
+# so anyway.
+EVERYWHERE = "-dont_show -nocolor -verbose"
 # Flags whose work is not done here, and the other way. What an action does not heed, in Darknet or here, gets a note.
 REFUSED = {
     "-benchmark": "write python -m darknet_py.benchmark --cfg CFG",

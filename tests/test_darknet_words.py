@@ -73,7 +73,9 @@ def line(action: str) -> list[str]:
 
 
 def test_the_list_of_flags_is_the_programs() -> None:
-    assert {flag for flag, value in FLAGS.items() if value is None} | {"-nogpu"} == set(SWITCHES)
+    assert {flag for flag, value in FLAGS.items() if value is None} | {"-nogpu", "-nocolor", "-verbose"} == set(
+        SWITCHES
+    )
     assert {flag for flag, value in FLAGS.items() if value is not None} | {"-nms"} == set(VALUES)
 
 

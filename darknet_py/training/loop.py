@@ -13,14 +13,17 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import FrameType
 
 import torch
+from tqdm import tqdm
 
 from darknet_py.data.text import TextBatch
 from darknet_py.data.truths import DataWarning
 from darknet_py.errors import DarknetError, out_of_memory
 from darknet_py.files import locked
+from darknet_py.network import Network
 from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.material import Batches, MiniBatch
 from darknet_py.training.report import IterationResult, Report
@@ -82,7 +85,7 @@ def _train(trainer: Trainer, batches: Batches, settings: RunSettings, seed: int,
         if report and (signals or progress.stopped_early):
             _save_last(trainer, settings, progress)
         if report and ended:
-            trainer.network.save_weights(settings.weights("final"))
+            _save(trainer.network, settings.weights("final"))
     return progress
 
 
@@ -183,7 +186,7 @@ def _finish(
     is_last = iteration == settings.max_batches
     due = bool(every) and (is_last or (iteration % every == 0 and iteration >= trainer.net.burn_in))
     if iteration % settings.save_every == 0:
-        trainer.network.save_weights(settings.weights(str(iteration)))
+        _save(trainer.network, settings.weights(str(iteration)))
     if due and settings.evaluate is not None:
         progress.awaiting = tuple(result[:-1])
         _save_last(trainer, settings, progress)
@@ -211,18 +214,24 @@ def _evaluate(trainer: Trainer, settings: RunSettings, progress: Progress, repor
         if precision > progress.best:
             progress.best, progress.best_iteration, progress.evaluations_since_best = precision, result.iteration, 0
             with trainer.ema.applied() as network:
-                network.save_weights(settings.weights("best"))
+                _save(network, settings.weights("best"))
         progress.stopped_early = bool(settings.patience) and progress.evaluations_since_best >= settings.patience
     progress.awaiting = ()
     report.add(result._replace(map=precision), progress)
     _save_last(trainer, settings, progress)
 
 
+def _save(network: Network, path: Path) -> None:
+    """Saves weights, with the line that Darknet writes for programs that wait for it."""
+    network.save_weights(path)
+    tqdm.write(f"Saving weights to {path}", file=sys.stderr)
+
+
 def _save_last(trainer: Trainer, settings: RunSettings, progress: Progress) -> None:
-    trainer.network.save_weights(settings.weights("last"))
+    _save(trainer.network, settings.weights("last"))
     if trainer.ema.values:
         with trainer.ema.applied() as network:
-            network.save_weights(settings.weights("ema"))
+            _save(network, settings.weights("ema"))
     content = progress.plain() | {"saved": trainer.iteration}
     save_checkpoint(settings.checkpoint, trainer, content, keep=bool(progress.saved))
     progress.saved = trainer.iteration

@@ -91,8 +91,8 @@ class ProgressLine:
 
     def _text(self, result: IterationResult, progress: Progress) -> str:
         left = timedelta(seconds=round((self.max_batches - result.iteration) * self.seconds))
-        speed = f"{result.images / self.seconds:.1f} {self.unit}/s"
-        text = f"{result.loss:.6f}, {result.average:.6f} avg loss, {result.rate:.6f} rate, {speed}, {left} left"
+        so_far = f"{result.seconds:.6f} seconds, {result.iteration * result.images} {self.unit}"
+        text = f"{result.loss:.6f}, {result.average:.6f} avg loss, {result.rate:.6f} rate, {so_far}, {left} left"
         if progress.last_map < 0:
             return text
         best = f"best {progress.best:.4f} in {progress.best_iteration}"
