@@ -49,6 +49,11 @@ def test_only_the_lists_of_commands_import_a_command() -> None:
     assert not [path for path in others if set(imports(path)) & set(commands)]
 
 
+def test_nothing_imports_the_stand_ins_for_other_programs() -> None:
+    others = [path for path in sorted(PACKAGE.rglob("*.py")) if "compat" not in path.parts]
+    assert not [path for path in others if "compat" in imports(path)]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_a_document_names_exist(document: Path) -> None:
     named = re.findall(r"\b(?:tests|darknet_py|docs|examples)/[\w./-]*[\w/]", document.read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import Any
 import cv2 as opencv
 import numpy as np
 import pytest
+import torch
 from project import CFGS, ROOT, environment
 
 import darknet_py
@@ -479,3 +480,37 @@ def test_install_puts_the_calls_into_cv2_with_the_forms_of_either_age(columns: s
     script = INSTALLED.format(columns=columns, cfg=CFG, weights=WEIGHTS, image=IMAGE)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
     assert result.stdout.splitlines() == [first, "native True"], result.stderr
+
+
+def test_every_kind_of_section_gives_its_layers_inside(tmp_path: Path) -> None:
+    """What layers with shared weights compute before their batch norm cannot be asked for; the others' is their own."""
+    conv = "[convolutional]\nbatch_normalize=1\nfilters=3\nsize=3\npad=1\n"
+    cfg = toy(
+        tmp_path,
+        f"{conv}activation=leaky",
+        f"{conv}activation=mish\nshare_index=0",
+        "[avgpool]",
+        "[scale_channels]\nfrom=1\nactivation=relu",
+        "[sam]\nfrom=1\nactivation=leaky",
+        "[shortcut]\nfrom=-2\nactivation=leaky",
+        "[upsample]\nstride=2",
+    )
+    net = random_net(cfg, tmp_path)
+    net.setInput(np.random.default_rng(0).random((1, 3, 32, 32), np.float32))
+    assert [name for name in net.getLayerNames() if name.startswith(("scale", "relu", "sam"))] == [
+        "scale_channels_3",
+        "relu_4",
+        "sam_4",
+    ]
+    shapes = dict(zip(net.getLayerNames(), net.getLayersShapes((1, 3, 32, 32))[2][1:], strict=True))
+    shared = {"conv_1"}
+    for name in set(net.getLayerNames()) - shared:
+        assert net.forward(name).shape == tuple(shapes[name][0]), name
+    product, shortcut, added = net.forward(["leaky_5", "shortcut_5", "relu_4"])
+    np.testing.assert_allclose(shortcut, product + added, atol=1e-6)
+    first = darknet_py.load(cfg, tmp_path / "random.weights").layers[0]
+    np.testing.assert_allclose(
+        net.forward("conv_0"), torch.conv2d(net._images, first.weights, None, padding=1), atol=1e-5
+    )
+    with pytest.raises(opencv.error, match="conv_1 belongs to a layer that shares weights"):
+        net.forward("conv_1")

@@ -301,6 +301,8 @@ class Net:
             return _own(found[-1])
         layer = network.layers[step.section]
         if step.part in (Part.BEFORE_NORM, Part.BEFORE_ACTIVATION):
+            if step.part not in inner[step.section]:
+                raise Cv2Error(NOT_IMPLEMENTED, f"{step.name} belongs to a layer that shares weights", "forward")
             x = inner[step.section][step.part]
             return _own(x.flatten(1) if step.section in self._flat else x)
         if step.part is Part.BOXES:
@@ -371,7 +373,7 @@ class Watch(Arithmetic):
         self.seen = seen
 
     def normalise(self, layer: Normalised, x: Tensor) -> Tensor:
-        self.seen[Part.BEFORE_NORM] = x
+        self.seen.setdefault(Part.BEFORE_NORM, x)  # layers that share the weights come later
         return super().normalise(layer, x)
 
     def activate(self, x: Tensor, name: str, *, own: bool = False) -> Tensor:
