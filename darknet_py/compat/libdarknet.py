@@ -134,10 +134,12 @@ class LoadedNetwork:
     def candidates(self, thresh: float) -> Candidates:
         """The boxes of all heads from the last prediction."""
         network = self.runner.network
-        heads = zip(network.head_layers(), self.raw, strict=True)
-        each = [head.decode(raw, thresh, network.size) for head, raw in heads]
-        if not each:
+        heads = network.head_layers()
+        if not heads:
             raise DarknetError(f"{network.cfg.path}: no detection head; read predict's result, as for a classifier")
+        if not self.raw:
+            raise DarknetError(f"{network.cfg.path}: nothing was predicted yet; call predict_image first")
+        each = [head.decode(raw, thresh, network.size) for head, raw in zip(heads, self.raw, strict=True)]
         return Candidates(*map(torch.cat, zip(*each, strict=True)))
 
 
@@ -237,6 +239,9 @@ def free_image(image: IMAGE) -> None:
 def copy_image_from_bytes(image: IMAGE, data: Any) -> None:
     """Fills an image with height x width x channels bytes, 0..255."""
     target = pixels_of(image)
+    if len(data) < target.size:
+        size = f"{image.w} x {image.h} x {image.c}"
+        raise DarknetError(f"{len(data)} bytes are too few for an image of {size}; resize it, and give RGB, not grey")
     values = np.frombuffer(data, np.uint8, target.size).reshape(image.h, image.w, image.c)
     np.divide(values.transpose(2, 0, 1), 255, out=target, dtype=np.float32)
 

@@ -192,10 +192,16 @@ def test_lines_and_corners_are_those_of_the_binding(capsys: pytest.CaptureFixtur
     assert [one[0] for one in darknet.non_max_suppression_fast(boxes, 0.3)] == ["c", "b"]
 
 
+def boxes_of(net: Any) -> Any:
+    return darknet.get_network_boxes(net, 1, 1, 0.5, 0.5, None, 0, darknet.pointer(darknet.c_int(0)), 0)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: darknet.load_net("no.cfg", WEIGHTS, 0), "no.cfg: cannot read this cfg"),
+        (lambda: darknet.copy_image_from_bytes(darknet.make_image(4, 4, 3), bytes(16)), "16 bytes are too few"),
+        (lambda: boxes_of(darknet.load_net(CFG, WEIGHTS, 0)), "nothing was predicted yet"),
         (lambda: darknet.load_image("no.jpg", 0, 0), "no.jpg: cannot read this image"),
         (lambda: darknet.load_meta("no.data"), "no.data: cannot read"),
         (lambda: darknet.predict_image(darknet.load_net(CFG, WEIGHTS, 0), darknet.make_image(9, 9, 1)), "1 channels"),
