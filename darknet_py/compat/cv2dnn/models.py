@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import cv2
 import numpy as np
@@ -15,7 +15,6 @@ from darknet_py.compat.cv2dnn.net import Blob, Net
 from darknet_py.compat.cv2dnn.readers import readNet
 
 M = TypeVar("M", bound="Model")
-NATIVE = {"DetectionModel": cv2.dnn.DetectionModel, "ClassificationModel": cv2.dnn.ClassificationModel}
 NMS_BOXES = cv2.dnn.NMSBoxes
 """OpenCV's own, kept from before `install`."""
 
@@ -29,12 +28,13 @@ class Model:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         net = _net(*args, **kwargs)
         if not isinstance(net, Net):
-            return NATIVE[cls.__name__](net)
+            return cls._native(net)
         self = super().__new__(cls)
         self._net = net
         return self
 
     _net: Net
+    _native: ClassVar[Any]  # OpenCV's own class, kept from before `install`
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._params = cv2.dnn.Image2BlobParams()
@@ -104,6 +104,8 @@ class Model:
 class DetectionModel(Model):
     """Objects in frames. Making one switches off the suppression inside the net's heads, as in OpenCV."""
 
+    _native = cv2.dnn.DetectionModel
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
         self._net.disable_region_nms()
@@ -169,6 +171,7 @@ class DetectionModel(Model):
 class ClassificationModel(Model):
     """The class of frames."""
 
+    _native = cv2.dnn.ClassificationModel
     _softmax = False
 
     def setEnableSoftmaxPostProcessing(self, enable: bool) -> ClassificationModel:

@@ -73,6 +73,7 @@ class Net:
         self._backend = self._target = 0
         self._images: Tensor | None = None
         self._runner: Runner | None = None
+        self._whole: Network | None = None  # with batch norm apart, once a layer inside a section was asked for
         self._key: tuple[object, ...] = ()
         self._ticks: int | None = None
 
@@ -269,7 +270,7 @@ class Net:
             with as_cv2(BAD_SIZE, "forward"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", CfgWarning)
                 self._runner = prepare(network, size=size, device=key[1], precision=str(key[2]))
-            self._key = key
+            self._key, self._whole = key, None
 
     def _outputs(self, steps: list[Step]) -> list[Blob]:
         """The steps' outputs: by the runner, or layer by layer with batch norm apart where that is asked for."""
@@ -278,7 +279,7 @@ class Net:
         network, inner = self._runner.network, {}
         images = self._images.to(self._runner.device, self._runner.dtype)
         if any(step.part in (Part.BEFORE_NORM, Part.BEFORE_ACTIVATION) for step in steps):
-            network = self._unfolded(network)
+            network = self._unfolded()
             inner = _watched(network)
         wanted = {index: None for step in steps for index in _needed(network, step)}
         if not inner and list(wanted) == [index for head in network.head_layers() for index in head.source_indices]:
@@ -287,12 +288,17 @@ class Net:
             found = network.run(images, list(wanted)) | {-1: images}
         return [self._result(network, step, found, inner) for step in steps]
 
-    def _unfolded(self, small: Network) -> Network:
+    def _unfolded(self) -> Network:
         """The network with batch norm as layers of its own, of the runner's size, device and precision."""
-        network = self._loaded("forward")
-        result = Network(network.cfg, size=small.size)
-        result.load_state_dict(network.state_dict())
-        return result.requires_grad_(False).eval().to(small.device, self._runner.dtype if self._runner else None)
+        assert self._runner is not None
+        if self._whole is None:
+            network = self._loaded("forward")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", CfgWarning)
+                whole = Network(network.cfg, size=self._runner.size)
+            whole.load_state_dict(network.state_dict())
+            self._whole = whole.requires_grad_(False).eval().to(self._runner.device, self._runner.dtype)
+        return self._whole
 
     def _result(
         self, network: Network, step: Step, found: dict[int, Tensor], inner: dict[int, dict[Part, Tensor]]
