@@ -29,7 +29,7 @@ from darknet_py.data.anchors import (
 )
 from darknet_py.data.dataset import SPLITS, open_dataset
 from darknet_py.errors import CfgWarning, DarknetError
-from darknet_py.files import write_file
+from darknet_py.files import check_writable, write_file
 from darknet_py.network import Network
 
 CLUSTERS = 9
@@ -77,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DarknetError("the size of the network is not known; write --cfg FILE or --size WxH")
     if args.write and not args.cfg:
         raise DarknetError("--write makes a copy of a cfg; write --cfg FILE, too")
+    for file in filter(None, (args.write, args.plot)):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    check_writable(args.write, args.plot)
     clusters, unit, size = CLUSTERS, args.size, args.size
     if args.cfg:
         network = Network(parse_cfg(args.cfg), size=args.size)
@@ -101,7 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_file(folder / "anchors.txt", anchors)
         write_file(folder / "counters_per_class.txt", f"counters_per_class = {counters}")
     if args.write:
-        Path(args.write).parent.mkdir(parents=True, exist_ok=True)
         write_file(args.write, with_anchors(args.cfg, found.centres))
         print(f"written to {args.write}")
     if args.plot:

@@ -22,7 +22,7 @@ from darknet_py.data.checking import (
     summary_lines,
 )
 from darknet_py.data.dataset import SPLITS, open_dataset
-from darknet_py.files import write_file
+from darknet_py.files import check_writable, write_file
 from darknet_py.names import read_data
 from darknet_py.network import Network
 
@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
+    check_writable(args.json)
     facts = network_facts(Network(parse_cfg(args.cfg))) if args.cfg else None
     named = [split for split in SPLITS if read_data(args.data).get(split)]
     splits = (named or [SPLITS[0]]) if args.split == "both" else [args.split]

@@ -27,8 +27,8 @@ from darknet_py.command import run_command
 from darknet_py.detect import Run, main, parser
 from darknet_py.detection_files import as_labels, folder_name
 from darknet_py.detections import Detections
-from darknet_py.detector import load_detector
-from darknet_py.errors import CfgWarning
+from darknet_py.detector import Detector, load_detector
+from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.pictures import serving
 from darknet_py.pictures.sources import Video, VideoSource
 
@@ -406,3 +406,25 @@ def test_a_very_long_name_is_written(here: Path) -> None:
     picture(here / name)
     assert main([*MODEL, name, "--out", "out", "--quiet"]) == 0
     assert files(here / "out") == [name]
+
+
+def test_the_frames_of_a_video_follow_each_other(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recurrent layers keep their states from frame to frame, and begin anew with the next video."""
+    for name in ("one.mp4", "two.mp4"):
+        film(here / name, frames=3)
+    told: list[bool] = []
+    detect = Detector.detect
+
+    def noting(self: Detector, *args: Any, continued: bool = False, **kwargs: Any) -> list[Detections]:
+        told.append(continued)
+        return detect(self, *args, continued=continued, **kwargs)
+
+    monkeypatch.setattr(Detector, "detect", noting)
+    assert main([*MODEL, "one.mp4", "two.mp4", "--no-pictures", "--batch", "1", "--quiet"]) == 0
+    assert told == [False, True, True, False, True, True]
+
+
+@pytest.mark.parametrize("option", ["--json", "--coco"])
+def test_a_result_that_cannot_be_written_is_found_before_the_work(here: Path, option: str) -> None:
+    with pytest.raises(DarknetError, match=r"missing/r\.json: cannot write this file"):
+        main([*MODEL, "there_is_no_image.png", option, "missing/r.json"])

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -268,6 +270,42 @@ def test_a_part_of_another_file_is_found_out_by_its_hash(server: Server, tmp_pat
         fetch(official(server), tmp_path)
     assert left(tmp_path) == []
     assert fetch(official(server), tmp_path).read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("address", "final", "message"),
+    [
+        ("https://one.example/x", "http://one.example/x", "redirects to http://one.example/x, which is not encrypted"),
+        ("https://one.example/x", "ftp://one.example/x", "which is not a web address"),
+        ("https://one.example/x", "https://two.example/x", "another host; if that is right, give this address"),
+    ],
+)
+def test_an_answer_from_elsewhere_is_refused(address: str, final: str, message: str, tmp_path: Path) -> None:
+    """Another host may answer only where a hash tells whether it sends the right file."""
+    response = SimpleNamespace(status=200, geturl=lambda: final, headers=Message())
+    known = Official("x", "x.weights", address, sha256="0" * 64)
+    for record, refused in ((Official("x", "x.weights", address), True), (known, "another host" not in message)):
+        run = downloading._Download(record, tmp_path / "x.weights", force=False, retries=0, progress=False)
+        with pytest.raises(downloading._AddressError, match=message) if refused else nullcontext():
+            run._check_answer(address, response)
+
+
+def test_a_server_that_sends_without_end_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.length, server.etag = False, None
+    monkeypatch.setattr(downloading, "MAX_BYTES", 100_000)
+    with pytest.raises(DownloadError, match="the server sends more than"):
+        fetch(official(server, size=None, sha256=None), tmp_path)
+
+
+def test_a_server_that_sends_too_slowly_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "SLOW_AFTER", -1.0)
+    monkeypatch.setattr(downloading, "SLOWEST", 10**12)
+    with pytest.raises(DownloadError, match="the server sends less than"):
+        fetch(official(server), tmp_path)
 
 
 def test_an_empty_file_is_refused(server: Server, tmp_path: Path) -> None:

@@ -448,13 +448,15 @@ def test_a_preview_shows_all_images_with_their_boxes() -> None:
 
 
 def test_too_little_shared_memory_for_the_workers_is_found_before_they_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     growing = loader._Requests(0, 1, 4, lambda number: (416, 416) if number > 1000 else (32, 32))
     with pytest.raises(DarknetError, match=r"has 1 MB free, but the batches of 2 workers take 42 MB; use fewer"):
         loader._check_shared_memory(growing, 3, 2)
+    with pytest.raises(DarknetError, match="use fewer"):
+        next(image_batches(dataset, replace(SMALL, width=416, height=416), needs(), mini_batch=64, seed=1, workers=2))
     loader._check_shared_memory(growing, 3, 0)
     loader._check_shared_memory(loader._Requests(0, 1, 1, (32, 32)), 3, 2)
 
