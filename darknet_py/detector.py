@@ -258,7 +258,7 @@ def load_detector(
     """Loads a model from its files.
 
     Args:
-        cfg: None: `weights` is a .safetensors file that carries it.
+        cfg: None: `weights` is a .safetensors file that carries it, or an ONNX file.
         names: the names file; None: the one that the .data file `data` says, whose `map` is the class map.
         device: "cpu", "cuda", "cuda:1" …; "auto": a GPU where there is one.
         size, strict: see `load`. options: see `Detector`.
@@ -271,6 +271,8 @@ def load_detector(
         names = names or names_file(content, data)
         if content.get("map"):
             options["class_map"] = read_class_map(find_beside(content["map"], data))
+    if cfg is None and os.fspath(weights).lower().endswith(".onnx"):
+        return Detector(weights, names, **options)  # its size is its own, and it runs on the CPU
     return Detector(load(cfg, weights, device=device, size=size, strict=strict), names, **options)
 
 

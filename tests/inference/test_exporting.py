@@ -205,3 +205,17 @@ def test_other_programs_read_the_model(consumer: Any, outputs: str, network: Net
             assert ours.shape == theirs.shape
             assert len(ours) > (3 if outputs == "detections" else 0)
             assert np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(theirs).max())
+
+
+def test_the_command_exports_and_detect_opens_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darknet_py import detect, export
+
+    monkeypatch.chdir(tmp_path)
+    model = ["--cfg", "cfg/shapes.cfg", "--weights", "weights/shapes.weights", "--names", "cfg/shapes.names"]
+    assert export.main([*model, "--out", "shapes.onnx"]) == 0
+    found = []
+    for arguments in (model, ["--weights", "shapes.onnx"]):
+        assert detect.main([*arguments, "weights/shapes.png", "--no-pictures", "--json", "r.json", "--quiet"]) == 0
+        found.append([one["name"] for one in json.loads(Path("r.json").read_text())[0]["objects"]])
+    assert found[0] == found[1]
+    assert len(found[0]) > 3
