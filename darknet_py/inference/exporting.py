@@ -156,6 +156,8 @@ def export_onnx(
         DarknetError: ONNX cannot say the network, or its numbers are others; a library is missing.
     """
     form = form or Form()
+    if names and len(names) != network.classes:
+        raise DarknetError(f"{len(names)} names, but {network.cfg.path} has {network.classes} classes")
     _check(network, form)
     network = deployed(network).to(TYPES[form.type])
     graph = Graph(network, form).eval()

@@ -16,11 +16,12 @@ from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference import exporting
 from darknet_py.inference.exporting import Form, export_onnx
 from darknet_py.inference.onnx_runner import OnnxRunner, open_session
+from darknet_py.names import read_names
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
-NAMES = ["circle", "square", "triangle"]
+NAMES = read_names("cfg/shapes.names")
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,11 @@ def test_what_onnx_cannot_say_is_refused_at_its_option(tmp_path: Path) -> None:
     path.write_text(net + "[region]\nclasses=1\nnum=1\nanchors=3,3\ncoords=4\nclassfix=-1\n")
     with pytest.raises(CfgError, match=r"\[region\] classfix=-1: these boxes depend on the threshold"):
         export_onnx(Network(parse_cfg(path)).initialise(0), tmp_path / "model.onnx")
+
+
+def test_names_of_another_model_are_refused(network: Network, tmp_path: Path) -> None:
+    with pytest.raises(DarknetError, match=r"2 names, but cfg/shapes\.cfg has 6 classes"):
+        export_onnx(network, tmp_path / "model.onnx", names=["cat", "dog"])
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
