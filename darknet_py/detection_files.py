@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from darknet_py.detections import Detections
+from darknet_py.detections import Detections, rounded
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.files import beside, into_place, json_text, write_file, write_json
 from darknet_py.pictures.addresses import shown
@@ -44,10 +44,6 @@ def as_labels(detections: Detections, confidence: bool = False) -> str:
     return "".join(best.values())
 
 
-def _rounded(values: tuple[float, ...], digits: int) -> list[float]:
-    return [round(value, digits) for value in values]
-
-
 def as_coco(detections: Detections, image_id: int) -> list[dict[str, Any]]:
     """Rows of a COCO results file; boxes are clipped to the image as in `detector valid`."""
     width, height = detections.size
@@ -56,7 +52,7 @@ def as_coco(detections: Detections, image_id: int) -> list[dict[str, Any]]:
     for detection in detections:
         left, top = max(detection.box[0], 0.0), max(detection.box[1], 0.0)
         right, bottom = min(detection.box[2], float(width)), min(detection.box[3], float(height))
-        box = _rounded((left, top, right - left, bottom - top), 3)
+        box = rounded((left, top, right - left, bottom - top), 3)
         score = round(detection.confidence, 6)
         rows.append({"image_id": image_id, "category_id": ids[detection.class_id], "bbox": box, "score": score})
     return rows

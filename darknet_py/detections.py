@@ -106,10 +106,10 @@ class Detections(Sequence[Detection]):
                 "class_id": detection.class_id,
                 "name": detection.name,
                 "relative_coordinates": dict(
-                    zip(("center_x", "center_y", "width", "height"), _rounded(detection.relative, 6), strict=True)
+                    zip(("center_x", "center_y", "width", "height"), rounded(detection.relative, 6), strict=True)
                 ),
                 "confidence": round(detection.confidence, 6),
-                "box": dict(zip(("left", "top", "right", "bottom"), _rounded(detection.box, 2), strict=True)),
+                "box": dict(zip(("left", "top", "right", "bottom"), rounded(detection.box, 2), strict=True)),
             }
             for detection in self
         ]
@@ -143,5 +143,6 @@ class Detections(Sequence[Detection]):
         return drawn if order == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
 
 
-def _rounded(values: tuple[float, ...], digits: int) -> list[float]:
+def rounded(values: tuple[float, ...], digits: int) -> list[float]:
+    """As JSON files have them."""
     return [round(value, digits) for value in values]
