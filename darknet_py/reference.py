@@ -92,6 +92,7 @@ def options_page() -> str:
     ]
     for kind in dict.fromkeys(KINDS.values()):
         names = " and ".join(f"[{name}]" for name, named_kind in KINDS.items() if named_kind is kind)
+        names += f" ({OWN})" if kind.own else ""
         parts.append(_markdown(names, [line for line in option_lines(kind.Options) if line.name not in common]))
     return "\n".join(parts)
 

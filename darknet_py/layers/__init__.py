@@ -2,6 +2,7 @@
 
 from darknet_py.layers import (
     activation,
+    anchor_free,
     avgpool,
     batchnorm,
     connected,

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from darknet_py.layers.batchnorm import Normalised
     from darknet_py.layers.dropout import Dropout
 
-EPSILON = 1e-5  # inside the square root of batch norm, blas.c:normalize_cpu
-
 
 class Arithmetic:
     """PyTorch's own: true derivatives, batch norm as in torch.nn.BatchNorm2d. It has no state, so networks share it.
@@ -32,7 +30,7 @@ class Arithmetic:
     def normalise(self, layer: Normalised, x: Tensor) -> Tensor:
         """x (n, channels, …), normalised, scaled and shifted; in training with the mini-batch's statistics."""
         rolling, train = (layer.rolling_mean, layer.rolling_variance), layer.training
-        return F.batch_norm(x, *rolling, layer.scales, layer.biases, train, layer.momentum, EPSILON)
+        return F.batch_norm(x, *rolling, layer.scales, layer.biases, train, layer.momentum, layer.eps)
 
     def activate(self, x: Tensor, name: str, *, own: bool = False) -> Tensor:
         """The activation `name` of x. own: nothing else reads `x`, so it may be overwritten."""

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from darknet_py.layers.arithmetic import EPSILON
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Stored
 
 BATCH_NORM_NAMES = ("scales", "rolling_mean", "rolling_variance")
@@ -25,6 +24,10 @@ class Normalised(Layer):
     momentum: ClassVar[float] = 0.1  # fraction by which a training mini-batch renews the rolling statistics
     filters_dim: ClassVar[int] = 0  # the dimension of the weights that belongs to the normalised channels
     folds: ClassVar[tuple[str, ...]] = ("batch_normalize",)
+
+    def __init__(self, options: LayerOptions, place: Place) -> None:
+        super().__init__(options, place)
+        self.eps = place.net.bn_eps
 
     def make_normalisation(self, channels: int, batch_normalize: bool) -> None:
         self.biases = self.empty(channels)
@@ -51,7 +54,7 @@ class Normalised(Layer):
         if self.scales is None or "weights" not in self.stored_names:
             yield from super().folded()
             return
-        factor = self.scales.double() / (self.rolling_variance.double() + EPSILON).sqrt()
+        factor = self.scales.double() / (self.rolling_variance.double() + self.eps).sqrt()
         yield "biases", (self.biases.double() - self.rolling_mean.double() * factor).to(self.biases.dtype)
         shape = [1] * self.weights.ndim
         shape[self.filters_dim] = -1

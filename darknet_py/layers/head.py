@@ -58,6 +58,7 @@ class Head(Layer):
     has_tree: bool = False  # the classes are a tree (YOLO9000); a class map selects those to report
     dense: bool = True  # candidates are the boxes of `boxes` whose objectness * class exceeds the threshold
     box_values: ClassVar[int] = 5  # values of a box besides its classes: 4 coordinates and an objectness
+    lead: int | None = None  # index of the head that an auxiliary head helps to train
     classes: int
     anchors: Tensor | None  # (anchors, 2) widths and heights, in the unit of `anchor_unit`; None: there are none
     class_map: Tensor | None  # (m,) int64, the head's class of each class of the labels (option `map`), for training
@@ -119,6 +120,16 @@ class Head(Layer):
             if number is None or number >= self.classes:
                 place.fail("map", f"{name}: '{shortened(line)}' is not a class from 0 to {self.classes - 1}")
         self.class_map = torch.tensor(numbers)
+
+    def set_lead(self, place: Place) -> None:
+        """Makes the head auxiliary if the option `aux_of` names the head that it helps to train."""
+        if self.options.aux_of is None:
+            return
+        lead = place.earlier[place.layer("aux_of", self.options.aux_of)]
+        if not isinstance(lead, type(self)) or lead.auxiliary or lead.classes != self.classes:
+            text = f"layer {lead.index} ([{lead.kind}]) is not a [{self.kind}] of {self.classes} classes"
+            place.fail("aux_of", f"{text} and not auxiliary itself; name the head that this one helps to train")
+        self.auxiliary, self.lead = True, lead.index
 
     def set_input(self, place: Place, channels: int, key: str, needed: str) -> None:
         """Sets `shape` to the input's, which must have this number of channels; the error says what to write.

@@ -83,6 +83,9 @@ class LayerOptions:
     train_only_bn: int = option(
         0, "1: in this and all earlier layers only the rolling statistics of batch norm change", use="training"
     )
+    key: str = option(
+        "", "name of the layer in the state_dicts of the program that it comes from, for convert", use="load", own=True
+    )
 
 
 @dataclass
@@ -161,6 +164,7 @@ class Layer(nn.Module):
 
     Options: ClassVar[type[LayerOptions]] = LayerOptions
     kind: ClassVar[str]
+    own: ClassVar[bool] = False  # this project's own section; Darknet has none of this name
     head: ClassVar[bool] = False  # a detection head: the network's output is what it reads
     stored_names: ClassVar[tuple[str, ...]] = ()  # attributes in the order of the .weights file; None is left out
     parts: tuple[str, ...] = ()  # attributes that are layers inside this layer, in the order of the .weights file

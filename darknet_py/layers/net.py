@@ -16,6 +16,7 @@ class NetOptions:
     height: int = option(0, "height of the input, pixels", minimum=0)
     channels: int = option(0, "channels of the input", minimum=0)
     inputs: int | None = option(None, "values of the input; default: height*width*channels", minimum=0)
+    bn_eps: float = option(0.00001, "added to the variance in batch norm", minimum=0, own=True)
     letter_box: int = option(0, "1: images keep their aspect ratio and are padded with grey; 0: they are stretched")
     show_receptive_field: float = option(0.0, "1: the layer table shows the receptive field", use="load")
     batch: int = option(1, "images per weight update", minimum=1, maximum=MAX_INT, use="training")

@@ -127,6 +127,17 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         new_coords: int = option(
             0, "1: the layer before ends in the logistic function, and a box is (2w)^2 times as wide as its anchor"
         )
+        logistic: int = option(
+            0,
+            "1: with new_coords=1, the head applies the logistic function itself; the layer before is linear",
+            own=True,
+        )
+        aux_of: int | None = option(
+            None,
+            "the head exists in training alone and helps to train this one, a layer before it (negative: counted back)",
+            use="training",
+            own=True,
+        )
         nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3], fallback="default")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
         show_details: int = option(
@@ -163,12 +174,26 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             None, "multiplies the loss of classes, likewise", minimum=0, use="training", own=True
         )
 
+    def __init__(self, options: Any, place: Place) -> None:
+        super().__init__(options, place)
+        self.set_lead(place)
+        if options.logistic and not options.new_coords:
+            place.fail("logistic", "without new_coords=1 the head applies it anyway; write new_coords=1, or logistic=0")
+
     @property
     def loss_name(self) -> str:
         return str(self.options.loss)
 
+    @property
+    def reads_logits(self) -> bool:
+        """Whether the layer before gives logits, not probabilities."""
+        return not self.options.new_coords or bool(self.options.logistic)
+
     def active(self, values: Tensor) -> Tensor:
-        """The logistic function of the centre (then stretched), objectness and classes; w and h unchanged."""
+        """The logistic function of the centre (then stretched), objectness and classes; w and h unchanged, with
+        `logistic` their logistic function too."""
+        if self.options.logistic:
+            values = values.sigmoid()
         xy, wh, rest = values[..., :2], values[..., 2:4], values[..., 4:]
         if not self.options.new_coords:
             xy, rest = xy.sigmoid(), rest.sigmoid()
@@ -176,11 +201,12 @@ class Yolo(YoloFamily, kinds=("yolo",)):
 
     def boxes_at(self, values: Tensor, box: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
         corner, anchor = self.place_of(box, grid)
-        active, wh = self.active(values), values[..., 2:4]
+        active = self.active(values)
+        wh = active[..., 2:4]
         centre = (corner + active[..., :2]) / pixels(grid, values)
         sides = (wh * wh * 4 if self.options.new_coords else wh.exp()) * anchor / pixels(size, values)
         return Boxes(torch.cat((centre, sides), -1), active[..., 4], active[..., 5:])
 
     def likely(self, values: Tensor, thresh: float) -> Tensor:
         objectness = values[..., 4].float()
-        return (objectness if self.options.new_coords else objectness.sigmoid()) > thresh
+        return (objectness.sigmoid() if self.reads_logits else objectness) > thresh

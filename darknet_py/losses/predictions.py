@@ -40,8 +40,8 @@ def predictions(
     """
     first = outputs[0].layer
     for layer, _ in outputs:
-        if layer.options.new_coords:
-            text = f"new_coords=1 gives no logits; loss={layer.loss_name} needs them, write loss=darknet"
+        if not layer.reads_logits:
+            text = f"new_coords=1 gives no logits; loss={layer.loss_name} needs them, write logistic=1 or loss=darknet"
             raise DarknetError(f"layer {layer.index}: {text}")
         if (layer.classes, layer.options.assigner) != (first.classes, first.options.assigner):
             raise DarknetError(

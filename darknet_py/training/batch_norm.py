@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.arithmetic import EPSILON
 from darknet_py.layers.batchnorm import Normalised
 
 
@@ -40,7 +39,7 @@ class Statistics:
 
 def normalise_by_batch(layer: Normalised, x: Tensor, statistics: Statistics) -> Tensor:
     """x (n, channels, …) normalised by its own statistics, scaled and shifted; updates the rolling statistics."""
-    result, mean, variance = TrainingBatchNorm.apply(x, layer.scales, layer.biases, statistics)
+    result, mean, variance = TrainingBatchNorm.apply(x, layer.scales, layer.biases, statistics, layer.eps)
     of_rolling, of_batch = statistics.factors(layer.momentum)
     with torch.no_grad():
         layer.rolling_mean.mul_(of_rolling).add_(mean, alpha=of_batch)
@@ -49,16 +48,16 @@ def normalise_by_batch(layer: Normalised, x: Tensor, statistics: Statistics) -> 
 
 
 class TrainingBatchNorm(torch.autograd.Function):
-    """x, scales, biases → scales * (x - mean) / sqrt(variance + 1e-5) + biases; the mean; the variance (of N-1).
+    """x, scales, biases → scales * (x - mean) / sqrt(variance + eps) + biases; the mean; the variance (of N-1).
 
     As in Darknet (batchnorm_layer.c) the variance is divided by N-1, and the three terms of the gradient contain
-    1/(sqrt(variance) + 1e-5), variance + 1e-5 and N, which is not quite the derivative. `exact`: the variance is
+    1/(sqrt(variance) + eps), variance + eps and N, which is not quite the derivative. `exact`: the variance is
     divided by N, and the gradient is the derivative. `synchronised`: statistics over the mini-batches of all processes.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scales: Tensor, biases: Tensor, statistics: Statistics
+        ctx: Any, x: Tensor, scales: Tensor, biases: Tensor, statistics: Statistics, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean, variance, count = _statistics(x, scales)
         if statistics.synchronised:
@@ -68,23 +67,23 @@ class TrainingBatchNorm(torch.autograd.Function):
             variance = variance / (count - 1)
         used = variance * (count - 1) / count if statistics.exact else variance
         ctx.save_for_backward(x, scales, mean, used)
-        ctx.statistics, ctx.count = statistics, count
+        ctx.statistics, ctx.count, ctx.eps = statistics, count, eps
         ctx.mark_non_differentiable(mean, variance)
-        return F.batch_norm(x, mean, used, scales, biases, False, 0.0, EPSILON), mean, variance
+        return F.batch_norm(x, mean, used, scales, biases, False, 0.0, eps), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, scales, mean, variance = ctx.saved_tensors
         gradient, statistics = gradients[0], ctx.statistics
-        shape, inverse = (1, -1, *[1] * (x.ndim - 2)), (variance + EPSILON).rsqrt()
-        direct = inverse if statistics.exact else (variance.sqrt() + EPSILON).reciprocal()
+        shape, inverse = (1, -1, *[1] * (x.ndim - 2)), (variance + ctx.eps).rsqrt()
+        direct = inverse if statistics.exact else (variance.sqrt() + ctx.eps).reciprocal()
         if not statistics.synchronised:
             result, by_scales, by_biases = torch.ops.aten.native_batch_norm_backward(
-                gradient, x, scales, None, None, mean, inverse, True, EPSILON, [True] * 3
+                gradient, x, scales, None, None, mean, inverse, True, ctx.eps, [True] * 3
             )  # the derivative, with `inverse` for 1/sqrt(variance)
             if not statistics.exact:
                 result.add_(gradient * (scales * (direct - inverse)).to(gradient.dtype).view(shape))
-            return result, by_scales, by_biases, None
+            return result, by_scales, by_biases, None, None
         dims = [0, *range(2, x.ndim)]
         centred = x - mean.view(shape)
         by_biases, products = gradient.sum(dims), (gradient * centred).sum(dims)
@@ -94,7 +93,7 @@ class TrainingBatchNorm(torch.autograd.Function):
         result = scales.view(shape) * (
             gradient * direct.view(shape) + centred * by_variance.view(shape) + by_mean.view(shape)
         )
-        return result.to(x.dtype), products * inverse, by_biases, None
+        return result.to(x.dtype), products * inverse, by_biases, None, None
 
 
 def _statistics(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor, int]:
