@@ -84,7 +84,7 @@ class LayerOptions:
         0, "1: in this and all earlier layers only the rolling statistics of batch norm change", use="training"
     )
     key: str = option(
-        "", "name of the layer in the state_dicts of the program that it comes from, for convert", use="load", own=True
+        "", "name of the layer in the state_dicts of the program that it comes from, for convert", use="none", own=True
     )
 
 
