@@ -58,12 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = args.names
     if args.data and not names:
         names = names_file(read_data(args.data), args.data)
-    network = load(args.cfg, args.weights, size=args.size)
-    names = class_names(names, network.classes) if names or not network.names else network.names
+    networks = [load(args.cfg, args.weights, size=args.size)]  # handed over, for its memory
+    names = class_names(names, networks[0].classes) if names or not networks[0].names else networks[0].names
     out = Path(args.out or f"{Path(args.weights or args.cfg).stem}.onnx")
     form = Form(args.outputs, args.uint8, args.type, args.thresh, args.nms, args.nms_kind)
     report = export_onnx(
-        network, out, form, names=names, letterbox=args.letterbox,
+        networks.pop(), out, form, names=names, letterbox=args.letterbox,
         dynamic_size=args.dynamic_size, opset=args.opset,
     )  # fmt: skip
     for name, difference in report.differences.items():

@@ -162,22 +162,25 @@ def export_onnx(
     network = deployed(network).to(TYPES[form.type])
     graph = Graph(network, form).eval()
     outputs = [*output_names(network, form), *(f"{_state_name(name)}_out" for name in graph.states)]
+    inputs, expected = _expected(graph)
     model = _converted(graph, outputs, dynamic_size, opset)
     _describe(model, network, form, names, letterbox)
+    suppresses = graph.suppresses
+    del graph, network  # they, the model and its bytes are each as large as the weights
     if (size := model.ByteSize()) > MAX_BYTES:
         raise DarknetError(f"{path}: the model would have {size:,} bytes; an ONNX file has 2 GB at most")
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        if not graph.suppresses:
-            del model  # it is as large as the weights
-        differences = _differences(graph, temporary, outputs)
+        if not suppresses:
+            del model
+        differences = _differences(temporary, outputs, inputs, expected)
         worst = max(differences, key=lambda name: differences[name])
         if not differences[worst] <= TOLERANCES[form.type]:
             raise DarknetError(
                 f"{path}: not written: in onnxruntime, the output '{worst}' differs from the network's by "
                 f"{differences[worst]:.1e} of its largest value; {TOLERANCES[form.type]:.0e} is the limit"
             )
-        if graph.suppresses:
+        if suppresses:
             _set_thresholds(model, form)
             temporary.write_bytes(model.SerializeToString())
     return Report(Path(path), differences, size)
@@ -314,17 +317,23 @@ FORMS = {
 }
 
 
-def _differences(graph: Graph, path: Path, outputs: Sequence[str]) -> dict[str, float]:
-    """By output, the greatest difference between the network and onnxruntime on the same inputs."""
+def _expected(graph: Graph) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
+    """Inputs by their names, and the network's outputs for them."""
     images, others = _inputs(graph, 3)
-    session = open_session(path)
     with torch.inference_mode():
         if graph.suppresses:
             others[1] = _telling_threshold(graph, images)
-        ours = graph(images, others)
-    given = {name: x.numpy() for name, x in zip(("images", *graph.others), (images, *others), strict=True)}
-    theirs = session.run(list(outputs), given)
-    return {name: _difference(name, a.float().numpy(), b) for name, a, b in zip(outputs, ours, theirs, strict=True)}
+        outputs = graph(images, others)
+    inputs = {name: x.numpy() for name, x in zip(("images", *graph.others), (images, *others), strict=True)}
+    return inputs, [output.float().numpy() for output in outputs]
+
+
+def _differences(
+    path: Path, names: Sequence[str], inputs: dict[str, NDArray[Any]], expected: list[NDArray[Any]]
+) -> dict[str, float]:
+    """By output, the greatest difference between the network and onnxruntime on the same inputs."""
+    outputs = open_session(path).run(list(names), inputs)
+    return {name: _difference(name, a, b) for name, a, b in zip(names, expected, outputs, strict=True)}
 
 
 def _telling_threshold(graph: Graph, images: Tensor) -> Tensor:
