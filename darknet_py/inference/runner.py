@@ -16,6 +16,7 @@ from darknet_py.arguments import whole
 from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.inference.deploy import deployed
+from darknet_py.inference.fused import FusedGraph, fused_graph
 from darknet_py.layers import Candidates
 from darknet_py.network import Network
 
@@ -27,13 +28,18 @@ class Runner:
 
     Attributes:
         network: what runs, derived from the user's network. precision: a key of PRECISIONS. batch: images per batch.
+        fused: whether batches go through a fused graph where there can be one (fused.py).
     """
 
-    def __init__(self, network: Network, precision: str, batch: int) -> None:
+    def __init__(self, network: Network, precision: str, batch: int, *, fused: bool = False) -> None:
         self.network, self.precision, self.batch = network, precision, batch
         self.dtype = PRECISIONS[precision]
         self.device = network.device
         self.letterbox = bool(network.net.letter_box)
+        self.fused = fused
+        self._graphs: dict[int, FusedGraph | None] = {}
+        if fused:
+            self._graph(batch)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,7 +54,20 @@ class Runner:
             DarknetError: the images are something else; the message says what is expected.
         """
         self.check(images)
-        return self.network(images)
+        count = len(images)
+        graph = self._graph(1 if count == 1 else self.batch) if self.fused and count <= self.batch else None
+        if graph is None:
+            return self.network(images)
+        if 1 < count < self.batch:
+            images = torch.cat((images, images.new_zeros((self.batch - count, *images.shape[1:]))))
+        outputs = graph(images.contiguous(memory_format=torch.channels_last))
+        return [output[:count] for output in outputs]
+
+    def _graph(self, count: int) -> FusedGraph | None:
+        """The graph for batches of `count` images; the first call compiles it."""
+        if count not in self._graphs:
+            self._graphs[count] = fused_graph(self.network, count)
+        return self._graphs[count]
 
     def candidates(self, raw: Sequence[Tensor], thresh: float, class_map: Tensor | None = None) -> Candidates:
         """What `__call__` gave → the boxes of all heads before suppression, relative to the network's input."""
@@ -83,6 +102,7 @@ def prepare(
     precision: str = "fp32",
     size: tuple[int, int] | None = None,
     batch: int = 8,
+    fused: bool = False,
 ) -> Runner:
     """Derives a runner from a network, which is not changed and stays trainable.
 
@@ -91,6 +111,9 @@ def prepare(
         precision: "fp32" (the C program's numbers), "bf16" or "fp16" (faster on hardware that supports them).
         size: (width, height) of the input in pixels; None: the network's.
         batch: images per batch.
+        fused: compile the network for batches of this size, and when a single image comes for that: up to a second,
+            and half as fast again or more on a CPU. It changes no number beyond rounding. Without effect where PyTorch
+            has no such compiler.
 
     Raises:
         DarknetError: the precision, the size or the device is unknown, or the batch is no whole number from 1 on.
@@ -101,4 +124,4 @@ def prepare(
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     target = network.device if device is None else pick_device(device)
     derived = deployed(network, size=size).to(target, PRECISIONS[precision])
-    return Runner(derived.channels_last(), precision, whole("batch", batch))
+    return Runner(derived.channels_last(), precision, whole("batch", batch), fused=fused)

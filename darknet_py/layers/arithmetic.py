@@ -33,8 +33,10 @@ class Arithmetic:
         return F.batch_norm(x, *rolling, layer.scales, layer.biases, train, layer.momentum, layer.eps)
 
     def activate(self, x: Tensor, name: str, *, own: bool = False) -> Tensor:
-        """The activation `name` of x. own: nothing else reads `x`, so it may be overwritten."""
-        if own and name in IN_PLACE and not torch.is_grad_enabled():
+        """The activation `name` of x. own: nothing else reads `x`, so it may be overwritten (not in a trace, whose
+        fusion expects values that do not change)."""
+        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if own and name in IN_PLACE and not torch.is_grad_enabled() and not is_traced:
             return IN_PLACE[name](x)
         return ACTIVATIONS[name](x)
 

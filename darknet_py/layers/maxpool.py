@@ -14,7 +14,7 @@ from torch import Tensor
 
 from darknet_py.layers.convolutional import Blur
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape, positive
-from darknet_py.options import MAX_FLOAT, option
+from darknet_py.options import option
 
 
 def windows(room: int, stride: int) -> int:
@@ -127,13 +127,13 @@ class Maxpool(Pool, kinds=("maxpool", "max")):
         if size == (self.size, self.size) and len(set(margins)) == 1 and 2 * margins[0] <= self.size:
             x = F.max_pool2d(x, self.size, self.stride, margins[0])
         else:
-            x = self.pooled(F.max_pool2d, F.pad(x, margins, value=-MAX_FLOAT) if any(margins) else x, size)
+            x = self.pooled(F.max_pool2d, F.pad(x, margins, value=lowest(x)) if any(margins) else x, size)
         return self.blur(x) if self.blur is not None else x
 
     def _over_channels(self, x: Tensor) -> Tensor:
         channels = self.options.out_channels
         missing = -x.shape[1] % channels
-        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=-MAX_FLOAT) if missing else x
+        x = F.pad(x, (0, 0, 0, 0, 0, missing), value=lowest(x)) if missing else x
         return x.unflatten(1, (-1, channels)).amax(1)
 
 
@@ -151,3 +151,8 @@ class LocalAvgpool(Pool, kinds=("local_avgpool", "local_avg")):
         # Darknet's gradient divides by the whole window's area, at the edges too
         whole = mean if size == (self.size, self.size) else mean * (size[0] * size[1] / self.size**2)
         return self.arithmetic.as_if(mean / self.pooled(F.avg_pool2d, inside, size), whole)
+
+
+def lowest(like: Tensor) -> float:
+    """What is below every pixel, for padding: -FLT_MAX, or the same of another number format."""
+    return -torch.finfo(like.dtype).max

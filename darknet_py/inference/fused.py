@@ -1,0 +1,81 @@
+"""One fused graph of a whole network for a fixed number of images: the same numbers, faster on a CPU.
+
+TorchScript hands the network to oneDNN Graph, which joins convolutions, activations, sums and concatenations into one
+kernel each. The switch is public (torch.jit.enable_onednn_fusion), but whether anything is fused depends on the
+PyTorch and the machine: so the graph is looked at, and its outputs are compared, before it is used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.network import Network
+
+FusedGraph: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
+CALLS = 2  # the first one notes shapes, the second one compiles
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+"""By number format: how far an output may be from the unfused one, relative to its largest value."""
+
+
+def fused_graph(network: Network, count: int) -> FusedGraph | None:
+    """The network as a function of `count` images, (count, channels, height, width) in channels-last memory → what
+    `network(images)` gives; compiled. None: this PyTorch does not fuse it, or fused it gives other numbers.
+
+    network: in evaluation mode, on the CPU. It may be changed afterwards: the graph has its own weights.
+    """
+    parameter = next(network.parameters(), None)
+    if parameter is None or parameter.device.type != "cpu" or parameter.dtype not in TOLERANCES:
+        return None
+    shape = network.input_shape
+    if not shape.c or any(isinstance(layer, Recurrent) for layer in network.layers):
+        return None
+    images = torch.rand((count, shape.c, shape.h, shape.w), generator=torch.Generator().manual_seed(0))
+    images = images.to(parameter.dtype).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(False), torch.no_grad(), _fusing():
+        try:
+            traced = torch.jit.trace(_AsTuple(network).eval(), images.clone(), check_trace=False, strict=False)
+            graph: FusedGraph = torch.jit.freeze(traced, optimize_numerics=False)
+            for _ in range(CALLS):
+                outputs = graph(images)
+            is_fused = "oneDNNFusionGroup" in str(torch._C._last_executed_optimized_graph())
+        except (RuntimeError, NotImplementedError):  # what TorchScript cannot say
+            return None
+        expected = network(images)
+    pairs = zip(outputs, expected, strict=True)
+    return graph if is_fused and all(_close(a, b, TOLERANCES[parameter.dtype]) for a, b in pairs) else None
+
+
+class _AsTuple(nn.Module):
+    """A network whose outputs are a tuple: a trace gives no list."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network(images))
+
+
+@contextmanager
+def _fusing() -> Iterator[None]:
+    """The switch is one for the whole process, so it is set back; TorchScript's deprecation is no news for users."""
+    before = torch.jit.onednn_fusion_enabled()
+    torch.jit.enable_onednn_fusion(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.jit.enable_onednn_fusion(before)
+
+
+def _close(ours: Tensor, plain: Tensor, tolerance: float) -> bool:
+    largest = plain.abs().max().clamp(min=1e-30)
+    return bool(ours.shape == plain.shape and ((ours - plain).abs().max() <= tolerance * largest))
