@@ -6,6 +6,7 @@ python -m darknet_py.benchmark --cfg cfg/yolov3-tiny.cfg
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -24,9 +25,12 @@ from darknet_py.data.dataset import open_dataset
 from darknet_py.data.loader import default_workers, image_batches
 from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError
+from darknet_py.files import replacing
 from darknet_py.inference.deploy import deployed
+from darknet_py.inference.exporting import Form, export_onnx
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.network import Network
+from darknet_py.peers import ENGINES, Model, compare
 from darknet_py.training.step import Trainer
 from darknet_py.weights import load_weights, save_weights
 
@@ -167,6 +171,54 @@ def measure_import() -> None:
     report("starting Python", {name: statistics.median(values) for name, values in times.items()})
 
 
+def measure_peers(
+    cfg: str, size: tuple[int, int] | None, batch: int, seconds: float, against: dict[str, str], json_file: str
+) -> None:
+    """The network, raw outputs only, in what others use: each engine in a process of its own, all in turn.
+
+    against: engine → the Python that has it.
+    """
+    network, threads = _network(cfg, size), torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        weights, onnx = Path(folder) / "model.weights", Path(folder) / "model.onnx"
+        save_weights(network, weights)
+        export_onnx(network, onnx, Form("raw"))
+        text = Path(folder) / "model.cfg"  # OpenCV takes the size from the file
+        text.write_text(network.cfg.with_options({-1: dict(zip(("width", "height"), network.size, strict=True))}).text)
+        model = Model(str(text), str(weights), str(onnx), network.size)
+        engines = ["darknet_py", *against]
+        speeds, missing = compare(
+            model, engines, batch=batch, threads=threads, seconds=seconds / ROUNDS, pythons=against
+        )
+    first = next(iter(speeds.values())).milliseconds
+    print(f"\n{cfg}, {network.size[0]}x{network.size[1]}, batch {batch}, cpu, {threads} threads, float32")
+    for name, speed in speeds.items():
+        low, high = min(speed.blocks), max(speed.blocks)
+        note = f"   {speed.disturbed} of {len(speed.blocks)} blocks disturbed" if speed.disturbed else ""
+        value, title = speed.milliseconds, f"{name} ({speed.version})"
+        print(f"  {title:34} {value:9.2f} ms ({low:.2f} to {high:.2f})  x{first / value:.2f}{note}")
+    for name, reason in missing.items():
+        print(f"  {name}: left out: {reason}")
+    if json_file:
+        about: dict[str, object] = {"cfg": cfg, "size": network.size, "batch": batch, "threads": threads}
+        about["milliseconds"] = {name: speed.blocks for name, speed in speeds.items()}
+        about["versions"] = {name: speed.version for name, speed in speeds.items()}
+        with replacing(json_file) as temporary:
+            temporary.write_text(json.dumps(about, indent=1))
+
+
+def peers(text: str) -> dict[str, str]:
+    """`openvino,opencv=/other/bin/python` → engine → the Python that has it; an argparse type."""
+    result = {}
+    for entry in text.split(","):
+        name, _, python = entry.strip().partition("=")
+        if name not in ENGINES or name == "darknet_py":
+            known = ", ".join(name for name in ENGINES if name != "darknet_py")
+            raise argparse.ArgumentTypeError(f"'{name}' is not known; write one of {known}")
+        result[name] = python or sys.executable
+    return result
+
+
 def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
     """Training, per mini-batch: the step in each precision and memory layout, and loading with various workers."""
     network = Network(parse_cfg(cfg))
@@ -232,6 +284,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--data", help="measure training with the images of this .data file: the step and the loading of images"
     )
+    result.add_argument(
+        "--against",
+        type=peers,
+        metavar="ENGINE[=PYTHON],…",
+        help="compare with openvino, onnxruntime and opencv, each in a process of its own, run by this Python or by "
+        "another one: opencv=env/bin/python (OpenCV 4 is the last that reads Darknet files)",
+    )
+    result.add_argument("--json", default="", metavar="FILE", help="of --against: write the numbers")
     add_size(result)
     return result
 
@@ -239,6 +299,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    if args.against:
+        measure_peers(args.cfg, args.size, args.batch, args.seconds, args.against, args.json)
+        return 0
     if args.data:
         measure_training(args.cfg, args.data, args.device, args.seconds)
         return 0

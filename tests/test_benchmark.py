@@ -1,0 +1,42 @@
+"""The benchmark measures engines in turn, says which are missing, and writes its numbers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from project import python
+
+from darknet_py import benchmark
+from darknet_py.errors import DarknetError
+
+MODEL = ["--cfg", "cfg/shapes.cfg", "--seconds", "0.2"]
+
+
+def test_engines_are_measured_in_processes_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "speed.json"
+    assert benchmark.main([*MODEL, "--against", f"onnxruntime,opencv={sys.executable}", "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert {"darknet_py", "onnxruntime"} <= set(result["milliseconds"])
+    assert all(min(blocks) > 0 for blocks in result["milliseconds"].values())
+    assert "x1.00" in printed
+    import cv2
+
+    if int(cv2.__version__.split(".")[0]) >= 5:
+        assert "opencv: left out: this OpenCV does not read Darknet's files" in printed
+
+
+def test_a_python_that_is_none_gets_one_sentence() -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(DarknetError, match="no/python: no Python"):
+        benchmark.main([*MODEL, "--against", "opencv=no/python"])
+
+
+def test_an_unknown_engine_gets_the_list(tmp_path: Path) -> None:
+    done = python("-m", "darknet_py.benchmark", "--against", "tensorrt", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'tensorrt' is not known; write one of openvino, onnxruntime, opencv" in done.stderr
