@@ -9,12 +9,16 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from exports import small_network
 from kit import KIT, cases, needs_kit, read_json
+from project import OWN_CFGS
 from recipes import digest, recipe_inputs, recipe_network
 from test_forward import LOOSER, TOLERANCE, invert_packed_xnor, use_pjreddies_epsilon
+from test_real import model_files, real_case
 
+from darknet_py.detector import Detector
 from darknet_py.inference.deploy import deployed
-from darknet_py.network import Network
+from darknet_py.network import Network, load
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -70,6 +74,29 @@ def test_an_exported_network_gives_darknets_numbers(name: str, tmp_path: Path) -
         invert_packed_xnor(network)
     golden = np.load(KIT / "forward" / f"{name}.npz")
     compare_exported(network, case, golden, LOOSER.get(name, TOLERANCE), tmp_path)
+
+
+@pytest.mark.slow
+@needs_kit
+@pytest.mark.parametrize("name", cases("real/expected", "*.json"))
+def test_an_exported_model_detects_what_darknet_does(name: str, tmp_path: Path) -> None:
+    cfg, weights, names = model_files(name)
+    path = tmp_path / "model.onnx"
+    export_onnx(load(cfg, weights), path)
+    for letterbox in (False, True):
+        real_case(name, letterbox, Detector(path, names, letterbox=letterbox))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", OWN_CFGS, ids=lambda path: path.stem)
+def test_every_cfg_of_the_project_can_be_exported(path: Path, tmp_path: Path) -> None:
+    network = small_network(path)
+    report = export_onnx(network, tmp_path / "model.onnx", Form("boxes" if all_dense(network) else "raw"))
+    assert max(report.differences.values()) <= exporting.TOLERANCES["fp32"]
+
+
+def all_dense(network: Network) -> bool:
+    return all(head.dense for head in network.head_layers())
 
 
 @pytest.mark.slow

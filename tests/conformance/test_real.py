@@ -11,6 +11,7 @@ import torch
 from kit import KIT, cases, needs_kit, read_json
 
 from darknet_py import Detections, Detector, load
+from darknet_py.inference.runner import prepare
 from darknet_py.pictures.read import read_image
 
 # From the C program's own pixels: float32 forward passes of small networks; probabilities and relative coordinates.
@@ -43,10 +44,10 @@ def missing(wanted: np.ndarray, among: np.ndarray, thresh: float, tolerance: flo
     return lost
 
 
-def real_case(name: str, letterbox: bool) -> tuple[int, float]:
+def real_case(name: str, letterbox: bool, detector: Detector | None = None) -> tuple[int, float]:
     """How many detections were compared, and the largest difference of a probability or coordinate."""
     golden = read_json("real/expected", name)
-    detector = detector_of(name, letterbox=letterbox)
+    detector = detector or detector_of(name, letterbox=letterbox)
     count, worst = 0, 0.0
     for file, sides in golden["images"].items():
         expected = sides["letter_box" if letterbox else "resize"]
@@ -75,6 +76,13 @@ def real_case(name: str, letterbox: bool) -> tuple[int, float]:
 @pytest.mark.parametrize("name", cases("real/expected", "*.json"))
 def test_detections_from_the_programs_pixels(name: str, letterbox: bool) -> None:
     real_case(name, letterbox)
+
+
+@needs_kit
+@pytest.mark.parametrize("name", cases("real/expected", "*.json"))
+def test_detections_of_a_fused_network(name: str) -> None:
+    cfg, weights, names = model_files(name)
+    real_case(name, False, Detector(prepare(load(cfg, weights), batch=1, fused=True), names))
 
 
 @needs_kit
