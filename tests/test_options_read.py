@@ -56,6 +56,12 @@ YOLO_HEAD = (
 )
 TRACKING = "embedding_layer=1 track_history_size=4 sim_thresh=.7 dets_for_track=2 dets_for_show=2 track_ciou_norm=.1"
 LOGITS = f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=linear\n[yolo] {YOLO_HEAD} loss={{loss}}"
+POINTS = (
+    f"{IMAGES}\n{STEM}\n[convolutional] filters=26 activation=linear\n[anchor_free] classes=6 reg_max=4 max=20 "
+    "jitter=.1 resize=1.2 random=1 nms_kind=diounms beta_nms=.7 {own}\n[convolutional] filters=20 activation=linear\n"
+    "[anchor_free] classes=6 aux_of=-2 anchors=10,10,20,20 {own}"
+).replace("{own}", "loss={loss} iou_loss=siou box_weight=2 class_weight=3 dfl_weight=4 atss_epochs=1")
+LOSS_CASES = {"yolo": LOGITS, "anchor_free": POINTS}  # for each loss that Darknet has not
 
 CASES: dict[str, list[str]] = {
     COMMON: [
@@ -85,6 +91,10 @@ CASES: dict[str, list[str]] = {
         f"max_chart_loss=5 use_cuda_graph=1 optimized_memory=1 workspace_size_limit_MB=100\n{DETECTOR}",
     ],
     "activation": ["[activation] activation=mish"],
+    "anchor_free": [
+        POINTS.format(loss="yolov6"),
+        f"{IMAGES}\n{STEM}\n[convolutional] filters=11\n[anchor_free] classes=6 coords=xywh objectness=1",
+    ],
     "convolutional": [
         "[convolutional] filters=4 size=3 pad=1 dilation=2 batch_normalize=1 activation=leaky cbn=1 flipped=1 "
         "grad_centr=1 sway=1 angle=20 reverse=1 dot=.1 coordconv=1 stream=1 wait_stream=1 assisted_excitation=1",
@@ -232,10 +242,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cfg_text(case: str) -> str:
     case = case if case.startswith("[net]") else f"{NET}\n{case}"
-    has_loss = any(
-        f"[{kind}]" in case
-        for kind in ("softmax", "cost", "yolo", "Gaussian_yolo", "region", "detection", "contrastive")
-    )
+    has_loss = any(f"[{kind}]" in case for kind in LOSSES)
     return (case if has_loss else f"{case}\n{TAIL}").replace(" ", "\n") + "\n"
 
 
@@ -324,7 +331,7 @@ def test_a_loss_reads_what_it_declares(
     monkeypatch.setattr(darknet_py.network, "read_options", read_recording)
     (tmp_path / "classes.map").write_text("1\n0\n2\n3\n4\n5\n")
     (tmp_path / "classes.tree").write_text("a -1\nb -1\nc -1\nd 0\ne 0\nf 0\n")
-    cases = CASES[kind][:2] if name == "darknet" else [LOGITS.format(loss=name)]
+    cases = CASES[kind][:2] if name == "darknet" else [LOSS_CASES[kind].format(loss=name)]
     for number, case in enumerate(cases):
         path = tmp_path / f"case{number}.cfg"
         path.write_text(cfg_text(case))

@@ -1,7 +1,8 @@
 """[anchor_free], the head of YOLOX, YOLOv6 and YOLOv8: one box in each cell of a map, without anchors.
 
-Channels: the box, the objectness if there is one, the classes; all before the logistic function. This project's own
-section: the C program has none.
+Channels: the box, the objectness if there is one, the classes; all before the logistic function. An auxiliary head may
+have anchors (YOLOv6): then the boxes of all anchors come first, then their classes. This project's own section: the C
+program has none.
 """
 
 from __future__ import annotations
@@ -11,13 +12,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import NMS_KINDS, Boxes, Head, pixels
+from darknet_py.layers.head import NMS_KINDS, Boxes, Head, pixels, read_anchors
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.options import option
 
 COORDS = ("ltrb", "xywh")
 MAX_REG = 1000
+IOU_LOSSES = ("iou", "giou", "diou", "ciou", "siou")
+ALIKE = (
+    "classes",
+    "reg_max",
+    "objectness",
+    "loss",
+    "iou_loss",
+    "box_weight",
+    "class_weight",
+    "dfl_weight",
+    "atss_epochs",
+)
 
 
 class AnchorFree(Head, kinds=("anchor_free",)):
@@ -40,6 +53,12 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             maximum=MAX_REG,
         )
         objectness: int = option(0, "1: boxes have an objectness (YOLOX)")
+        anchors: tuple[float, ...] = option(
+            (),
+            "widths and heights, pixels of the network's input: a cell has a box for each of them, whose centre is "
+            "measured from the middle of the cell, cells, and which is (2 logistic(w))^2 times as wide as its anchor "
+            "(YOLOv6's anchor-aided branch, an auxiliary head)",
+        )
         nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3])
         beta_nms: float = option(0.6, "exponent of the distance term of diounms")
         aux_of: int | None = option(
@@ -56,16 +75,60 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             0.0, "1: the input size varies during training by up to 1.4; another value: by up to this factor",
             use="training",
         )  # fmt: skip
+        loss: str | None = option(None, "the loss: yolov6 (docs/TRAINING.md); default: the first", use="training")
+        iou_loss: str = option("giou", "loss of the boxes (yolov6)", choices=IOU_LOSSES, use="training")
+        box_weight: float | None = option(
+            None, "multiplies the loss of boxes; default: the system's own weight", minimum=0, use="training"
+        )
+        class_weight: float | None = option(None, "multiplies the loss of classes, likewise", minimum=0, use="training")
+        dfl_weight: float | None = option(
+            None, "multiplies the loss of the distributions (reg_max), likewise", minimum=0, use="training"
+        )
+        atss_epochs: int = option(
+            0, "number of epochs at the start in which ATSS assigns the truths; then task alignment (yolov6)",
+            minimum=0, use="training",
+        )  # fmt: skip
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
-        if options.reg_max and options.coords != "ltrb":
-            place.fail("reg_max", f"coords={options.coords} has no distances; write coords=ltrb or reg_max=0")
+        if (options.reg_max or options.anchors) and options.coords != "ltrb":
+            name = "reg_max" if options.reg_max else "anchors"
+            place.fail(name, f"coords={options.coords} is another form of boxes; write coords=ltrb, or no {name}")
         self.set_lead(place)
+        self._set_anchors(place)
+        self._check_alike(place)
+        count, entries = self.boxes_in_cell, self.box_values + options.classes
         bins = f"4 x ({options.reg_max}+1)" if options.reg_max else "4"
-        extra = " + 1 objectness" if options.objectness else ""
-        self.set_input(place, self.box_values + options.classes, "classes", f"{bins}{extra} + {options.classes}")
+        needed = f"{bins}{' + 1 objectness' if options.objectness else ''} + {options.classes}"
+        needed = f"{count} anchors x ({needed})" if options.anchors else needed
+        self.set_input(place, count * entries, "classes", needed)
+
+    def _set_anchors(self, place: Place) -> None:
+        options = self.options
+        if not options.anchors:
+            return
+        if options.reg_max or options.objectness:
+            place.fail("anchors", "boxes with anchors have no distribution and no objectness; write no anchors")
+        if len(options.anchors) % 2:
+            place.fail("anchors", f"{len(options.anchors)} values; write a width and a height for each anchor")
+        self.anchors = read_anchors(place, options.anchors, len(options.anchors) // 2, ())
+        self.stride = place.net.width / place.image().w
+
+    def _check_alike(self, place: Place) -> None:
+        """Heads that train together have the same options where their loss needs it."""
+        for other in place.earlier:
+            if isinstance(other, AnchorFree) and other.auxiliary == self.auxiliary:
+                for name in ALIKE:
+                    value = getattr(other.options, name)
+                    if getattr(self.options, name) != value:
+                        place.fail(
+                            name, f"layer {other.index} has {value}, and they are trained together; write equal values"
+                        )
+
+    @property
+    def boxes_in_cell(self) -> int:
+        return len(self.options.anchors) // 2 or 1
 
     @property
     def box_values(self) -> int:  # type: ignore[override]
@@ -79,10 +142,15 @@ class AnchorFree(Head, kinds=("anchor_free",)):
         )  # fmt: skip
 
     def values(self, raw: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """(n, entries, h, w) → (n, h*w, …): the box, the objectness (n, h*w; None: there is none) and the classes, as
-        logits; cells by row."""
-        box, rest = raw.flatten(2).transpose(1, 2).tensor_split((self.box_values - bool(self.options.objectness),), -1)
-        return (box, rest[..., 0], rest[..., 1:]) if self.options.objectness else (box, None, rest)
+        """(n, entries, h, w) → (n, k, …): the box, the objectness (n, k; None: there is none) and the classes, as
+        logits; cells by row, k = h*w, or, with anchors, all cells of the first anchor, then of the next."""
+        count, objectness = self.boxes_in_cell, bool(self.options.objectness)
+        parts = raw.split([count * (self.box_values - objectness), count * objectness, count * self.classes], 1)
+        box, certain, classes = (
+            part.unflatten(1, (count, part.shape[1] // count)).flatten(3).transpose(2, 3).flatten(1, 2)
+            for part in parts
+        )
+        return box, certain[..., 0] if objectness else None, classes
 
     def distances(self, box: Tensor) -> Tensor:
         """(…, 4 or 4*(reg_max+1)) → (…, 4): left, top, right, bottom, cells.
@@ -95,12 +163,26 @@ class AnchorFree(Head, kinds=("anchor_free",)):
         return box.unflatten(-1, (4, -1)).softmax(-1) @ bins
 
     def cells(self, box: Tensor, grid: tuple[int, int]) -> Tensor:
-        """What `values` gives of the boxes → (n, h*w, 4): centre and size, cells. grid: (width, height) of the map."""
+        """What `values` gives of the boxes → (n, k, 4): centre and size, cells. grid: (width, height) of the map."""
         corner = corners_of_cells(grid, box)
+        if self.anchors is not None:
+            sides = (self.anchors / self.stride).repeat_interleave(len(corner), 0)
+            centre = corner.repeat(self.boxes_in_cell, 1) + 0.5 + box[..., :2]
+            return torch.cat((centre, (2 * box[..., 2:].sigmoid()) ** 2 * sides), -1)
         if self.options.coords == "xywh":
             return torch.cat((box[..., :2] + corner, box[..., 2:].exp()), -1)
         low, high = self.distances(box).split(2, -1)
         return torch.cat((corner + 0.5 + (high - low) / 2, low + high), -1)
+
+    def corners(self, box: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The same boxes → (n, k, 4): left, top, right, bottom, cells."""
+        if self.options.coords == "ltrb" and self.anchors is None:
+            low, high = self.distances(box).split(2, -1)
+            middle = corners_of_cells(grid, box) + 0.5
+            return torch.cat((middle - low, middle + high), -1)
+        centre, sides = self.cells(box, grid).split(2, -1)
+        low = centre - sides / 2
+        return torch.cat((low, low + sides), -1)
 
     def boxes(self, raw: Tensor, size: tuple[int, int]) -> Boxes:
         """raw: (n, box + objectness + classes, h, w)."""
@@ -109,6 +191,10 @@ class AnchorFree(Head, kinds=("anchor_free",)):
         xywh = self.cells(box, grid) / pixels(grid, raw).repeat(2)
         probs = classes.sigmoid()
         return Boxes(xywh, torch.ones_like(probs[..., 0]) if objectness is None else objectness.sigmoid(), probs)
+
+    @property
+    def loss_name(self) -> str | None:
+        return self.options.loss
 
     def describe(self) -> dict[str, object]:
         names = ("classes", "coords", "reg_max", "objectness", "nms_kind", "beta_nms")

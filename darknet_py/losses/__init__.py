@@ -23,9 +23,11 @@ from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.region import REGION
 from darknet_py.losses.rejection import Rejection
 from darknet_py.losses.yolo import YOLO
+from darknet_py.losses.yolov6 import YOLOV6
 
 LOSSES: dict[str, dict[str, Loss]] = {
     "yolo": {"darknet": YOLO, "grid": GRID, "giou": GIOU, "focal": FOCAL},
+    "anchor_free": {"yolov6": YOLOV6},
     "Gaussian_yolo": {"darknet": GAUSSIAN_YOLO},
     "region": {"darknet": REGION},
     "detection": {"darknet": DETECTION},

@@ -27,7 +27,7 @@ class State:
     size: (width, height) of the network's input, pixels. net: the options of [net]. seen: images shown to the network
     so far, this mini-batch included. iteration: updates so far. layers: layers with a loss in the network, over which
     Darknet's cost is a mean.
-    rejection: what [yolo] heads remember of their deltas.
+    rejection: what [yolo] heads remember of their deltas. epoch: passes through the training images that are complete.
     """
 
     size: tuple[int, int]
@@ -36,6 +36,7 @@ class State:
     iteration: int = 0
     layers: int = 1
     rejection: Rejection = field(default_factory=Rejection)
+    epoch: float = 0.0
 
 
 @dataclass(frozen=True)

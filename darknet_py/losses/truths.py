@@ -27,7 +27,16 @@ def as_truths(rows: Tensor, classes: int, class_map: Tensor | None = None) -> Tr
 
     class_map: (m,), the head's class for each of the labels' (`map`).
     """
-    listed = (rows[..., 0] != 0).cumprod(1).bool()
+    return _truths(rows, rows[..., 0] != 0, classes, class_map)
+
+
+def truths_to_the_edge(rows: Tensor, classes: int, class_map: Tensor | None = None) -> Truths:
+    """`as_truths` for the losses of other systems: a list ends at the first w of 0, so that x may be 0."""
+    return _truths(rows, rows[..., 2] != 0, classes, class_map)
+
+
+def _truths(rows: Tensor, present: Tensor, classes: int, class_map: Tensor | None) -> Truths:
+    listed = present.cumprod(1).bool()
     longest = int(listed.sum(1).max()) if listed.numel() else 0
     rows, listed = rows[:, :longest], listed[:, :longest]
     labels = rows[..., 4].long()

@@ -1,4 +1,4 @@
-"""What the newer systems' own programs compute, as far as it is at hand: `../shared/yolos`, beside the conformance kit."""
+"""What the newer systems' own programs compute: `../shared/yolos`, beside the conformance kit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from kit import SHARED
 
 YOLOS = SHARED / "yolos"

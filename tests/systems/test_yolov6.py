@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -10,7 +12,13 @@ from torch import Tensor
 from yolos import YOLOS, arrays, needs_yolos
 
 from darknet_py.boxes import corners
+from darknet_py.cfg import parse_text
+from darknet_py.losses import Output, State
 from darknet_py.losses.overlaps import OVERLAPS
+from darknet_py.losses.points import points
+from darknet_py.losses.truths import truths_to_the_edge
+from darknet_py.losses.yolov6 import AUXILIARY_TOP, TOP, assigned, yolov6_loss
+from darknet_py.network import Network
 
 V6 = YOLOS / "yolov6"
 
@@ -40,3 +48,115 @@ def test_overlaps_and_their_gradients(kind: str, eps: str, form: str) -> None:
     torch.testing.assert_close(loss[known], expected[known], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(gradient[known], the(pairs[f"grad1_{case}"])[known], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(loss, the(pairs[f"{case}_f64"]), rtol=1e-6, atol=1e-6)
+
+
+STRIDES = (8, 16, 32)
+CASES: dict[str, Any] = {}
+if (V6 / "loss" / "cases.json").is_file():
+    CASES = {case["case"]: case for case in json.loads((V6 / "loss" / "cases.json").read_text())["cases"]}
+
+
+def heads_of(about: dict[str, Any]) -> list[Any]:
+    """A network's [anchor_free] heads of strides 8, 16 and 32; auxiliary ones where the case has anchors."""
+    height, width = about["hw"]
+    anchors = about.get("anchors_cells")
+    reg_max = about["reg_max"] if about.get("use_dfl") else 0
+    weights = about.get("loss_weight", {"class": 1.0, "iou": 2.5, "dfl": 0.5})
+    head = (
+        f"[anchor_free]\nclasses={about['nc']}\niou_loss={about['iou_type']}\nreg_max={{}}\n"
+        f"box_weight={weights['iou']}\nclass_weight={weights['class']}\ndfl_weight={weights['dfl']}\n"
+        f"atss_epochs={about.get('warmup_epoch', 0)}\n"
+    )
+    text = f"[net]\nwidth={width}\nheight={height}\nchannels=3\n"
+    for level, step in enumerate((8, 2, 2)):
+        entries = 4 * (reg_max + 1) + about["nc"]
+        text += f"[convolutional]\nfilters={entries}\nsize={step}\nstride={step}\n{head.format(reg_max)}"
+        if anchors:
+            pixels = ",".join(str(side * STRIDES[level]) for pair in anchors[level] for side in pair)
+            text += f"[convolutional]\nfilters={len(anchors[level]) * (4 + about['nc'])}\nsize=1\n"
+            text += f"{head.format(0)}anchors={pixels}\naux_of=-2\n"
+    layers = Network(parse_text(text)).layers
+    return [layer for layer in layers if layer.head and layer.auxiliary == bool(anchors)]
+
+
+def maps_of(layers: Sequence[Any], box: Tensor, classes: Tensor, size: tuple[int, int]) -> list[Tensor]:
+    """Boxes and classes (n, k, …), head by head, anchor by anchor, cells by row → the heads' maps."""
+    maps, first = [], 0
+    for layer, stride in zip(layers, STRIDES, strict=True):
+        width, height = size[0] // stride, size[1] // stride
+        last = first + layer.boxes_in_cell * width * height
+        parts = [
+            part[:, first:last].unflatten(1, (-1, height, width)).movedim(-1, 2).flatten(1, 2)
+            for part in (box, classes)
+        ]
+        maps.append(torch.cat(parts, 1))
+        first = last
+    assert first == box.shape[1]
+    return maps
+
+
+def rows_of(targets: Tensor, images: int) -> Tensor:
+    """Rows of image, class, x, y, w, h → (n, 100, 6): x, y, w, h, class, 0."""
+    rows = torch.zeros(images, 100, 6)
+    for image in range(images):
+        own = targets[targets[:, 0] == image]
+        rows[image, : len(own), :5] = own[:, [2, 3, 4, 5, 1]]
+    return rows
+
+
+class Case(NamedTuple):
+    """A case of the losses: its entry of cases.json, its arrays, and what the loss is given."""
+
+    about: dict[str, Any]
+    values: dict[str, Any]
+    outputs: list[Output]
+    leaves: tuple[Tensor, Tensor]  # boxes and classes
+    rows: Tensor
+    state: State
+
+
+def case_of(name: str) -> Case:
+    about, values = CASES[name], arrays(V6 / "loss" / f"{name}.npz")
+    size = (about["hw"][1], about["hw"][0])
+    layers = heads_of(about)
+    leaves = (the(values["reg_raw" if "reg_raw" in values else "reg"]), the(values["cls_logits"]))
+    for leaf in leaves:
+        leaf.requires_grad_()
+    outputs = [Output(*pair) for pair in zip(layers, maps_of(layers, *leaves, size), strict=True)]
+    rows = rows_of(the(values["targets"]), len(leaves[0]))
+    return Case(about, values, outputs, leaves, rows, State(size, epoch=about.get("epoch", 0)))
+
+
+@needs_yolos
+@pytest.mark.parametrize("name", CASES or ["(no yolos)"])
+def test_assignment(name: str) -> None:
+    about, values, outputs, _, rows, state = case_of(name)
+    boxes = points(outputs, state.size)
+    truths = truths_to_the_edge(rows, about["nc"])
+    top = AUXILIARY_TOP if "anchors_cells" in about else TOP if about["assigner"] == "TAL" else None
+    owner, score, corners_of_truths = assigned(boxes, truths, state.size, top)
+    trained = owner >= 0
+    assert torch.equal(trained, the(values["fg_mask"]))
+    image, box = trained.nonzero(as_tuple=True)
+    classes = truths.classes[image, owner[trained]]
+    assert torch.equal(classes, the(values["target_labels"])[trained])
+    cells = corners_of_truths[image, owner[trained]] / boxes.stride[box].repeat(1, 2)
+    torch.testing.assert_close(cells.float(), the(values["target_boxes_cells_xyxy"])[trained], rtol=1e-6, atol=1e-6)
+    scores = torch.zeros(the(values["target_scores"]).shape)
+    scores[image, box, classes] = score[trained].float()
+    torch.testing.assert_close(scores, the(values["target_scores"]), rtol=1e-6, atol=1e-6)
+
+
+@needs_yolos
+@pytest.mark.parametrize("name", CASES or ["(no yolos)"])
+def test_loss_and_gradients(name: str) -> None:
+    about, values, outputs, leaves, rows, state = case_of(name)
+    value = yolov6_loss(outputs, rows, state)
+    by_box, by_class = torch.autograd.grad(value.total, leaves)
+    assert float(value.total.detach()) == pytest.approx(about["loss"], rel=1e-6)
+    parts = {part.split()[-1]: float(cost) for part, cost in value.parts.items()}
+    for part, key in (("class", "cls"), ("box", "iou"), ("distribution", "dfl")):
+        assert parts.get(part, 0.0) == pytest.approx(about[key], rel=1e-6)
+    torch.testing.assert_close(by_class, the(values["grad_cls_logits"]), rtol=1e-6, atol=3e-8)
+    grad = "grad_reg_raw" if "grad_reg_raw" in values else "grad_reg"
+    torch.testing.assert_close(by_box, the(values[grad]), rtol=1e-6, atol=3e-8)

@@ -1,0 +1,48 @@
+"""The raw outputs of [anchor_free] heads as one list of boxes, as the losses and assigners of these heads read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.anchor_free import corners_of_cells
+from darknet_py.losses.loss import Output, full
+
+
+class Points(NamedTuple):
+    """All boxes of a group of heads, one head after the other.
+
+    box: (n, k, 4 or 4*(reg_max+1)), objectness: (n, k) or None, classes: (n, k, classes), as the network gives them.
+    corners: (n, k, 4), left, top, right, bottom, cells. centre: (k, 2), the middle of each box's cell, cells. stride:
+    (k, 2), the size of a cell, pixels of the input. counts: boxes of each head.
+    """
+
+    box: Tensor
+    objectness: Tensor | None
+    classes: Tensor
+    corners: Tensor
+    centre: Tensor
+    stride: Tensor
+    counts: tuple[int, ...]
+
+
+def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
+    """size: (width, height) of the network's input, pixels."""
+    boxes, certain, classes, corners, centres, strides = [], [], [], [], [], []
+    for layer, raw in outputs:
+        grid = (raw.shape[3], raw.shape[2])
+        box, objectness, by_class = layer.values(full(raw))
+        boxes.append(box)
+        classes.append(by_class)
+        corners.append(layer.corners(box, grid))
+        centres.append(corners_of_cells(grid, box).repeat(layer.boxes_in_cell, 1) + 0.5)
+        strides.append(box.new_tensor((size[0] / grid[0], size[1] / grid[1])).expand(len(centres[-1]), 2))
+        if objectness is not None:
+            certain.append(objectness)
+    return Points(
+        torch.cat(boxes, 1), torch.cat(certain, 1) if certain else None, torch.cat(classes, 1),
+        torch.cat(corners, 1), torch.cat(centres), torch.cat(strides), tuple(len(centre) for centre in centres),
+    )  # fmt: skip
