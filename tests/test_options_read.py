@@ -61,7 +61,15 @@ POINTS = (
     "jitter=.1 resize=1.2 random=1 nms_kind=diounms beta_nms=.7 {own}\n[convolutional] filters=20 activation=linear\n"
     "[anchor_free] classes=6 aux_of=-2 anchors=10,10,20,20 {own}"
 ).replace("{own}", "loss={loss} iou_loss=siou box_weight=2 class_weight=3 dfl_weight=4 atss_epochs=1")
-LOSS_CASES = {"yolo": LOGITS, "anchor_free": POINTS}  # for each loss that Darknet has not
+SCORED = (
+    f"{IMAGES}\n{STEM}\n[convolutional] filters=11 activation=linear\n[anchor_free] classes=6 coords=xywh objectness=1 "
+    "loss={loss} assigner=simota_0.3 iou_loss=giou box_weight=2 objectness_weight=3 class_weight=4"
+)
+ALIGNED = (
+    f"{IMAGES}\n{STEM}\n[convolutional] filters=26 activation=linear\n[anchor_free] classes=6 reg_max=4 loss={{loss}} "
+    "assigner=task_aligned_8.4 iou_loss=giou box_weight=2 class_weight=3 dfl_weight=4"
+)
+LOSS_CASES = {"yolox": SCORED, "yolov8": ALIGNED, "yolov6": POINTS}  # the losses that LOGITS does not fit
 
 CASES: dict[str, list[str]] = {
     COMMON: [
@@ -93,7 +101,8 @@ CASES: dict[str, list[str]] = {
     "activation": ["[activation] activation=mish"],
     "anchor_free": [
         POINTS.format(loss="yolov6"),
-        f"{IMAGES}\n{STEM}\n[convolutional] filters=11\n[anchor_free] classes=6 coords=xywh objectness=1",
+        SCORED.format(loss="yolox"),
+        ALIGNED.format(loss="yolov8"),
     ],
     "convolutional": [
         "[convolutional] filters=4 size=3 pad=1 dilation=2 batch_normalize=1 activation=leaky cbn=1 flipped=1 "
@@ -331,7 +340,7 @@ def test_a_loss_reads_what_it_declares(
     monkeypatch.setattr(darknet_py.network, "read_options", read_recording)
     (tmp_path / "classes.map").write_text("1\n0\n2\n3\n4\n5\n")
     (tmp_path / "classes.tree").write_text("a -1\nb -1\nc -1\nd 0\ne 0\nf 0\n")
-    cases = CASES[kind][:2] if name == "darknet" else [LOSS_CASES[kind].format(loss=name)]
+    cases = CASES[kind][:2] if name == "darknet" else [LOSS_CASES.get(name, LOGITS).format(loss=name)]
     for number, case in enumerate(cases):
         path = tmp_path / f"case{number}.cfg"
         path.write_text(cfg_text(case))

@@ -19,14 +19,17 @@ from darknet_py.options import option
 
 COORDS = ("ltrb", "xywh")
 MAX_REG = 1000
+FORMS = {"yolox": ("xywh", 1), "yolov8": ("ltrb", 0), "yolov6": ("ltrb", 0)}  # coords and objectness that losses train
 IOU_LOSSES = ("iou", "giou", "diou", "ciou", "siou")
 ALIKE = (
     "classes",
     "reg_max",
     "objectness",
     "loss",
+    "assigner",
     "iou_loss",
     "box_weight",
+    "objectness_weight",
     "class_weight",
     "dfl_weight",
     "atss_epochs",
@@ -75,10 +78,26 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             0.0, "1: the input size varies during training by up to 1.4; another value: by up to this factor",
             use="training",
         )  # fmt: skip
-        loss: str | None = option(None, "the loss: yolov6 (docs/TRAINING.md); default: the first", use="training")
-        iou_loss: str = option("giou", "loss of the boxes (yolov6)", choices=IOU_LOSSES, use="training")
+        loss: str | None = option(
+            None,
+            "the loss: yolox, yolov8, yolov6 (docs/TRAINING.md); default: yolox with an objectness, else yolov8",
+            use="training",
+        )
+        assigner: str | None = option(
+            None,
+            "which boxes a truth trains; yolox: simota, simota_0.3 (of the releases to 0.3.0); yolov8: task_aligned, "
+            "task_aligned_8.4 (of release 8.4.190); default: the first of these",
+            use="training",
+        )
+        iou_loss: str | None = option(
+            None, "loss of the boxes; default: iou (yolox), ciou (yolov8), giou (yolov6)", choices=IOU_LOSSES,
+            use="training",
+        )  # fmt: skip
         box_weight: float | None = option(
             None, "multiplies the loss of boxes; default: the system's own weight", minimum=0, use="training"
+        )
+        objectness_weight: float | None = option(
+            None, "multiplies the loss of the objectness, likewise", minimum=0, use="training"
         )
         class_weight: float | None = option(None, "multiplies the loss of classes, likewise", minimum=0, use="training")
         dfl_weight: float | None = option(
@@ -96,6 +115,11 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             name = "reg_max" if options.reg_max else "anchors"
             place.fail(name, f"coords={options.coords} is another form of boxes; write coords=ltrb, or no {name}")
         self.set_lead(place)
+        coords, objectness = form = FORMS.get(self.loss_name, (options.coords, options.objectness))
+        if form != (options.coords, options.objectness):
+            name = "loss" if options.loss else "objectness" if options.objectness else "coords"
+            text = f"loss={self.loss_name} trains boxes of another form"
+            place.fail(name, f"{text}; write coords={coords} and objectness={objectness}, or another loss")
         self._set_anchors(place)
         self._check_alike(place)
         count, entries = self.boxes_in_cell, self.box_values + options.classes
@@ -193,8 +217,8 @@ class AnchorFree(Head, kinds=("anchor_free",)):
         return Boxes(xywh, torch.ones_like(probs[..., 0]) if objectness is None else objectness.sigmoid(), probs)
 
     @property
-    def loss_name(self) -> str | None:
-        return self.options.loss
+    def loss_name(self) -> str:
+        return self.options.loss or ("yolox" if self.options.objectness else "yolov8")
 
     def describe(self) -> dict[str, object]:
         names = ("classes", "coords", "reg_max", "objectness", "nms_kind", "beta_nms")

@@ -24,10 +24,12 @@ from darknet_py.losses.region import REGION
 from darknet_py.losses.rejection import Rejection
 from darknet_py.losses.yolo import YOLO
 from darknet_py.losses.yolov6 import YOLOV6
+from darknet_py.losses.yolov8 import YOLOV8
+from darknet_py.losses.yolox import YOLOX
 
 LOSSES: dict[str, dict[str, Loss]] = {
     "yolo": {"darknet": YOLO, "grid": GRID, "giou": GIOU, "focal": FOCAL},
-    "anchor_free": {"yolov6": YOLOV6},
+    "anchor_free": {"yolox": YOLOX, "yolov8": YOLOV8, "yolov6": YOLOV6},
     "Gaussian_yolo": {"darknet": GAUSSIAN_YOLO},
     "region": {"darknet": REGION},
     "detection": {"darknet": DETECTION},
@@ -51,7 +53,7 @@ def unread_options(layer: Any) -> frozenset[str]:
     assert chosen is not None
     reads = chosen.reads
     if chosen.assigner:
-        reads |= ASSIGNER_READS[layer.options.assigner or chosen.assigner]
+        reads |= ASSIGNER_READS.get(layer.options.assigner or chosen.assigner, frozenset())
     return frozenset().union(*(loss.reads for loss in LOSSES[layer.kind].values())) - reads
 
 

@@ -28,6 +28,7 @@ class State:
     so far, this mini-batch included. iteration: updates so far. layers: layers with a loss in the network, over which
     Darknet's cost is a mean.
     rejection: what [yolo] heads remember of their deltas. epoch: passes through the training images that are complete.
+    plain: the images of these last epochs are not blended with others.
     """
 
     size: tuple[int, int]
@@ -37,6 +38,7 @@ class State:
     layers: int = 1
     rejection: Rejection = field(default_factory=Rejection)
     epoch: float = 0.0
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,13 @@ class Loss:
 
     reads: the training options of the layer and of [net] that it has a use for; those of the kind's other losses alone
     are named in a warning where a cfg sets them. assigner: the one that it takes where the cfg names none; "": it has
-    none to choose.
+    none to choose. assigners: those that can be chosen; none: all of `assign.ASSIGNERS`.
     """
 
     function: LossFunction
     reads: frozenset[str] = frozenset()
     assigner: str = ""
+    assigners: tuple[str, ...] = ()
 
 
 class Delta(NamedTuple):

@@ -1,15 +1,15 @@
-"""The raw outputs of [anchor_free] heads as one list of boxes, as the losses and assigners of these heads read them."""
+"""What the losses of [anchor_free] heads share: the raw outputs as one list of boxes, and the sum of the parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from darknet_py.layers.anchor_free import corners_of_cells
-from darknet_py.losses.loss import Output, full
+from darknet_py.losses.loss import Output, Value, full
 
 
 class Points(NamedTuple):
@@ -46,3 +46,15 @@ def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
         torch.cat(boxes, 1), torch.cat(certain, 1) if certain else None, torch.cat(classes, 1),
         torch.cat(corners, 1), torch.cat(centres), torch.cat(strides), tuple(len(centre) for centre in centres),
     )  # fmt: skip
+
+
+def value_of_parts(outputs: Sequence[Output], parts_of: Callable[[Sequence[Output]], dict[str, Tensor]]) -> Value:
+    """The sum of the parts of the loss: those of the heads that detect, and of the auxiliary ones.
+
+    parts_of: gives the parts, weighted scalars in the graph, of heads that are assigned together.
+    """
+    parts: dict[str, Tensor] = {}
+    for auxiliary, prefix in ((False, ""), (True, "auxiliary ")):
+        if group := [output for output in outputs if output.layer.auxiliary == auxiliary]:
+            parts |= {f"{prefix}{name}": part for name, part in parts_of(group).items()}
+    return Value(torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()})

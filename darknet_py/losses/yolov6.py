@@ -4,7 +4,7 @@ Over the mini-batch, divided by the sum of the scores that the assigned boxes ar
 varifocal loss of the classes of all boxes + 2.5 * (1 - overlap) of the assigned boxes + 0.5 * distribution focal loss
 of their distances (with reg_max). ATSS assigns in the first `atss_epochs` epochs, then task alignment; both in float64.
 Auxiliary heads (the anchor-aided branch) are assigned for themselves, always by task alignment, and weigh as much.
-Varifocal loss: https://arxiv.org/abs/2008.13367; distribution focal loss: https://arxiv.org/abs/2006.04388.
+Varifocal loss: https://arxiv.org/abs/2008.13367; distribution focal loss: distribution.py.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from darknet_py.boxes import corners
 from darknet_py.losses.assign.atss import assign_atss
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
+from darknet_py.losses.distribution import distribution_focal
 from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.overlaps import OVERLAPS, iou
-from darknet_py.losses.points import Points, points
+from darknet_py.losses.points import Points, points, value_of_parts
 from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 CLASS, BOX, DFL = 1.0, 2.5, 0.5
+IOU_LOSS = "giou"  # where the cfg names none
 TOP, AUXILIARY_TOP = 13, 26
 ALPHA, BETA = 1.0, 6.0
 BACKGROUND = 0.75  # of the varifocal loss: weight of what is not the class of the box's truth
-CLIP = 0.01  # distances stay this far below reg_max
 
 
 class Targets(NamedTuple):
@@ -46,16 +47,13 @@ def yolov6_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     """The host waits for the device where it counts the truths, and, for each group, the boxes that they train."""
     first = outputs[0].layer
     truths = truths_to_the_edge(rows, first.classes)
-    parts: dict[str, Tensor] = {}
-    for auxiliary in (False, True):
-        if group := [output for output in outputs if output.layer.auxiliary == auxiliary]:
-            parts |= _parts(group, truths, state, auxiliary)
-    return Value(torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()})
+    return value_of_parts(outputs, lambda group: _parts(group, truths, state))
 
 
-def _parts(outputs: Sequence[Output], truths: Truths, state: State, auxiliary: bool) -> dict[str, Tensor]:
+def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str, Tensor]:
     """The weighted parts of the loss of heads that are assigned together; scalars, float64, in the graph."""
     head, boxes = outputs[0].layer, points(outputs, state.size)
+    auxiliary = head.auxiliary
     by_atss = state.epoch < head.options.atss_epochs and not auxiliary
     with torch.no_grad():
         targets = assigned(boxes, truths, state.size, None if by_atss else AUXILIARY_TOP if auxiliary else TOP)
@@ -65,18 +63,15 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State, auxiliary: b
     owner = targets.owner[image, box]
     score, stride = targets.score[image, box], boxes.stride[box].repeat(1, 2)
     truth = targets.truths[image, owner] / stride  # corners, cells
-    overlap = OVERLAPS[head.options.iou_loss](boxes.corners[image, box].double(), truth, 1e-10)
-    name = "auxiliary " if auxiliary else ""
+    overlap = OVERLAPS[head.options.iou_loss or IOU_LOSS](boxes.corners[image, box].double(), truth, 1e-10)
     parts = {
-        f"{name}class": weight(head, "class", CLASS)
+        "class": weight(head, "class", CLASS)
         * _varifocal(boxes.classes, image, box, truths.classes[image, owner], score),
-        f"{name}box": weight(head, "box", BOX) * ((1 - overlap) * score).sum(),
+        "box": weight(head, "box", BOX) * ((1 - overlap) * score).sum(),
     }
-    if reg_max := head.options.reg_max:
-        centre = boxes.centre[box]
-        distances = torch.cat((centre - truth[:, :2], truth[:, 2:] - centre), -1).clamp(0, reg_max - CLIP)
-        by_side = distribution_focal(boxes.box[image, box].unflatten(-1, (4, -1)), distances)
-        parts[f"{name}distribution"] = weight(head, "dfl", DFL) * (by_side.mean(-1) * score).sum()
+    if head.options.reg_max:
+        by_box = distribution_focal(boxes.box[image, box], boxes.centre[box], truth)
+        parts["distribution"] = weight(head, "dfl", DFL) * (by_box * score).sum()
     return {name: part / total for name, part in parts.items()}
 
 
@@ -106,16 +101,6 @@ def _varifocal(logits: Tensor, image: Tensor, box: Tensor, classes: Tensor, scor
     factor = BACKGROUND * probs.square()
     factor = factor.index_put((image, box, classes), score.to(target.dtype))
     return (F.binary_cross_entropy(probs, target, reduction="none") * factor).sum(dtype=torch.float64)
-
-
-def distribution_focal(logits: Tensor, distances: Tensor) -> Tensor:
-    """(…, bins) and (…) from 0 to below bins - 1 → (…): cross entropy to the two bins around each distance, by
-    nearness."""
-    low = distances.long()
-    by_bin = -logits.log_softmax(-1)
-    near = torch.stack((low, low + 1), -1)
-    share = torch.stack((low + 1 - distances, distances - low), -1)
-    return (by_bin.gather(-1, near) * share).sum(-1)
 
 
 YOLOV6 = Loss(yolov6_loss, frozenset({"iou_loss", "box_weight", "class_weight", "dfl_weight", "atss_epochs"}))

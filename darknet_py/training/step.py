@@ -426,7 +426,7 @@ def _groups(network: Network) -> dict[Loss, list[Layer]]:
         loss = loss_of(layer)
         assert loss is not None
         if loss.assigner:
-            _check_name(network, layer, "assigner", layer.options.assigner, ASSIGNERS)
+            _check_name(network, layer, "assigner", layer.options.assigner, loss.assigners or ASSIGNERS)
         groups.setdefault(loss, []).append(layer)
     if not groups:
         kinds = ", ".join(f"[{kind}]" for kind in LOSSES)

@@ -8,10 +8,12 @@ from torch import Tensor
 MARGIN = 1e-9  # by which the middle of a cell lies inside a truth, pixels
 
 
-def inside(centre: Tensor, truths: Tensor) -> Tensor:
-    """(k, 2) points and (n, t, 4) corners of truths → (n, t, k) bool: the point lies inside the truth."""
-    low, high = truths[:, :, None].split(2, -1)
-    return torch.cat((centre - low, high - centre), -1).amin(-1) > MARGIN
+def inside(centre: Tensor, corners: Tensor) -> Tensor:
+    """Points (k, 2) and corners of boxes (n, t, 4), or (n, t, k, 4) where they differ from point to point → (n, t, k)
+    bool: the point lies inside the box."""
+    left, top, right, bottom = (corners if corners.ndim == 4 else corners[:, :, None]).unbind(-1)
+    x, y = centre.unbind(-1)
+    return (x - left > MARGIN) & (y - top > MARGIN) & (right - x > MARGIN) & (bottom - y > MARGIN)
 
 
 def owners(claims: Tensor, preference: Tensor) -> Tensor:
