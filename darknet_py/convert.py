@@ -16,6 +16,7 @@ from darknet_py.command import positive, run_command
 from darknet_py.errors import DarknetError
 from darknet_py.files import check_writable, write_file
 from darknet_py.inference.deploy import deployed
+from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.metadata import is_safetensors
 from darknet_py.names import read_names
 from darknet_py.network import Network, carrier
@@ -56,7 +57,14 @@ def parser() -> argparse.ArgumentParser:
         "--cutoff", type=positive, metavar="N", help="keep the layers before layer N alone, as Darknet's `partial`"
     )
     change.add_argument("--apply", choices=tuple(OPERATIONS), help="rewrite the weights as this word of Darknet does")
-    change.add_argument("--fuse", action="store_true", help="fold all batch norm into the weights")
+    folding = change.add_mutually_exclusive_group()
+    folding.add_argument("--fuse", action="store_true", help="fold all batch norm into the weights")
+    folding.add_argument(
+        "--deploy",
+        action="store_true",
+        help="fold batch norm, parallel branches and [implicit] into convolutions, and leave out auxiliary heads: the "
+        "form for inference, with a cfg of its own (--out-cfg)",
+    )
     return result
 
 
@@ -86,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network = with_header(network)
     if args.fuse:
         network = deployed(network)
+    if args.deploy:
+        network = reparameterised(network)
     if args.names:
         network.names = read_names(args.names)
     _check_names(args, network)
@@ -95,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_file(args.out_cfg, network.cfg.text)
     elif network.cfg.text != cfg.text and not is_safetensors(out):
         print(
-            f"note: {out} needs another cfg than {cfg.path}, as batch norm has changed; --out-cfg FILE writes it",
+            f"note: {out} needs another cfg than {cfg.path}; --out-cfg FILE writes it",
             file=sys.stderr,
         )
     if args.out_names:

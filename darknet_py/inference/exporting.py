@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from darknet_py.boxes import nms
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
-from darknet_py.inference.deploy import deployed
 from darknet_py.inference.onnx_runner import METADATA, open_session
+from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 
@@ -159,7 +159,7 @@ def export_onnx(
     if names and len(names) != network.classes:
         raise DarknetError(f"{len(names)} names, but {network.cfg.path} has {network.classes} classes")
     _check(network, form)
-    network = deployed(network).to(TYPES[form.type])
+    network = reparameterised(network).to(TYPES[form.type])
     graph = Graph(network, form).eval()
     outputs = [*output_names(network, form), *(f"{_state_name(name)}_out" for name in graph.states)]
     inputs, expected = _expected(graph)

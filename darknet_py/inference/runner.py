@@ -15,8 +15,8 @@ from torch import Tensor
 from darknet_py.arguments import whole
 from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
-from darknet_py.inference.deploy import deployed
 from darknet_py.inference.fused import FusedGraph, fused_graph
+from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.layers import Candidates
 from darknet_py.network import Network
 
@@ -123,5 +123,5 @@ def prepare(
     if precision not in PRECISIONS:
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     target = network.device if device is None else pick_device(device)
-    derived = deployed(network, size=size).to(target, PRECISIONS[precision])
+    derived = reparameterised(network, size=size).to(target, PRECISIONS[precision])
     return Runner(derived.channels_last(), precision, whole("batch", batch), fused=fused)

@@ -1,0 +1,309 @@
+"""A network rewritten for inference: what is linear becomes one convolution, what only training needs goes.
+
+small = reparameterised(network)
+small.save_weights("small.weights")             # and small.cfg.text is its cfg
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.cfg import Cfg
+from darknet_py.errors import CfgWarning
+from darknet_py.inference.deploy import deployed
+from darknet_py.layers.batchnorm import BatchNorm
+from darknet_py.layers.convolutional import Convolutional
+from darknet_py.network import Network
+
+NAMED_BY = {"route": "layers", "shortcut": "from", "sam": "from", "scale_channels": "from", "shift_channels": "from"}
+"""Kinds that name layers → the option. Other layers read the one before them."""
+
+
+@dataclass
+class Part:
+    """A layer of the network on its way to the rewritten one.
+
+    layer: what it was, or, of branches that became one convolution, the largest of them. above: the comments over its
+    section. options: those to write. sources: what it reads, by the parts' numbers; -1: the input. activation: "" for
+    layers without. tensors: by their names in `stored`.
+    """
+
+    layer: Any
+    above: list[str]
+    options: dict[str, str]
+    sources: list[int]
+    activation: str
+    tensors: dict[str, Tensor]
+
+    @property
+    def kind(self) -> str:
+        return str(self.layer.kind)
+
+
+def reparameterised(network: Network, *, size: tuple[int, int] | None = None) -> Network:
+    """`deployed(network)`, and beyond that
+
+    - convolutions and [batchnorm] that read the same map and are added by a [shortcut] become one convolution (the
+      branches of RepVGG and RepConv), and so do the factors and summands of an [implicit] around a convolution;
+    - the logistic function of a [yolo] with `logistic=1` goes into the convolution before it, as in Darknet's cfgs;
+    - auxiliary heads are left out, and all layers that no head depends on.
+
+    The heads' boxes are the same, up to rounding; layers have other numbers, where the network changed at all. In the
+    cfg, comments over the sections that stay are kept.
+
+    Args:
+        size: (width, height) of the input in pixels; None: the network's. The cfg's text keeps its own size.
+    """
+    plain = deployed(network, size=size)
+    parts = _parts(plain)
+    every = list(parts)
+    folded = [_fold(number, parts) for number in every]
+    needed = _needed(parts, plain.heads or [len(plain.layers) - 1])
+    if not any(folded) and needed == every:
+        return plain
+    text, numbers = _rewritten(plain.cfg, {number: parts[number] for number in needed})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CfgWarning)  # they were given when `network` was built
+        result = Network(plain.cfg.with_text(text), size=plain.size_override)
+    result.net = plain.net
+    with torch.no_grad():
+        for number, index in numbers.items():
+            part, layer = parts[number], result.layers[index]
+            buffers = dict(part.layer.named_buffers())
+            for name, buffer in layer.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
+            for stored in layer.stored():
+                stored.tensor.copy_(part.tensors[stored.name])
+    result.seen, result.version, result.names = plain.seen, plain.version, plain.names
+    return result.to(plain.device).requires_grad_(False).eval()
+
+
+def _parts(network: Network) -> dict[int, Part]:
+    """The layers by their numbers, without the [route] that only repeat one layer: whoever reads these, reads that."""
+    parts: dict[int, Part] = {}
+    same = {-1: -1}
+    end = _end(network.cfg, 0)
+    for number, layer in enumerate(network.layers):
+        section, sources = network.cfg.sections[number + 1], [same[source] for source in layer.source_indices]
+        above, end = network.cfg.lines[end : section.line - 1], _end(network.cfg, number + 1)
+        repeats = layer.kind == "route" and len(sources) == 1 and layer.options.groups == 1
+        same[number] = sources[0] if repeats and layer is not network.layers[-1] else number
+        if layer.kind == "implicit":
+            sources = []  # it takes nothing but the number of images from the layer before it
+        if same[number] == number:
+            options = {key: str(option.value) for key, option in section.first.items() if option.value is not None}
+            options.pop("key", None)  # another program's layers are those before the rewriting
+            tensors = {stored.name: stored.tensor for stored in layer.stored()}
+            activation = getattr(layer.options, "activation", "")
+            parts[number] = Part(layer, above, options, sources, activation, tensors)
+    return parts
+
+
+def _end(cfg: Cfg, section: int) -> int:
+    """The number of the last line of a section."""
+    return max([cfg.sections[section].line, *(option.line for option in cfg.sections[section].options)])
+
+
+def _readers(parts: dict[int, Part]) -> Counter[int]:
+    """How many layers read a part, or share its weights."""
+    return Counter(source for part in parts.values() for source in (*part.sources, *_shared(part)))
+
+
+def _shared(part: Part) -> tuple[int, ...]:
+    return (part.layer.owner.index,) if isinstance(part.layer, Convolutional) and part.layer.shared else ()
+
+
+def _needed(parts: dict[int, Part], heads: list[int]) -> list[int]:
+    """The parts that these depend on, and these, in order."""
+    needed: set[int] = set()
+    waiting = list(heads)
+    while waiting:
+        number = waiting.pop()
+        if number >= 0 and number not in needed:
+            needed.add(number)
+            waiting += [*parts[number].sources, *_shared(parts[number])]
+    return sorted(needed)
+
+
+def _fold(number: int, parts: dict[int, Part]) -> bool:
+    """Makes the part one convolution with those that it reads; whether that is possible."""
+    fold = FOLDS.get(parts[number].kind)
+    return fold is not None and fold(number, parts)
+
+
+def _own_convolution(number: int, parts: dict[int, Part]) -> Part | None:
+    """The part of this number, if it is a convolution without an activation that one layer alone reads."""
+    part = parts.get(number)
+    if part is None or not _convolves(part) or part.activation != "linear" or _readers(parts)[number] != 1:
+        return None
+    return part
+
+
+def _convolves(part: Part) -> bool:
+    """Whether it is a convolution as other programs know it."""
+    layer = part.layer
+    return isinstance(layer, Convolutional) and not (layer.binary or layer.shared or layer.blur is not None)
+
+
+@dataclass
+class Kernel:
+    """A convolution with zeros around the map, so that the map keeps its size but for the stride: weights (filters,
+    channels / groups, size, size), biases (filters,), both float64."""
+
+    weights: Tensor
+    biases: Tensor
+    groups: int
+    stride: tuple[int, int]
+
+    def in_groups(self, groups: int) -> Kernel | None:
+        """The same convolution with fewer groups, if it treats each channel by itself; None: it does not."""
+        if groups == self.groups:
+            return self
+        filters, channels, *size = self.weights.shape
+        if channels != 1 or self.groups != filters:
+            return None
+        weights = self.weights.new_zeros(filters, filters // groups, *size)
+        filter_ = torch.arange(filters, device=weights.device)
+        weights[filter_, filter_ % weights.shape[1]] = self.weights[:, 0]
+        return Kernel(weights, self.biases, groups, self.stride)
+
+
+def _kernel(part: Part) -> Kernel | None:
+    """A part without an activation as a kernel; None: it is none."""
+    layer, tensors = part.layer, {name: tensor.double() for name, tensor in part.tensors.items()}
+    if isinstance(layer, BatchNorm):
+        factor = tensors["scales"] / (tensors["rolling_variance"] + layer.eps).sqrt()
+        biases = tensors["biases"] - tensors["rolling_mean"] * factor
+        return Kernel(factor.view(-1, 1, 1, 1), biases, len(factor), (1, 1))
+    if not _convolves(part) or part.activation != "linear" or layer.dilation != 1:
+        return None
+    size = tensors["weights"].shape[-1]
+    if size % 2 == 0 or layer.padding != size // 2:
+        return None
+    return Kernel(tensors["weights"], tensors["biases"], layer.groups, layer.stride)
+
+
+def _add_branches(number: int, parts: dict[int, Part]) -> bool:
+    """A [shortcut] of kernels that read the same map, and that nobody else reads, is their sum."""
+    part, readers = parts[number], _readers(parts)
+    branches = [parts[source] for source in part.sources if source in parts and readers[source] == 1]
+    convolutions = [branch for branch in branches if isinstance(branch.layer, Convolutional)]
+    if len(branches) < len(part.sources) or not convolutions or part.tensors or not part.layer.plain:
+        return False
+    largest = max(convolutions, key=lambda branch: int(branch.layer.options.size))
+    kernels = [kernel and kernel.in_groups(largest.layer.groups) for kernel in map(_kernel, branches)]
+    found = [kernel for kernel in kernels if kernel is not None]
+    alike = {(branch.sources[0], kernel.stride, len(kernel.biases)) for branch, kernel in zip(branches, found)}  # noqa: B905
+    if len(found) < len(kernels) or len(alike) > 1:
+        return False
+    size = largest.layer.options.size
+    edges = [(size - kernel.weights.shape[-1]) // 2 for kernel in found]
+    weights = torch.stack([F.pad(kernel.weights, (edge,) * 4) for kernel, edge in zip(found, edges, strict=True)]).sum(
+        0
+    )
+    biases = torch.stack([kernel.biases for kernel in found]).sum(0)
+    for source in part.sources:
+        del parts[source]
+    return _become(number, parts, largest, weights, biases)
+
+
+def _become(number: int, parts: dict[int, Part], base: Part, weights: Tensor, biases: Tensor) -> bool:
+    """The part becomes the convolution `base` with these values and with its own activation."""
+    tensors = {"weights": weights.float(), "biases": biases.float()}
+    activation = parts[number].activation
+    options = base.options | {"activation": activation}
+    parts[number] = Part(base.layer, base.above, options, base.sources, activation, tensors)
+    return True
+
+
+def _implicit(part: Part, parts: dict[int, Part]) -> tuple[Tensor, int] | None:
+    """What a layer takes from an [implicit], (channels,) float64, and the number of the other layer that it reads."""
+    for own, other in (part.sources, part.sources[::-1]):
+        if own in parts and parts[own].kind == "implicit" and parts[own].layer.options.atoms == 1:
+            return parts[own].tensors["weights"].double(), other
+    return None
+
+
+def _scale(number: int, parts: dict[int, Part]) -> bool:
+    """A convolution times the factors of an [implicit]."""
+    found = _implicit(parts[number], parts)
+    base = _own_convolution(found[1], parts) if found else None
+    if found is None or base is None or parts[number].layer.options.scale_wh:
+        return False
+    factor, other = found
+    weights, biases = (base.tensors[name].double() for name in ("weights", "biases"))
+    del parts[other]
+    return _become(number, parts, base, weights * factor.view(-1, 1, 1, 1), biases * factor)
+
+
+def _shift(number: int, parts: dict[int, Part]) -> bool:
+    """A convolution, without zeros around its map, of a map plus the summands of an [implicit]."""
+    part = parts[number]
+    before = parts.get(part.sources[0])
+    found = _implicit(before, parts) if before is not None and before.kind == "shift_channels" else None
+    if before is None or found is None or before.activation not in ("", "linear"):
+        return False
+    if not _convolves(part) or part.layer.padding:
+        return False
+    summands, other = found
+    weights = part.tensors["weights"].double().sum((2, 3)).unflatten(0, (part.layer.groups, -1))
+    extra = (weights @ summands.view(part.layer.groups, -1, 1)).flatten()
+    part.tensors["biases"] = (part.tensors["biases"].double() + extra).float()
+    part.sources = [other]
+    return True
+
+
+def _logistic(number: int, parts: dict[int, Part]) -> bool:
+    """The logistic function of a head as the activation of the convolution before it."""
+    head = parts[number]
+    before = _own_convolution(head.sources[0], parts)
+    if before is None or not head.layer.options.logistic:
+        return False
+    before.activation = before.options["activation"] = "logistic"
+    del head.options["logistic"]
+    return True
+
+
+FOLDS: dict[str, Callable[[int, dict[int, Part]], bool]] = {
+    "shortcut": _add_branches,
+    "scale_channels": _scale,
+    "convolutional": _shift,
+    "yolo": _logistic,
+}
+"""Kind → the function that folds a part of this kind, with those that it reads; whether it could."""
+
+
+def _rewritten(cfg: Cfg, parts: dict[int, Part]) -> tuple[str, dict[int, int]]:
+    """The text of the cfg of these parts, and the new number of each. A [route] stands where a layer that names none
+    reads another than the one before it."""
+    lines = cfg.lines[: _end(cfg, 0)]
+    numbers: dict[int, int] = {}
+    before, count = -1, 0
+    for number, part in parts.items():
+        if part.kind != "route" and part.sources[:1] not in ([], [before]):
+            lines += ["", "[route]", f"layers={numbers[part.sources[0]]}"]
+            count += 1
+        lines += [*(part.above or [""]), *_section(part, numbers)]
+        numbers[number], before = count, number
+        count += 1
+    return "\n".join([*lines, ""]), numbers
+
+
+def _section(part: Part, numbers: dict[int, int]) -> Iterator[str]:
+    options = dict(part.options)
+    named = part.sources if part.kind == "route" else part.sources[1:]
+    if named:
+        options[NAMED_BY[part.kind]] = ",".join(str(numbers[source]) for source in named)
+    if shared := _shared(part):
+        options["share_index"] = str(numbers[shared[0]])
+    yield f"[{part.kind}]"
+    yield from (f"{key}={value}" for key, value in options.items())
