@@ -22,6 +22,10 @@ HEADS = {
     "[Gaussian_yolo] by corners": (24, f"[Gaussian_yolo]\n{ANCHORS}yolo_point=left_top\n"),
     "[region]": (16, f"[region]\n{ANCHORS}"),
     "[region] with softmax": (16, f"[region]\n{ANCHORS}softmax=1\n"),
+    "[anchor_free]": (7, "[anchor_free]\nclasses=3\n"),
+    "[anchor_free] with distributions": (23, "[anchor_free]\nclasses=3\nreg_max=4\n"),
+    "[anchor_free] with an objectness": (8, "[anchor_free]\nclasses=3\ncoords=xywh\nobjectness=1\n"),
+    "[anchor_free] with anchors": (14, "[anchor_free]\nclasses=3\nanchors=8,12,20,16\n"),
     "[detection]": (0, "[detection]\nclasses=3\ncoords=4\nnum=2\nside=4\n"),
     "[detection] with softmax and roots": (0, "[detection]\nclasses=3\ncoords=4\nnum=2\nside=4\nsoftmax=1\nsqrt=1\n"),
 }
