@@ -57,7 +57,8 @@ def reparameterised(network: Network, *, size: tuple[int, int] | None = None) ->
     - auxiliary heads are left out, and all layers that no head depends on.
 
     The heads' boxes are the same, up to rounding; layers have other numbers, where the network changed at all. In the
-    cfg, comments over the sections that stay are kept.
+    cfg, comments over the sections that stay are kept. A network with layers that name several others by options which
+    are not listed in NAMED_BY stays as it is.
 
     Args:
         size: (width, height) of the input in pixels; None: the network's. The cfg's text keeps its own size.
@@ -67,7 +68,8 @@ def reparameterised(network: Network, *, size: tuple[int, int] | None = None) ->
     every = list(parts)
     folded = [_fold(number, parts) for number in every]
     needed = _needed(parts, plain.heads or [len(plain.layers) - 1])
-    if not any(folded) and needed == every:
+    unknown = [part for part in parts.values() if len(part.sources) > 1 and part.kind not in NAMED_BY]
+    if unknown or (not any(folded) and needed == every):
         return plain
     text, numbers = _rewritten(plain.cfg, {number: parts[number] for number in needed})
     with warnings.catch_warnings():
@@ -202,8 +204,8 @@ def _add_branches(number: int, parts: dict[int, Part]) -> bool:
     largest = max(convolutions, key=lambda branch: int(branch.layer.options.size))
     kernels = [kernel and kernel.in_groups(largest.layer.groups) for kernel in map(_kernel, branches)]
     found = [kernel for kernel in kernels if kernel is not None]
-    alike = {(branch.sources[0], kernel.stride, len(kernel.biases)) for branch, kernel in zip(branches, found)}  # noqa: B905
-    if len(found) < len(kernels) or len(alike) > 1:
+    alike = {(kernel.stride, len(kernel.biases)) for kernel in found}
+    if len(found) < len(kernels) or len(alike) > 1 or len({branch.sources[0] for branch in branches}) > 1:
         return False
     size = largest.layer.options.size
     edges = [(size - kernel.weights.shape[-1]) // 2 for kernel in found]
@@ -218,7 +220,8 @@ def _add_branches(number: int, parts: dict[int, Part]) -> bool:
 
 def _become(number: int, parts: dict[int, Part], base: Part, weights: Tensor, biases: Tensor) -> bool:
     """The part becomes the convolution `base` with these values and with its own activation."""
-    tensors = {"weights": weights.float(), "biases": biases.float()}
+    dtype = base.tensors["weights"].dtype
+    tensors = {"weights": weights.to(dtype), "biases": biases.to(dtype)}
     activation = parts[number].activation
     options = base.options | {"activation": activation}
     parts[number] = Part(base.layer, base.above, options, base.sources, activation, tensors)
@@ -257,7 +260,7 @@ def _shift(number: int, parts: dict[int, Part]) -> bool:
     summands, other = found
     weights = part.tensors["weights"].double().sum((2, 3)).unflatten(0, (part.layer.groups, -1))
     extra = (weights @ summands.view(part.layer.groups, -1, 1)).flatten()
-    part.tensors["biases"] = (part.tensors["biases"].double() + extra).float()
+    part.tensors["biases"] = (part.tensors["biases"].double() + extra).to(part.tensors["biases"].dtype)
     part.sources = [other]
     return True
 

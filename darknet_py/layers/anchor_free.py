@@ -133,7 +133,8 @@ class AnchorFree(Head, kinds=("anchor_free",)):
         if not options.anchors:
             return
         if options.reg_max or options.objectness:
-            place.fail("anchors", "boxes with anchors have no distribution and no objectness; write no anchors")
+            text = "boxes with anchors have no distribution and no objectness; write no reg_max, no objectness"
+            place.fail("anchors", text)
         if len(options.anchors) % 2:
             place.fail("anchors", f"{len(options.anchors)} values; write a width and a height for each anchor")
         self.anchors = read_anchors(place, options.anchors, len(options.anchors) // 2, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from yolos import YOLOS, arrays, needs_yolos
 
-from darknet_py.boxes import corners
+from darknet_py.boxes import corners, iou
 from darknet_py.cfg import parse_text
 from darknet_py.losses import Output, State
 from darknet_py.losses.overlaps import OVERLAPS
@@ -160,3 +161,28 @@ def test_loss_and_gradients(name: str) -> None:
     torch.testing.assert_close(by_class, the(values["grad_cls_logits"]), rtol=1e-6, atol=3e-8)
     grad = "grad_reg_raw" if "grad_reg_raw" in values else "grad_reg"
     torch.testing.assert_close(by_box, the(values[grad]), rtol=1e-6, atol=3e-8)
+
+
+@pytest.mark.parametrize("options", ["iou_loss=siou", "reg_max=16", "atss_epochs=1"])
+def test_descent_moves_the_best_boxes_to_the_truths(options: str) -> None:
+    """The maps themselves are trained: at the end, the surest box of each class is its truth."""
+    entries = 4 * 17 + 2 if "reg_max" in options else 4 + 2
+    text = "[net]\nwidth=64\nheight=64\nchannels=3\n[convolutional]\n"
+    text += f"filters={entries}\nsize=8\nstride=8\n[anchor_free]\nclasses=2\n{options}\n"
+    head: Any = Network(parse_text(text)).layers[1]
+    raw = torch.ones(2, entries, 8, 8)  # as YOLOv6 begins: distances of 1, classes of .01
+    raw[:, -2:] = -math.log(99)
+    raw.requires_grad_()
+    rows = torch.zeros(2, 3, 6)
+    rows[0, :2, :5] = torch.tensor([[0.3, 0.4, 0.5, 0.3, 0.0], [0.7, 0.6, 0.5, 0.7, 1.0]])
+    optimizer = torch.optim.Adam([raw], lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        value = yolov6_loss([Output(head, raw)], rows, State((64, 64)))
+        value.total.backward()
+        optimizer.step()
+    boxes = head.boxes(raw.detach(), (64, 64))
+    for truth in rows[0, :2]:
+        best = boxes.xywh[0, boxes.classes[0, :, int(truth[4])].argmax()]
+        assert iou(best, truth[:4]) > 0.9
+    assert boxes.classes[1].max() < 0.1  # the image without truths
