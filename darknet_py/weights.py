@@ -24,9 +24,11 @@ from torch import Tensor
 from darknet_py.bundled import or_bundled
 from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.files import open_file, replacing
+from darknet_py.keys import own_tensors
 from darknet_py.layers import Layer, Stored
 from darknet_py.metadata import MAX_VERSION, About, is_safetensors, read_about
-from darknet_py.state_dict import is_state_dict, read_state_dict, save_state_dict
+from darknet_py.pickled import read_pickled
+from darknet_py.state_dict import is_state_dict, save_state_dict
 
 if TYPE_CHECKING:
     from darknet_py.network import Network
@@ -362,7 +364,9 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
 
 
 def _load_state_dict(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> list[Loaded]:
-    values, targets = read_state_dict(path), _state(network, cutoff)
+    values, targets = read_pickled(path), _state(network, cutoff)
+    if not any(_layer_of(name) >= 0 for name in values):
+        values = own_tensors(network, values, path, cutoff)
     _check_names(network, path, set(targets), set(values), cutoff)
     for name, target in targets.items():
         _check_shape(network, path, name, values[name].shape, target)

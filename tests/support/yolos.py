@@ -1,10 +1,13 @@
-"""What the newer systems' own programs compute: `../shared/yolos`, beside the conformance kit."""
+"""What the original programs of YOLOv5 to v8, YOLOX, Faster R-CNN and mmdetection's YOLOv3 compute (`../shared/yolos`;
+its README describes the files), and the weights that they were given: drawn numbers, by each program's own names."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,124 @@ import numpy as np
 import pytest
 import torch
 from kit import SHARED
+from numpy.typing import NDArray
+from project import CFGS
 from torch import Tensor
 
 from darknet_py.cfg import parse_text
 from darknet_py.network import Network
 
 YOLOS = SHARED / "yolos"
-needs_yolos = pytest.mark.skipif(not YOLOS.is_dir(), reason="the YOLOs' own numbers are not available")
+needs_yolos = pytest.mark.skipif(
+    not YOLOS.is_dir(), reason="the numbers of the original programs are not available (set DARKNET_PY_SHARED)"
+)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A table with a line of names, which may come after comments and may begin with "#"; lines may have numbers."""
+    lines = path.read_text().splitlines()
+    while lines[0].startswith("# "):
+        lines.pop(0)
+    lines[0] = lines[0].removeprefix("#")
+    return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def networks() -> list[str]:
+    """The networks whose outputs are known, as paths without suffix below the folder; one skipped case without it."""
+    found = [path.parent for path in YOLOS.glob("*/*/forward.npz")]
+    found += [path.with_name(path.name.removesuffix(".forward.npz")) for path in YOLOS.glob("*/*.forward.npz")]
+    found += [path.parent for path in YOLOS.glob("*/forward.npz")]
+    return sorted(str(path.relative_to(YOLOS)) for path in found) or ["(no yolos)"]
+
+
+def cfg_of(name: str) -> Path:
+    """The cfg of a network of `networks`; of cfgs of the same network, the one in training form."""
+    family, _, model = name.partition("/")
+    spelled = {"yolox": f"yolox-{model}", "yolov8": f"yolov8{model}", "mmdet_yolov3": "yolov3-mmdet"}.get(family, model)
+    training = CFGS / f"{spelled}-ota.cfg"
+    return training if training.is_file() else CFGS / f"{spelled}.cfg"
+
+
+def files_of(name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]], list[dict[str, str]]]:
+    """A network's settings, arrays and table of keys."""
+    path = YOLOS / name
+    if (path / "meta.json").is_file():
+        meta, arrays, keys = path / "meta.json", path / "forward.npz", path / "keys.tsv"
+    elif path.is_dir():
+        meta, arrays, keys = path / "forward.json", path / "forward.npz", path / "yolov3_d53.keys.tsv"
+    else:
+        meta, arrays, keys = (path.with_name(path.name + end) for end in (".json", ".forward.npz", ".keys.tsv"))
+    with np.load(arrays) as opened:
+        return json.loads(meta.read_text()), dict(opened), rows(keys)
+
+
+def drawn_weights(settings: dict[str, Any], keys: list[dict[str, str]]) -> dict[str, torch.Tensor]:
+    """The weights of a network by the original program's names, as both recipes of the pages draw them; checked by
+    their hash."""
+    drawn = dict(_drawn(settings, keys) if "gains" in settings else _drawn_simply(settings, keys))
+    body = b"".join(values.tobytes() for values in drawn.values())
+    assert hashlib.sha256(body).hexdigest() == settings["weights_sha256"], "the recipe gives other numbers here"
+    return {key: torch.from_numpy(values) for key, values in drawn.items()}
+
+
+def _drawn(settings: dict[str, Any], keys: list[dict[str, str]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The recipe of YOLOv5, v6 and v7."""
+    rng = np.random.Generator(np.random.PCG64(settings["seed"]))
+    for row in (row for row in keys if row["in_recipe"] == "1"):
+        key, shape, module = row["key"], _shape(row), row["module"]
+        leaf, normal = key.rsplit(".", 1)[-1], lambda n=math.prod(shape): rng.standard_normal(n)  # noqa: B008
+        if module == "BatchNorm2d":
+            gain = _gain(settings["gains"]["bn"], key)
+            values = _norm(leaf, gain, rng, math.prod(shape))
+        elif leaf == "implicit":
+            values = 0.1 * normal() + (module == "ImplicitM")
+        elif leaf == "alpha":
+            values = 1 + 0.1 * normal()
+        elif leaf == "bias":
+            values = 0.05 * normal()
+        else:
+            fan = shape[0] if module == "ConvTranspose2d" else math.prod(shape[1:])
+            values = math.sqrt(_gain(settings["gains"]["conv"], key) / fan) * normal()
+        yield key, values.astype(np.float32).reshape(shape)
+
+
+def _drawn_simply(settings: dict[str, Any], keys: list[dict[str, str]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The recipe of the other programs."""
+    rng = np.random.Generator(np.random.PCG64(settings["seed"]))
+    for row in (row for row in keys if not row["key"].endswith("num_batches_tracked")):
+        key, shape = row["key"], _shape(row)
+        leaf, count = key.rsplit(".", 1)[-1], math.prod(shape)
+        if key in settings.get("fixed_keys", ()):
+            values = np.arange(count)
+        elif row["kind"].endswith(":bn"):
+            values = _norm(leaf, 1.0, rng, count, 0.05)
+        elif leaf == "bias":
+            values = 0.05 * rng.standard_normal(count)
+        else:
+            values = math.sqrt(settings.get("gain", 2.4) / math.prod(shape[1:])) * rng.standard_normal(count)
+        yield key, values.astype(np.float32).reshape(shape)
+
+
+def _norm(leaf: str, gain: float, rng: np.random.Generator, count: int, shift: float = 0.3) -> NDArray[np.float64]:
+    """A tensor of a batch norm."""
+    if leaf == "running_var":
+        return 0.5 + rng.random(count)
+    normal = rng.standard_normal(count)
+    return {"weight": (1 + 0.1 * normal) * gain, "bias": shift * normal, "running_mean": 0.1 * normal}[leaf]
+
+
+def _gain(gains: list[tuple[str, float]], key: str) -> float:
+    return next((gain for text, gain in gains if text in key), 1.0)
+
+
+def _shape(row: dict[str, str]) -> tuple[int, ...]:
+    return () if row["shape"] == "scalar" else tuple(map(int, row["shape"].split("x")))
+
+
+def drawn_input(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """The picture that a network was given: (n, channels, height, width), 0..1."""
+    values = np.random.Generator(np.random.PCG64(seed + 1000003)).random(math.prod(shape))
+    return torch.from_numpy(values.astype(np.float32).reshape(shape))
 
 
 @cache
@@ -63,41 +177,7 @@ def models(system: str) -> list[str]:
     return sorted(str(path.parent.relative_to(YOLOS)) for path in YOLOS.glob(f"{system}/*/keys.tsv")) or ["(no yolos)"]
 
 
-def gain_of(gains: list[Any], key: str) -> float:
-    return next((float(gain) for text, gain in gains if text in key), 1.0)
-
-
-@cache
 def weights_of(model: str) -> dict[str, Any]:
-    """The drawn weights of YOLOv5, v6 and v7 by their keys: the recipe of yolov5-6-7.md, checked by its hash."""
-    about = json.loads((YOLOS / model / "meta.json").read_text())
-    rng = np.random.Generator(np.random.PCG64(about["seed"]))
-    result = {}
-    lines = (YOLOS / model / "keys.tsv").read_text().splitlines()
-    rows = [line.split("\t") for line in lines if line[0] not in "#n"]
-    for _, key, shape_text, _, _, _, module, *_, drawn in rows:
-        if drawn != "1":
-            continue
-        shape = [int(side) for side in shape_text.split("x")]
-        count, leaf = int(np.prod(shape)), key.split(".")[-1]
-        if module == "BatchNorm2d" and leaf == "weight":
-            values = (1.0 + 0.1 * rng.standard_normal(count)) * gain_of(about["gains"]["bn"], key)
-        elif module == "BatchNorm2d":
-            values = {
-                "bias": lambda n: 0.3 * rng.standard_normal(n),
-                "running_mean": lambda n: 0.1 * rng.standard_normal(n),
-                "running_var": lambda n: 0.5 + rng.random(n),
-            }[leaf](count)
-        elif leaf == "implicit":
-            values = 0.1 * rng.standard_normal(count) + (1.0 if module == "ImplicitM" else 0.0)
-        elif leaf == "alpha":
-            values = 1.0 + 0.1 * rng.standard_normal(count)
-        elif leaf == "bias":
-            values = 0.05 * rng.standard_normal(count)
-        else:
-            fan = shape[0] if module == "ConvTranspose2d" else int(np.prod(shape[1:]))
-            values = np.sqrt(gain_of(about["gains"]["conv"], key) / fan) * rng.standard_normal(count)
-        result[key] = values.astype(np.float32).reshape(shape)
-    body = b"".join(array.tobytes() for array in result.values())
-    assert hashlib.sha256(body).hexdigest() == about["weights_sha256"]
-    return result
+    """The drawn weights of one of `models`, as arrays."""
+    settings, _, keys = files_of(model)
+    return {key: tensor.numpy() for key, tensor in drawn_weights(settings, keys).items()}

@@ -1,0 +1,291 @@
+"""PyTorch's pickled files (.pt, .pth) as tensors by their names; nothing that a file asks for is called.
+
+A pickle is a program for a stack machine, which may import and call anything. `_Machine` follows it with values that do
+nothing: what would be a call gives a description of a tensor, or else an empty object. So the checkpoints of programs
+that pickle whole modules can be read without these programs, and whoever made them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import zipfile
+from dataclasses import dataclass, field
+from pickletools import genops
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_py.errors import WeightsError
+from darknet_py.files import open_file
+
+DTYPES = {
+    "torch FloatStorage": torch.float32,
+    "torch DoubleStorage": torch.float64,
+    "torch HalfStorage": torch.float16,
+    "torch BFloat16Storage": torch.bfloat16,
+    "torch LongStorage": torch.int64,
+    "torch IntStorage": torch.int32,
+    "torch ShortStorage": torch.int16,
+    "torch CharStorage": torch.int8,
+    "torch ByteStorage": torch.uint8,
+    "torch BoolStorage": torch.bool,
+}
+MODELS = ("ema", "model", "state_dict")
+"""Where checkpoints have their model; averaged weights come first, as they are what the original programs test."""
+VALUES = frozenset((
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+))  # fmt: skip
+"""The operations that push what is written in the pickle."""
+MAX_PICKLE = 1 << 28  # bytes; the names and shapes of a model need less than 1 MB
+MAX_MODULES = 100_000  # modules in a model, and how deep they are nested: a module may be part of itself
+
+
+class Global(NamedTuple):
+    """Something that a pickle imports: "module name"."""
+
+    name: str
+
+
+class View(NamedTuple):
+    """A tensor: a part of the storage `key`; offset, size and stride in values."""
+
+    key: str
+    dtype: torch.dtype
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Thing:
+    """Any other object: its items, if it is a dictionary, and its attributes. Other contents are not kept."""
+
+    items: dict[str, object] = field(default_factory=dict)
+    attributes: dict[str, object] = field(default_factory=dict)
+
+    def tensors(self, name: str) -> dict[str, View]:
+        """The tensors in the dictionary that is the attribute `name`."""
+        return _views(held.items) if isinstance(held := self.attributes.get(name), Thing) else {}
+
+    def modules(self) -> dict[str, Thing]:
+        held = self.attributes.get("_modules")
+        items = held.items if isinstance(held, Thing) else {}
+        return {name: part for name, part in items.items() if isinstance(part, Thing)}
+
+
+def read_pickled(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a state_dict, or of the model in a checkpoint (`MODELS`), by their names; modules as their
+    state_dict names them.
+
+    Raises:
+        WeightsError: it cannot be read, is no PyTorch file, is damaged, or holds no tensors by names.
+    """
+    try:
+        open_file(path).close()
+        with zipfile.ZipFile(path) as archive:
+            return _read(archive, path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, NotImplementedError):
+        raise WeightsError(
+            f"{path}: not a file as torch.save writes it since PyTorch 1.6; is it cut off? (an older one: load it with "
+            "PyTorch and save it again)"
+        ) from None
+
+
+def _read(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if any(entry.compress_type or entry.file_size != entry.compress_size for entry in entries.values()):
+        raise WeightsError(f"{path}: a compressed archive, which torch.save does not write; not read")
+    if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
+        raise WeightsError(f"{path}: not a PyTorch file: its parts overlap; not read")
+    pickles = [name for name in entries if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise WeightsError(f"{path}: not a PyTorch state_dict: the archive has {len(pickles)} files data.pkl")
+    folder = pickles[0].removesuffix("data.pkl")
+    if f"{folder}byteorder" in entries and archive.read(f"{folder}byteorder") != b"little":
+        raise WeightsError(f"{path}: written on a machine with another byte order; save it again on this one")
+    try:
+        if entries[pickles[0]].file_size > MAX_PICKLE:
+            raise ValueError("its pickle is too large")
+        views = _model(_Machine().run(archive.read(pickles[0])))
+        storages = {view.key: f"{folder}data/{view.key}" for view in views.values()}
+        data = {key: bytearray(archive.read(name)) for key, name in storages.items()}
+        return {name: _tensor(view, data[view.key]) for name, view in views.items()}
+    except (LookupError, TypeError, ValueError, OverflowError, RuntimeError, struct.error) as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        text = f"{path}: not a PyTorch state_dict: {reason or type(error).__name__}; save network.state_dict() alone"
+        raise WeightsError(text) from None
+
+
+def _tensor(view: View, data: bytearray) -> Tensor:
+    """Raises ValueError if the storage has less than the view needs."""
+    count = len(data) // view.dtype.itemsize
+    reach = 1 + view.offset + sum((n - 1) * step for n, step in zip(view.size, view.stride, strict=True))
+    if 0 in view.size:
+        return torch.empty(view.size, dtype=view.dtype)
+    if min((view.offset, *view.size, *view.stride)) < 0 or reach > count or math.prod(view.size) >= 2**31:
+        raise ValueError(f"a tensor of {view.size} lies outside its data")
+    return torch.frombuffer(data, dtype=view.dtype).as_strided(view.size, view.stride, view.offset)
+
+
+def _model(content: object) -> dict[str, View]:
+    """The tensors of a state_dict, of a module, or of the model in a checkpoint."""
+    if not isinstance(content, Thing):
+        raise ValueError("it holds a single tensor" if isinstance(content, View) else "it holds no tensors by names")
+    if found := _views(content.items):
+        if len(found) < len(content.items):
+            name = next(name for name in content.items if name not in found)
+            raise ValueError(f"'{name[:60]}' is no tensor")
+        return found
+    models = (content.items.get(name) for name in MODELS)
+    for model in (content, *models):
+        if isinstance(model, Thing) and (found := _views(model.items) or _module_tensors(model)):
+            return found
+    raise ValueError(f"it holds no tensors by names (keys {', '.join(content.items)[:80]})")
+
+
+def _views(items: dict[str, object]) -> dict[str, View]:
+    return {name: value for name, value in items.items() if isinstance(value, View)}
+
+
+def _module_tensors(module: Thing) -> dict[str, View]:
+    """Parameters and buffers of a module and the modules in it, named as its state_dict names them."""
+    found: dict[str, View] = {}
+    rest, seen = [("", module)], 0
+    while rest:
+        prefix, part = rest.pop()
+        seen += 1
+        if seen + prefix.count(".") > MAX_MODULES or len(prefix) > 1000:
+            raise ValueError("its modules are nested without end")
+        for kind in ("_parameters", "_buffers"):
+            found |= {f"{prefix}{name}": view for name, view in part.tensors(kind).items()}
+        rest += [(f"{prefix}{name}.", inner) for name, inner in reversed(part.modules().items())]
+    return found
+
+
+class _Machine:
+    """The pickle machine with values that do nothing. Raises LookupError, TypeError or ValueError for a bad pickle."""
+
+    def __init__(self) -> None:
+        self.stack: list[object] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, object] = {}
+
+    def run(self, data: bytes) -> object:
+        for operation, argument, _ in genops(data):
+            if operation.name == "STOP":
+                break
+            self.step(operation.name, argument)
+        return self.stack.pop()
+
+    def step(self, name: str, argument: object) -> None:
+        stack = self.stack
+        match name:
+            case "PROTO" | "FRAME":
+                pass
+            case "MARK":
+                self.marks.append(len(stack))
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_SET":
+                stack.append(Thing())
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self.popped(int(name[-1]))))
+            case "TUPLE":
+                stack.append(tuple(self.marked()))
+            case "FROZENSET":
+                self.marked()
+                stack.append(Thing())
+            case "APPEND":
+                stack.pop()
+            case "APPENDS" | "ADDITEMS":
+                self.marked()
+            case "SETITEM":
+                self.set_items(self.popped(2))
+            case "SETITEMS":
+                self.set_items(self.marked())
+            case "GLOBAL":
+                stack.append(Global(str(argument)))
+            case "STACK_GLOBAL":
+                stack.append(Global(" ".join(map(str, self.popped(2)))))
+            case "REDUCE" | "NEWOBJ":
+                called, arguments = self.popped(2)
+                stack.append(_made(called, arguments))
+            case "NEWOBJ_EX":
+                self.popped(3)
+                stack.append(Thing())
+            case "BUILD":
+                self.build(stack.pop(), stack[-1])
+            case "BINPERSID":
+                stack.append(stack.pop())  # the description of a storage, a tuple; see `_made`
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[_whole(argument)] = stack[-1]
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(self.memo[_whole(argument)])
+            case "POP":
+                stack.pop()
+            case "POP_MARK":
+                self.marked()
+            case _ if name in VALUES:
+                stack.append(argument)
+            case _:
+                raise ValueError(f"its pickle has the operation {name}, which torch.save does not write")
+
+    def popped(self, count: int) -> list[object]:
+        if len(self.stack) < count:
+            raise ValueError("its pickle is damaged")
+        taken = self.stack[-count:]
+        del self.stack[-count:]
+        return taken
+
+    def marked(self) -> list[object]:
+        start = self.marks.pop()
+        taken = self.stack[start:]
+        del self.stack[start:]
+        return taken
+
+    def set_items(self, pairs: list[object]) -> None:
+        """Keeps the items whose keys are words, as those of state_dicts are."""
+        if isinstance(target := self.stack[-1], Thing):
+            items = zip(pairs[::2], pairs[1::2], strict=True)
+            target.items |= {key: value for key, value in items if isinstance(key, str)}
+
+    def build(self, state: object, target: object) -> None:
+        if isinstance(state, tuple) and state:  # the attributes, and those in slots
+            state = state[0]
+        if isinstance(target, Thing) and isinstance(state, Thing):
+            target.attributes |= state.items
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("its pickle is damaged")
+    return value
+
+
+def _made(called: object, arguments: object) -> object:
+    """What a call gives: a tensor if it builds one, else an object without contents."""
+    name = called.name if isinstance(called, Global) else ""
+    if not isinstance(arguments, tuple):
+        return Thing()
+    match name, arguments:
+        case "torch._utils _rebuild_tensor_v2", (
+            ("storage", Global(kind), str(key), _, int()), int(offset), tuple(size), tuple(stride), *_
+        ) if kind in DTYPES:  # fmt: skip
+            return View(key, DTYPES[kind], offset, tuple(map(_whole, size)), tuple(map(_whole, stride)))
+        case (("torch._utils _rebuild_parameter" | "torch._utils _rebuild_parameter_with_state"), (View() as view, *_)):
+            return view
+        case "torch._tensor _rebuild_from_type_v2", (function, _, tuple(inner), *_):
+            return _made(function, inner)
+        case "torch Size", (tuple(size),):
+            return size
+    return Thing()
