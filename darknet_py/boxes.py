@@ -23,6 +23,12 @@ def corners(xywh: Tensor) -> Tensor:
     return torch.cat((xywh[..., :2] - half, xywh[..., :2] + half), -1)
 
 
+def centres(corners: Tensor) -> Tensor:
+    """(…, 4) left, top, right, bottom → centre and size."""
+    low, high = corners.split(2, -1)
+    return torch.cat(((low + high) / 2, high - low), -1)
+
+
 def _areas(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection and union of boxes that broadcast against each other."""
     ca, cb = corners(a), corners(b)

@@ -62,26 +62,34 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--strict", action="store_true", help="treat warnings about the cfg as errors")
     detection = result.add_argument_group("detection")
     detection.add_argument(
-        "--thresh", type=fraction, default=0.25, help="minimum confidence, 0..1 (default: %(default)s)"
+        "--thresh", type=fraction, help="minimum confidence, 0..1 (default: as the cfg's [net] says, or else 0.25)"
     )
     detection.add_argument(
         "--nms",
         type=fraction,
-        default=0.45,
-        help="overlap above which the less confident box is suppressed; 0: no suppression (default: %(default)s)",
+        help="overlap above which the less confident box is suppressed; 0: no suppression (default: as the cfg's [net] "
+        "says, or else 0.45)",
     )
     detection.add_argument("--nms-kind", choices=NMS_KINDS, help="measure of overlap (default: as the cfg says)")
-    detection.add_argument("--agnostic", action="store_true", help="boxes of different classes suppress each other too")
+    detection.add_argument(
+        "--agnostic",
+        action=argparse.BooleanOptionalAction,
+        help="boxes of different classes suppress each other too (default: as the cfg's [net] says, or else not)",
+    )
     detection.add_argument(
         "--letterbox",
         action=argparse.BooleanOptionalAction,
-        help="keep the images' aspect ratio, or stretch them (default: the cfg's letter_box; Darknet stretches)",
+        help="keep the images' aspect ratio, or stretch them (default: the cfg's letter_box and image_fit; "
+        "Darknet stretches)",
     )
     detection.add_argument(
         "--classes", metavar="NAME,…", help="report only these classes, by names or numbers (default: all)"
     )
     detection.add_argument(
-        "--max-det", type=positive, metavar="N", help="report at most so many objects of an image (default: all)"
+        "--max-det",
+        type=positive,
+        metavar="N",
+        help="report at most so many objects of an image (default: as the cfg's [net] says, or else all)",
     )
     add_inference(detection)
     detection.add_argument(

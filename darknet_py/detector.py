@@ -28,9 +28,10 @@ from darknet_py.layers.head import NMS_KINDS
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import class_names, find_beside, names_file, read_data, read_lines
 from darknet_py.network import Network, load
+from darknet_py.pictures.fit import as_input, fit_of
 from darknet_py.pictures.read import Image, as_image, read_image, split_batch
-from darknet_py.pictures.resize import Size, letterbox, resize
-from darknet_py.postprocess import Suppression, postprocess
+from darknet_py.pictures.resize import Size
+from darknet_py.postprocess import Fitted, Suppression, best_class, postprocess
 from darknet_py.text import shortened, whole_number
 
 Classes: TypeAlias = str | int | Sequence[str | int] | None
@@ -44,9 +45,10 @@ class Detector:
         model: a network with a detection head, which is left untouched, as a runner is derived from it; a runner; or
             the path of an ONNX file that `export_onnx` wrote.
         names: path of a .names file, or the names; None: the model's own, or else the classes' numbers.
-        letterbox: keep the images' aspect ratio; None: as the cfg's `letter_box` says (Darknet's default: stretch).
+        letterbox: keep the images' aspect ratio; None: as the cfg's `letter_box` and `image_fit` say (Darknet's
+            default: stretch).
         nms_kind, beta_nms: how the overlap of boxes is measured; None: as the cfg's last head says.
-        agnostic: boxes of different classes suppress each other too.
+        agnostic: boxes of different classes suppress each other too; None: as the cfg says (default: no).
         precision, batch: see `prepare`; a runner has its own.
         class_map: for heads with a class tree (YOLO9000), the tree's classes to report, in the order of `names`; other
             heads ignore it.
@@ -63,7 +65,7 @@ class Detector:
         letterbox: bool | None = None,
         nms_kind: str | None = None,
         beta_nms: float | None = None,
-        agnostic: bool = False,
+        agnostic: bool | None = None,
         precision: str = "fp32",
         batch: int = 8,
         class_map: Sequence[int] | None = None,
@@ -97,7 +99,9 @@ class Detector:
         self.letterbox = self.runner.letterbox if letterbox is None else letterbox
         self.nms_kind = nms_kind or self.heads[-1].nms_kind
         self.beta_nms = self.heads[-1].beta_nms if beta_nms is None else beta_nms
-        self.agnostic = agnostic
+        self.net = self.network.net
+        self.fit = fit_of(self.net.image_fit, self.letterbox)
+        self.agnostic = bool(self.net.agnostic) if agnostic is None else agnostic
         self._shown = np.array([not name.startswith(HIDDEN) for name in self.names], dtype=bool)
 
     def _checked(self, names: str | os.PathLike[str] | Sequence[str] | None, classes: int) -> list[str]:
@@ -113,8 +117,8 @@ class Detector:
     def __call__(
         self,
         images: Any,
-        thresh: float = 0.25,
-        nms: float = 0.45,
+        thresh: float | None = None,
+        nms: float | None = None,
         *,
         classes: Classes = None,
         max_det: int | None = None,
@@ -127,9 +131,9 @@ class Detector:
                 PIL image; a list of these, or a batch (n, …) of arrays or tensors. Arrays and tensors are RGB, and
                 uint8, uint16, or float from 0 to 1.
             thresh: minimum confidence, 0..1. nms: the overlap, 0..1, above which the less confident of two boxes is
-                suppressed; 0: no suppression.
+                suppressed; 0: no suppression. None: as the cfg says (default: .25 and .45).
             classes: names or numbers of the classes to report; None: all.
-            max_det: the most objects of an image, the most confident ones; None: all.
+            max_det: the most objects of an image, the most confident ones; None: as the cfg says (default: all).
             order: "bgr" for arrays and tensors as OpenCV reads them.
 
         Returns:
@@ -156,8 +160,8 @@ class Detector:
     def detect(
         self,
         images: Sequence[Image],
-        thresh: float = 0.25,
-        nms: float = 0.45,
+        thresh: float | None = None,
+        nms: float | None = None,
         *,
         classes: Classes = None,
         max_det: int | None = None,
@@ -203,9 +207,11 @@ class Detector:
 
     def prepare(self, images: Sequence[Image]) -> Tensor:
         """Images → (n, channels, height, width), stretched or letterboxed to the network's input, on its device."""
-        width, height = self.network.size
-        fit = letterbox if self.letterbox else resize
-        batch = np.stack([fit(image, width, height) for image in images])
+        return self.as_batch([self.fit(image, *self.network.size) for image in images])
+
+    def as_batch(self, fitted: Sequence[Image]) -> Tensor:
+        """Images of the network's size → (n, channels, height, width), in the order and the range of its input."""
+        batch = np.stack([as_input(image, self.net.channel_order, self.net.input_max) for image in fitted])
         return torch.from_numpy(batch).to(self.runner.device, self.dtype).permute(0, 3, 1, 2)
 
     def candidates(self, raw: Sequence[Tensor], thresh: float) -> Candidates:
@@ -213,28 +219,33 @@ class Detector:
         return self.runner.candidates(raw, thresh, self.class_map)
 
     @property
-    def letterboxed(self) -> Size | None:
-        """The network's input size, if boxes must be moved from a letterboxed input to the image."""
-        return self.network.size if self.letterbox and all(head.corrected for head in self.heads) else None
+    def fitted(self) -> Fitted | None:
+        """How images lie in the network's input, if boxes must be moved from it to the image."""
+        corrected = self.letterbox and all(head.corrected for head in self.heads)
+        return Fitted(self.fit, self.network.size) if corrected else None
 
     def postprocess(
         self,
         raw: Sequence[Tensor],
         sizes: Sequence[Size],
-        thresh: float,
-        nms: float,
+        thresh: float | None,
+        nms: float | None,
         *,
         classes: Classes = None,
         max_det: int | None = None,
     ) -> list[Detections]:
         """The heads' raw outputs → detections, the most confident first; `sizes`: (width, height) of each image."""
-        most = None if max_det is None else whole("max_det", max_det)
-        suppression = Suppression(fraction("nms", nms), self.nms_kind, self.beta_nms, self.agnostic)
-        candidates = self.candidates(raw, fraction("thresh", thresh))
+        net = self.net
+        most = net.max_det if max_det is None else whole("max_det", max_det)
+        nms = fraction("nms", net.nms if nms is None else nms)
+        suppression = Suppression(nms, self.nms_kind, self.beta_nms, self.agnostic, most=net.max_nms)
+        candidates = self.candidates(raw, fraction("thresh", net.thresh if thresh is None else thresh))
+        if net.best_class:
+            candidates = best_class(candidates)
         if classes is not None:
             wanted = torch.from_numpy(self.wanted(classes)).to(candidates.probs.device)
             candidates = candidates._replace(probs=candidates.probs * wanted)
-        found = postprocess(candidates, sizes, self.names, suppression, self.letterboxed)
+        found = postprocess(candidates, sizes, self.names, suppression, self.fitted)
         return [self._for_users(detections, most) for detections in found]
 
     def _for_users(self, found: Detections, max_det: int | None) -> Detections:

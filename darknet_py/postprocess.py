@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import nms
+from darknet_py.boxes import centres, corners, nms
 from darknet_py.detections import Detections
 from darknet_py.layers import Candidates
-from darknet_py.pictures.resize import Size, letterbox_fractions
+from darknet_py.pictures.fit import DarknetFit, Fit
+from darknet_py.pictures.resize import Size
+
+LETTERBOX = DarknetFit(keeps_aspect=True)
 
 
 class Suppression(NamedTuple):
@@ -32,6 +35,14 @@ class Suppression(NamedTuple):
     beta: float = 0.6
     agnostic: bool = False
     pixels: bool = False
+    most: int | None = None
+
+
+class Fitted(NamedTuple):
+    """How a batch's images came into the network's input, (width, height) pixels."""
+
+    fit: Fit
+    network: Size
 
 
 class Objects(NamedTuple):
@@ -52,38 +63,62 @@ def postprocess(
     sizes: Sequence[Size],
     names: Sequence[str],
     suppression: Suppression,
-    letterboxed: Size | None,
+    fitted: Fitted | None,
+    max_det: int | None = None,
 ) -> list[Detections]:
     """A batch's candidates → what is in each image, in the order of the candidates, each one's classes ascending.
 
     Args:
         candidates: of all heads; a probability of 0 means that a box is not of this class.
         sizes: (width, height) of each image, pixels. names: of the classes.
-        letterboxed: (width, height) of the network's input, if the images were letterboxed into it; None: they were
-            stretched.
+        fitted: how the images lie in the network's input; None: they were stretched.
+        max_det: the most objects of an image, the most confident ones; None: all.
     """
     is_finite = candidates.xywh.isfinite().all(1)  # of broken weights, or an overflow; nobody can draw or write others
     box, class_id = ((candidates.probs > 0) & is_finite[:, None]).nonzero(as_tuple=True)
     image, xywh = candidates.image[box], candidates.xywh[box]
-    if letterboxed is not None:
-        xywh = from_letterbox(xywh, image, sizes, letterboxed)
+    if fitted is not None:
+        xywh = from_letterbox(xywh, image, sizes, fitted.network, fitted.fit)
     objects = Objects(image, class_id, candidates.probs[box, class_id], xywh)
-    return by_image(suppressed(objects, sizes, len(names), suppression), sizes, names)
+    found = most_confident(suppressed(objects, sizes, len(names), suppression), max_det)
+    if fitted is not None and fitted.fit.clips:
+        found = found._replace(xywh=centres(corners(found.xywh).clamp(0, 1)))
+    return by_image(found, sizes, names)
 
 
-def from_letterbox(xywh: Tensor, image: Tensor, sizes: Sequence[Size], network: Size) -> Tensor:
+def best_class(candidates: Candidates) -> Candidates:
+    """Each box with its most probable class alone; of equal ones the first."""
+    best = candidates.probs.argmax(1, keepdim=True)
+    only = torch.zeros_like(candidates.probs).scatter_(1, best, candidates.probs.gather(1, best))
+    return candidates._replace(probs=only)
+
+
+def most_confident(objects: Objects, count: int | None) -> Objects:
+    """The `count` most confident objects of each image, in their order; None: all."""
+    if count is None or not len(objects.image):
+        return objects
+    order = objects.confidence.argsort(descending=True, stable=True)
+    order = order[objects.image[order].argsort(stable=True)]
+    image = objects.image[order]
+    rank = torch.arange(len(image), device=image.device) - torch.searchsorted(image, image)
+    kept = order[rank < count].sort().values
+    return Objects(*(column[kept] for column in objects))
+
+
+def from_letterbox(xywh: Tensor, image: Tensor, sizes: Sequence[Size], network: Size, fit: Fit = LETTERBOX) -> Tensor:
     """Boxes relative to the network's input → relative to their images, not clipped (yolo_layer.c:correct_yolo_boxes).
 
     Args:
         xywh: (m, 4). image: (m,) int64, each box's image. sizes: (width, height) of the images, network: of the input,
-            pixels.
+            pixels. fit: how they came into it.
     """
-    inner, bars = (torch.from_numpy(part).to(xywh.device)[image] for part in letterbox_fractions(sizes, network))
+    inner, bars = (torch.from_numpy(part).to(xywh.device)[image] for part in fit.fractions(sizes, network))
     return torch.cat(((xywh[:, :2] - bars) / inner, xywh[:, 2:] / inner), 1)
 
 
 def suppressed(objects: Objects, sizes: Sequence[Size], classes: int, how: Suppression) -> Objects:
     """The objects that survive, in their order."""
+    objects = most_confident(objects, how.most)
     if not how.thresh:
         return objects
     image, class_id, confidence, xywh = objects

@@ -90,6 +90,8 @@ CASES: dict[str, list[str]] = {
         f"gaussian_noise=10\n{DETECTOR}",
         f"{IMAGES} mosaic=1 mosaic_bound=1 cutmix=1 mixup=1\n{DETECTOR}",
         f"{IMAGES} mixup=1 mixup_beta=1.5\n{DETECTOR}",
+        f"{IMAGES} bn_eps=.001 image_fit=yolox channel_order=bgr input_max=255 thresh=.2 nms=.5 valid_thresh=.01 valid_nms=.65 "
+        f"best_class=2 agnostic=1 max_nms=1000 max_det=100\n{DETECTOR}",
         f"{IMAGES} dynamic_minibatch=1 resize_step=16\n{DETECTOR} random=1",
         f"{IMAGES} badlabels_rejection_percentage=1 num_sigmas_reject_badlabels=3 equidistant_point=1\n{DETECTOR}",
         f"{IMAGES} angle=7 aspect=1.2 max_crop=80 min_crop=60 label_smooth_eps=.1\n{STEM}\n{CLASSIFIER}",

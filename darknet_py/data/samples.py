@@ -83,8 +83,9 @@ class SampleMaker:
             for place in range(request.images):
                 rng, requests = self.requests(request, place)
                 sample = self.recipe(map(self.load, requests), request.size, rng)
-                maximum = np.float32(255 if sample.image.dtype == np.uint8 else 1)
-                for plane, channel in zip(images[place], cv2.split(sample.image), strict=True):
+                maximum = np.float32((255 if sample.image.dtype == np.uint8 else 1) / self.net.input_max)
+                planes = images[place] if self.net.channel_order == "rgb" else images[place][::-1]
+                for plane, channel in zip(planes, cv2.split(sample.image), strict=True):
                     np.divide(channel, maximum, out=plane, dtype=np.float32)
                 truths.append(self.formatted(sample.truths))
                 paths.append(sample.path)

@@ -294,7 +294,7 @@ def _quiet() -> Iterator[None]:
 
 def _describe(model: Any, network: Network, form: Form, names: Sequence[str], letterbox: bool | None) -> None:
     """Metadata: for people and other programs a line each, for this program one JSON text."""
-    letterbox = bool(network.net.letter_box) if letterbox is None else letterbox
+    letterbox = network.net.keeps_aspect if letterbox is None else letterbox
     width, height = network.size
     about = {**asdict(form), "cfg": network.cfg.text, "size": [width, height], "names": list(names)}
     entries = {

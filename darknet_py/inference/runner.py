@@ -35,7 +35,7 @@ class Runner:
         self.network, self.precision, self.batch = network, precision, batch
         self.dtype = PRECISIONS[precision]
         self.device = network.device
-        self.letterbox = bool(network.net.letter_box)
+        self.letterbox = network.net.keeps_aspect
         self.fused = fused
         self._graphs: dict[int, FusedGraph | None] = {}
         if fused:

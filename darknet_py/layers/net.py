@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from darknet_py.layers.image_input import ImageOptions
 from darknet_py.options import MAX_INT, option
 
 NAMES = ("net", "network")
@@ -11,7 +12,7 @@ POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "sg
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetOptions:
+class NetOptions(ImageOptions):
     width: int = option(0, "width of the input, pixels", minimum=0)
     height: int = option(0, "height of the input, pixels", minimum=0)
     channels: int = option(0, "channels of the input", minimum=0)
@@ -137,6 +138,11 @@ class NetOptions:
     use_cuda_graph: int = option(0, "1: CUDA graphs", use="none")
     optimized_memory: int = option(0, "how far GPU memory is saved", use="none")
     workspace_size_limit_MB: float = option(1024.0, "maximum size of cuDNN's workspace, MB", use="none")  # noqa: N815
+
+    @property
+    def keeps_aspect(self) -> bool:
+        """Whether images come into the input with their aspect ratio."""
+        return bool(self.letter_box) or self.image_fit != "darknet"
 
     @property
     def input_count(self) -> int:

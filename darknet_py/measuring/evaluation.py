@@ -24,14 +24,16 @@ from darknet_py.detections import Detections
 from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.layers import Candidates
+from darknet_py.layers.image_input import BEST_ALWAYS
 from darknet_py.measuring.coco import coco_map
 from darknet_py.measuring.maps import darknet_map, voc_map
 from darknet_py.measuring.results import MapResult
 from darknet_py.network import Network
+from darknet_py.pictures.fit import DarknetFit, Fit
 from darknet_py.pictures.read import Image
 from darknet_py.pictures.read_ahead import batched, read_ahead
-from darknet_py.pictures.resize import Size, letterbox, resize
-from darknet_py.postprocess import Objects, Suppression, by_image, postprocess, suppressed
+from darknet_py.pictures.resize import Size
+from darknet_py.postprocess import Objects, Suppression, best_class, by_image, postprocess, suppressed
 
 
 class Rule(NamedTuple):
@@ -44,6 +46,7 @@ class Rule(NamedTuple):
 
 # detector.c: validate_detector_map has fractions of the image, validate_detector pixels
 RULES = {"darknet": Rule(0.005, 0.45, False), "voc": Rule(0.001, 0.6, True), "coco": Rule(0.001, 0.6, True)}
+STRETCHED = DarknetFit(keeps_aspect=False)
 RECALL_THRESH, RECALL_IOU, RECALL_NMS = 0.001, 0.5, 0.4  # detector.c: validate_detector_recall
 
 
@@ -150,11 +153,16 @@ def detect_images(detector: Detector, images: Sequence[str], rule: Rule) -> Data
         np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32), (1, 1), detector.names
     )
     results = DatasetDetections([nothing] * len(images), [])
-    suppression = Suppression(rule.nms, detector.nms_kind, detector.beta_nms, pixels=rule.pixels)
-    for numbers, raw, sizes in _run(detector, images, results.unreadable, letterboxed=detector.letterbox):
+    net = detector.net
+    thresh = rule.thresh if net.valid_thresh is None else net.valid_thresh
+    nms = rule.nms if net.valid_nms is None else net.valid_nms
+    suppression = Suppression(nms, detector.nms_kind, detector.beta_nms, pixels=rule.pixels, most=net.max_nms)
+    for numbers, raw, sizes in _run(detector, images, results.unreadable, detector.fit):
         with torch.inference_mode():
-            candidates = raw_order(detector.candidates(raw, rule.thresh))
-            found = postprocess(candidates, sizes, detector.names, suppression, detector.letterboxed)
+            candidates = raw_order(detector.candidates(raw, thresh))
+            if net.best_class == BEST_ALWAYS:
+                candidates = best_class(candidates)
+            found = postprocess(candidates, sizes, detector.names, suppression, detector.fitted, net.max_det)
         for number, detections in zip(numbers, found, strict=True):
             results.detections[number] = detections
     return results
@@ -173,13 +181,12 @@ def raw_order(candidates: Candidates) -> Candidates:
 
 
 def _run(
-    detector: Detector, images: Sequence[str], unreadable: list[str], *, letterboxed: bool
+    detector: Detector, images: Sequence[str], unreadable: list[str], fit: Fit
 ) -> Iterator[tuple[list[int], list[Tensor], list[Size]]]:
     """(numbers of the images, raw outputs of the heads, sizes of the images) of each batch; shows progress.
 
     Images that cannot be read are named on stderr and added to `unreadable`.
     """
-    fit = letterbox if letterboxed else resize
 
     def read(path: str) -> tuple[Image, Size]:
         image = detector.read(path)
@@ -196,7 +203,7 @@ def _run(
                     good.append((number, *content))
             if good:
                 numbers, fitted, sizes = (list(column) for column in zip(*good, strict=True))
-                yield numbers, detector.runner(detector.prepare(fitted)), sizes
+                yield numbers, detector.runner(detector.as_batch(fitted)), sizes
             bar.update(len(batch))
 
 
@@ -228,7 +235,7 @@ def recall(detector: Detector, dataset: Dataset, limit: int | None = None) -> It
     """
     truths = dataset_truths(dataset, limit)
     so_far = Recall(0, 0, 0, 0, 0.0)
-    for numbers, raw, sizes in _run(detector, dataset.images[: len(truths)], [], letterboxed=False):
+    for numbers, raw, sizes in _run(detector, dataset.images[: len(truths)], [], STRETCHED):
         with torch.inference_mode():
             proposals = _proposals(detector.candidates(raw, -1.0), sizes)
         for number, found in zip(numbers, proposals, strict=True):
