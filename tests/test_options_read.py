@@ -28,6 +28,7 @@ from darknet_py.layers.layer import LayerOptions
 from darknet_py.layers.needs import BoxNeeds
 from darknet_py.losses import LOSSES
 from darknet_py.losses.assign import READS as ASSIGNER_READS
+from darknet_py.measuring.evaluation import RULES, detect_images
 from darknet_py.network import Network
 from darknet_py.options import Meaning, cfg_name, meaning_of, read_options
 from darknet_py.training.step import Trainer
@@ -90,8 +91,10 @@ CASES: dict[str, list[str]] = {
         f"gaussian_noise=10\n{DETECTOR}",
         f"{IMAGES} mosaic=1 mosaic_bound=1 cutmix=1 mixup=1\n{DETECTOR}",
         f"{IMAGES} mixup=1 mixup_beta=1.5\n{DETECTOR}",
-        f"{IMAGES} bn_eps=.001 image_fit=yolox channel_order=bgr input_max=255 thresh=.2 nms=.5 valid_thresh=.01 valid_nms=.65 "
-        f"best_class=2 agnostic=1 max_nms=1000 max_det=100\n{DETECTOR}",
+        f"{IMAGES} bn_eps=.001 image_fit=yolox channel_order=bgr input_max=255 thresh=.2 nms=.5 valid_thresh=.01 "
+        f"valid_nms=.65 best_class=2 agnostic=1 max_nms=1000 max_det=100\n{DETECTOR}",
+        f"{IMAGES} augmentation=yolov5 mosaic=1 zoom=.1,2 shear=2 perspective=.001 translate=.2 flip_down=.5 "
+        f"mixup_probability=.5\n{DETECTOR}",
         f"{IMAGES} dynamic_minibatch=1 resize_step=16\n{DETECTOR} random=1",
         f"{IMAGES} badlabels_rejection_percentage=1 num_sigmas_reject_badlabels=3 equidistant_point=1\n{DETECTOR}",
         f"{IMAGES} angle=7 aspect=1.2 max_crop=80 min_crop=60 label_smooth_eps=.1\n{STEM}\n{CLASSIFIER}",
@@ -269,7 +272,10 @@ def live(path: Path, data: Path) -> None:
     with torch.no_grad():
         network.features(images, range(len(network.layers)))
     if network.heads:
-        Detector(network)([np.zeros((50, 60, 3), np.uint8)], thresh=0.0)
+        detector = Detector(network)
+        detector([np.zeros((50, 60, 3), np.uint8)], thresh=0.0)
+        detector([np.zeros((50, 60, 3), np.uint8)], nms=0.4)
+        detect_images(detector, [], RULES["darknet"])
     if network.net.width == 64:
         arguments = ["--out", str(path.parent / "out"), "--workers", "0", "--device", "cpu"]
         assert train.main([str(data), str(path), *arguments]) == 0

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from darknet_py.data.augment.dice import Dice, rand_scale
 from darknet_py.data.augment.steps import DrawContext, ImageStep
@@ -50,6 +52,62 @@ class ColourShift(ImageStep):
         if image.dtype == np.uint8 and not self.in_floats:
             return distort_bytes(image, drawn)
         return distort(as_floats(image), drawn)
+
+
+@dataclass(frozen=True)
+class HueTables(ImageStep):
+    """Hue, saturation and value are multiplied by factors within 1 ± these fractions, in 8 bits, as YOLOv5 to v8 do.
+
+    Hues turn past 180; what is drawn are the three factors.
+    """
+
+    hue: float = 0.0
+    saturation: float = 0.0
+    value: float = 0.0
+
+    def draw(self, context: DrawContext, dice: Dice) -> NDArray[np.float64]:
+        return dice.colour.uniform(-1, 1, 3) * [self.hue, self.saturation, self.value] + 1
+
+    def apply(self, image: Image, drawn: NDArray[np.float64], truths: Rows, rng: np.random.Generator) -> Image:
+        levels = np.arange(256) * drawn[:, None]
+        table = np.stack((levels[0] % 180, *levels[1:].clip(0, 255)), 1).astype(np.uint8)
+        return in_hsv(image, lambda hsv: cv2.LUT(hsv, table[None]))
+
+
+@dataclass(frozen=True)
+class HueOffsets(ImageStep):
+    """Hue, saturation and value move by whole levels within ± these, each with a probability of 1/2, as YOLOX does.
+
+    What is drawn are the three offsets.
+    """
+
+    hue: float = 5.0
+    saturation: float = 30.0
+    value: float = 30.0
+
+    def draw(self, context: DrawContext, dice: Dice) -> NDArray[np.int16]:
+        offsets = dice.colour.uniform(-1, 1, 3) * [self.hue, self.saturation, self.value]
+        return (offsets * dice.colour.integers(0, 2, 3)).astype(np.int16)
+
+    def apply(self, image: Image, drawn: NDArray[np.int16], truths: Rows, rng: np.random.Generator) -> Image:
+        def moved(hsv: Image) -> Image:
+            levels = hsv.astype(np.int16) + drawn
+            levels[..., 0] %= 180
+            return levels.clip(0, 255).astype(np.uint8)
+
+        return in_hsv(image, moved)
+
+
+def in_hsv(image: Image, change: Callable[[Image], Image]) -> Image:
+    """An RGB image, changed in OpenCV's 8-bit HSV; images without colours stay as they are, and so does the fourth of
+    four channels. Images of 16 bits and floats come out as uint8."""
+    if image.dtype != np.uint8:
+        image = as_bytes(as_floats(image) * np.float32(255))
+    if image.shape[2] < 3:
+        return image
+    hsv = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2HSV)
+    colours = cv2.cvtColor(change(hsv), cv2.COLOR_HSV2RGB)
+    return colours if image.shape[2] == 3 else np.concatenate((colours, image[..., 3:]), 2)
 
 
 def as_floats(image: Image) -> Floats:

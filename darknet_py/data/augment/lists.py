@@ -24,6 +24,7 @@ from darknet_py.data.augment.mosaic import Mosaic, mosaic_classes
 from darknet_py.data.augment.noise import Noise
 from darknet_py.data.augment.place import JitterCrop
 from darknet_py.data.augment.steps import HalfMixed, OneImage, Recipe, Sample, Size, Then
+from darknet_py.data.augment.yolos import yolov5, yolov6, yolov7, yolov8, yolox
 from darknet_py.data.truths import DataWarning
 from darknet_py.errors import DarknetError
 from darknet_py.layers import NetOptions
@@ -110,19 +111,29 @@ AUGMENTATIONS: dict[str, RecipeMaker] = {
     "darknet": darknet,
     "darknet_cells": darknet_cells,
     "darknet_classifier": darknet_classifier,
+    "yolov5": yolov5,
+    "yolov6": yolov6,
+    "yolov7": yolov7,
+    "yolov8": yolov8,
+    "yolox": yolox,
 }
 
 
 def recipe_for(net: NetOptions, needs: Needs) -> Recipe:
-    """The recipe that the needs name.
+    """The recipe that [net] names, or else the needs.
 
     Raises:
         DarknetError: there is none of this name, or what its options say cannot be done.
     """
-    if needs.augmentation not in AUGMENTATIONS:
+    name = needs.augmentation if net.augmentation == "darknet" else net.augmentation
+    if name not in AUGMENTATIONS:
         known = ", ".join(AUGMENTATIONS)
-        raise DarknetError(f"there is no augmentation '{needs.augmentation}'; known are {known}")
-    return AUGMENTATIONS[needs.augmentation](net, needs)
+        raise DarknetError(f"there is no augmentation '{name}'; known are {known}")
+    if net.augmentation != "darknet" and needs.augmentation != "darknet":
+        raise DarknetError(
+            f"augmentation={name} changes images whose truths are lists of boxes; this network needs others; remove it"
+        )
+    return AUGMENTATIONS[name](net, needs)
 
 
 def _warn(text: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from darknet_py.data.augment.colour import as_floats
@@ -35,6 +37,81 @@ class Mixup:
         image = blend(as_floats(first.image), as_floats(second.image), weight)
         truths = weighted(first.truths, weight), weighted(second.truths, 1 - weight)
         return Sample(image, blend_truths(*truths, self.max_truths), first.path)
+
+
+@dataclass(frozen=True)
+class Blended:
+    """A recipe: with a probability, two samples of another one are blended, with both's boxes, and all count fully.
+
+    The first one's weight is drawn from Beta(beta, beta) (YOLOv5 to v8).
+    """
+
+    of: Recipe
+    probability: float
+    beta: float
+    max_truths: int
+
+    def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
+        first = self.of(images, net_size, rng)
+        if rng.random() >= self.probability:
+            return first
+        return blended(first, self.of(images, net_size, rng), rng.beta(self.beta, self.beta), self.max_truths)
+
+
+def blended(first: Sample, second: Sample, weight: float, max_truths: int) -> Sample:
+    """Two samples in one; pixels are cut to whole levels."""
+    image = (first.image * weight + second.image * (1 - weight)).astype(first.image.dtype)
+    return Sample(image, blend_truths(first.truths, second.truths, max_truths), first.path)
+
+
+class DrawnOverlay(NamedTuple):
+    """scale: of the second image, after it was fitted. flip: it is mirrored. offset: x, y of the part that is seen, in
+    parts of what reaches beyond the first image, 0..1."""
+
+    scale: float
+    flip: bool
+    offset: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Overlaid:
+    """A recipe: with a probability, half of another recipe's sample and half of a further image, which is fitted to the
+    left top, scaled by 0.5..1.5 and cut, and whose boxes are added (YOLOX)."""
+
+    of: Recipe
+    other: Recipe
+    probability: float
+    max_truths: int
+
+    def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
+        first = self.of(images, net_size, rng)
+        if rng.random() >= self.probability:
+            return first
+        drawn = DrawnOverlay(rng.uniform(0.5, 1.5), bool(rng.integers(2)), (rng.random(), rng.random()))
+        return overlaid(first, self.other(images, net_size, rng), drawn, self.max_truths)
+
+
+def overlaid(first: Sample, second: Sample, drawn: DrawnOverlay, max_truths: int) -> Sample:
+    """first: of the network's size. second: fitted into it. Beyond what the second covers, it is black."""
+    height, width, channels = first.image.shape
+    size = int(width * drawn.scale), int(height * drawn.scale)
+    image = cv2.resize(second.image, size, interpolation=cv2.INTER_LINEAR).reshape(size[1], size[0], channels)
+    image = image[:, ::-1] if drawn.flip else image
+    left, top = (
+        min(int(part * (have - need)), have - need - 1) if have > need else 0
+        for part, have, need in zip(drawn.offset, size, (width, height), strict=True)
+    )
+    seen = image[top : top + height, left : left + width]
+    other = np.zeros_like(first.image)
+    other[: seen.shape[0], : seen.shape[1]] = seen
+    rows = second.truths.copy()
+    middle = 1 - rows[:, 0] if drawn.flip else rows[:, 0]
+    centre = np.stack((middle * size[0], rows[:, 1] * size[1]), 1) - (left, top)
+    half = rows[:, 2:4] * size / 2
+    low, high = (centre - half).clip(0, (width, height)), (centre + half).clip(0, (width, height))
+    rows[:, :2], rows[:, 2:4] = (low + high) / 2 / (width, height), (high - low) / (width, height)
+    mixed = first.image * np.float32(0.5) + other * np.float32(0.5)
+    return Sample(mixed.astype(first.image.dtype), blend_truths(first.truths, rows, max_truths), first.path)
 
 
 def blend(first: Floats, second: Floats, weight: float = 0.5) -> Floats:

@@ -121,6 +121,28 @@ class JitterCrop(ImageStep):
         return cv2.flip(image, 1).reshape(image.shape) if drawn.flip else image
 
 
+@dataclass(frozen=True)
+class Flip(ImageStep):
+    """The image is mirrored with a probability. down: top to bottom, otherwise left to right."""
+
+    probability: float
+    down: bool = False
+
+    def draw(self, context: DrawContext, dice: Dice) -> bool:
+        return bool(dice.place.random() < self.probability)
+
+    def move(self, boxes: Rows, drawn: bool) -> Rows:
+        if not drawn:
+            return boxes
+        moved = boxes.copy()
+        axis = int(self.down)
+        moved[:, axis] = np.where(boxes[:, axis] == OUTSIDE, OUTSIDE, 1 - boxes[:, axis])
+        return moved
+
+    def apply(self, image: Image, drawn: bool, truths: Rows, rng: np.random.Generator) -> Image:
+        return cv2.flip(image, int(not self.down)).reshape(image.shape) if drawn else image
+
+
 def crop(image: Image, drawn: DrawnCrop) -> Image:
     """Cut, or set into its own mean colour, as drawn, and resized by OpenCV to the network's input; of the same dtype.
 

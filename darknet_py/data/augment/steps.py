@@ -158,6 +158,18 @@ class Then:
 
 
 @dataclass(frozen=True)
+class Either:
+    """A recipe: one of two, the first with this probability."""
+
+    probability: float
+    first: Recipe
+    second: Recipe
+
+    def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
+        return (self.first if rng.random() < self.probability else self.second)(images, net_size, rng)
+
+
+@dataclass(frozen=True)
 class HalfMixed:
     """A recipe: half of the samples are one sample of another recipe, the other half are several of its samples in one.
 

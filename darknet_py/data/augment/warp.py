@@ -1,0 +1,152 @@
+"""Rotation, zoom, shear, perspective and shift in one warp, as the later YOLOs' programs make it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from darknet_py.data.augment.dice import Dice
+from darknet_py.data.augment.steps import DrawContext, ImageStep, Size
+from darknet_py.data.truths import OUTSIDE
+from darknet_py.layers.needs import Rows
+from darknet_py.pictures.read import Image
+
+GREY = (114, 114, 114, 114)
+EPS = 1e-16
+
+
+class Limits(NamedTuple):
+    """Which boxes stay: both sides over `side` pixels, the longer one under `aspect` times the shorter one, and more
+    than the fraction `area` of what the zoom alone would make of the box."""
+
+    side: float = 2.0
+    aspect: float = 100.0
+    area: float = 0.1
+
+
+class DrawnWarp(NamedTuple):
+    """Of an image of `size` to one of `result` (width, height), pixels.
+
+    angle, shear: degrees. zoom: a factor. shift: where the middle of the image goes, fractions of the result; of YOLOX,
+    where its left top goes. perspective: the matrix's lowest row.
+    """
+
+    size: Size
+    result: Size
+    angle: float = 0.0
+    zoom: float = 1.0
+    shear: tuple[float, float] = (0.0, 0.0)
+    shift: tuple[float, float] = (0.5, 0.5)
+    perspective: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Warp(ImageStep):
+    """An image, or a mosaic, comes to the network's size: turned within ±angle degrees, zoomed by a factor of `zoom`
+    (lowest, highest), sheared within ±shear degrees along both axes, put into perspective within ±perspective, and
+    shifted within ±shift of the network's size.
+
+    limits: the boxes that stay; None: all that are cut at the borders.
+    """
+
+    angle: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+    shift: float = 0.0
+    perspective: float = 0.0
+    limits: Limits | None = field(default_factory=Limits)
+    middle: float = 0.5  # the shift without a shift
+
+    def draw(self, context: DrawContext, dice: Dice) -> DrawnWarp:
+        place = dice.place
+        perspective = place.uniform(-self.perspective, self.perspective, 2).tolist()
+        angle, zoom = place.uniform(-self.angle, self.angle), dice.zoom.uniform(*self.zoom)
+        shear = place.uniform(-self.shear, self.shear, 2).tolist()
+        shift = place.uniform(self.middle - self.shift, self.middle + self.shift, 2).tolist()
+        return DrawnWarp(context.size, context.net_size, angle, zoom, tuple(shear), tuple(shift), tuple(perspective))
+
+    def matrix(self, drawn: DrawnWarp) -> NDArray[np.float64]:
+        """(3, 3): from the image's pixels to the result's."""
+        turn = np.eye(3)
+        turn[:2] = cv2.getRotationMatrix2D(angle=drawn.angle, center=(0, 0), scale=drawn.zoom)
+        across, down = (math.tan(math.radians(angle)) for angle in drawn.shear)
+        shear = np.array([[1, across, 0], [down, 1, 0], [0, 0, 1]])
+        perspective, centre, shift = np.eye(3), np.eye(3), np.eye(3)
+        perspective[2, :2] = drawn.perspective
+        centre[:2, 2] = -np.array(drawn.size) / 2
+        shift[:2, 2] = np.array(drawn.shift) * drawn.result
+        result: NDArray[np.float64] = shift @ shear @ turn @ perspective @ centre
+        return result
+
+    def move(self, boxes: Rows, drawn: DrawnWarp) -> Rows:
+        """A box becomes the one around its four corners, cut at the borders."""
+        size, result = np.array(drawn.size), np.array(drawn.result)
+        half = boxes[:, 2:].astype(np.float64) / 2
+        before = np.stack((boxes[:, :2] - half, boxes[:, :2] + half), 1) * size  # (n, 2, 2): left top, right bottom
+        points = np.stack((before[:, (0, 1, 0, 1), 0], before[:, (0, 1, 1, 0), 1], np.ones((len(boxes), 4))), 2)
+        moved = points @ self.matrix(drawn).T
+        moved = moved[..., :2] / moved[..., 2:]
+        low, high = moved.min(1).clip(0, result), moved.max(1).clip(0, result)
+        after = np.concatenate(((low + high) / 2, high - low), 1) / np.tile(result, 2)
+        if self.limits is not None:
+            sides = before[:, 1] - before[:, 0]
+            after[~stays(sides * drawn.zoom, high - low, self.limits)] = OUTSIDE
+        return after.astype(np.float32)
+
+    def resized(self, size: Size, drawn: DrawnWarp) -> Size:
+        return drawn.result
+
+    def apply(self, image: Image, drawn: DrawnWarp, truths: Rows, rng: np.random.Generator) -> Image:
+        matrix, channels = self.matrix(drawn), image.shape[2]
+        if drawn.size == drawn.result and np.array_equal(matrix, np.eye(3)):
+            return image
+        if any(drawn.perspective):
+            warped = cv2.warpPerspective(image, matrix, dsize=drawn.result, borderValue=GREY)
+        else:
+            warped = cv2.warpAffine(image, matrix[:2], dsize=drawn.result, borderValue=GREY)
+        return warped.reshape(drawn.result[1], drawn.result[0], channels)
+
+
+@dataclass(frozen=True)
+class CornerWarp(Warp):
+    """YOLOX's: about the left top corner, each axis sheared by the other one, the shift a fraction of the result; boxes
+    are cut, and all stay."""
+
+    limits: Limits | None = None
+    middle: float = 0.0
+
+    def matrix(self, drawn: DrawnWarp) -> NDArray[np.float64]:
+        turn = cv2.getRotationMatrix2D(angle=drawn.angle, center=(0, 0), scale=drawn.zoom)
+        across, down = (math.tan(math.radians(angle)) for angle in drawn.shear)
+        result = np.eye(3)
+        result[0], result[1] = (*(turn[0] + down * turn[1])[:2], 0), (*(turn[1] + across * turn[0])[:2], 0)
+        result[:2, 2] = np.array(drawn.shift) * drawn.result
+        return result
+
+
+@dataclass(frozen=True)
+class Over(ImageStep):
+    """Boxes whose sides are not both over `side` pixels are left out; the image stays."""
+
+    side: float
+
+    def draw(self, context: DrawContext, dice: Dice) -> Size:
+        return context.size
+
+    def move(self, boxes: Rows, drawn: Size) -> Rows:
+        return np.where((boxes[:, 2:] * drawn > self.side).all(1, keepdims=True), boxes, OUTSIDE)
+
+    def apply(self, image: Image, drawn: Size, truths: Rows, rng: np.random.Generator) -> Image:
+        return image
+
+
+def stays(before: NDArray[np.float64], after: NDArray[np.float64], limits: Limits) -> NDArray[np.bool_]:
+    """(n, 2) widths and heights before (zoomed) and after, pixels → (n,) bool, which boxes stay."""
+    aspect = np.maximum(after[:, 0] / (after[:, 1] + EPS), after[:, 1] / (after[:, 0] + EPS))
+    area = after.prod(1) / (before.prod(1) + EPS)
+    return (after > limits.side).all(1) & (area > limits.area) & (aspect < limits.aspect)

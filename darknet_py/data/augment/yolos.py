@@ -1,0 +1,84 @@
+"""The recipes of the later YOLOs, made of [net]'s options: YOLOv5 to v8, which differ in few numbers, and YOLOX.
+
+Without polygons, which labels of boxes do not have, nothing is pasted.
+"""
+
+from __future__ import annotations
+
+from darknet_py.data.augment.canvas import CanvasMosaic, Fitted, Inside, SpiralMosaic
+from darknet_py.data.augment.colour import HueOffsets, HueTables
+from darknet_py.data.augment.mixup import Blended, Overlaid
+from darknet_py.data.augment.place import Flip
+from darknet_py.data.augment.steps import Either, OneImage, Recipe, Then
+from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Warp
+from darknet_py.errors import DarknetError
+from darknet_py.layers import NetOptions
+from darknet_py.layers.needs import BoxNeeds
+from darknet_py.pictures.fit import FITS
+
+
+def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
+    return _warped(net, needs, aspect=100, beta=32)
+
+
+def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
+    return _warped(net, needs, aspect=20, beta=32)
+
+
+def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
+    return _warped(net, needs, aspect=20, beta=8, spirals=0.2)
+
+
+def yolov8(net: NetOptions, needs: BoxNeeds) -> Recipe:
+    return _warped(net, needs, aspect=100, beta=32, fit="yolov8", mixes_always=True)
+
+
+def _warped(
+    net: NetOptions,
+    needs: BoxNeeds,
+    *,
+    aspect: float,
+    beta: float,
+    fit: str = "yolov5",
+    mixes_always: bool = False,
+    spirals: float = 0.0,
+) -> Recipe:
+    """Mosaic, warp, mixup, colour, flips.
+
+    aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. mixes_always: samples that are
+    no mosaic are blended too. spirals: fraction of the mosaics that have nine images.
+    """
+    warp = Warp(net.angle, zoom_of(net), net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
+    if net.mosaic:
+        tile = OneImage((Inside(),), needs)
+        four, nine = CanvasMosaic(tile, needs.max_truths), SpiralMosaic(tile, needs.max_truths)
+        made: Recipe = Then(Either(spirals, nine, four), (warp,))
+    else:
+        made = Then(OneImage((Fitted(FITS[fit]),), needs), (warp,))
+    if net.mosaic or mixes_always:
+        made = Blended(made, net.mixup_probability, net.mixup_beta or beta, needs.max_truths)
+    colour = HueTables(net.hue, max(net.saturation - 1, 0), max(net.exposure - 1, 0))
+    return Then(made, (colour, Flip(net.flip_down, down=True), Flip(0.5 * bool(net.flip))))
+
+
+def yolox(net: NetOptions, needs: BoxNeeds) -> Recipe:
+    """Mosaic, warp, mixup; colour and flip; boxes of a pixel are left out. Without mosaic, the latter alone."""
+    fitted = OneImage((Fitted(FITS["yolox"]),), needs)
+    made: Recipe = fitted
+    if net.mosaic:
+        warp = CornerWarp(net.angle, zoom_of(net), net.shear, net.translate)
+        made = Then(CanvasMosaic(OneImage((Inside(),), needs), needs.max_truths), (warp,))
+        made = Overlaid(made, fitted, net.mixup_probability, needs.max_truths)
+    return Then(made, (HueOffsets(), Flip(0.5 * bool(net.flip)), Over(1)))
+
+
+def zoom_of(net: NetOptions) -> tuple[float, float]:
+    """The option `zoom`.
+
+    Raises:
+        DarknetError: it is not a lowest and a highest factor over 0.
+    """
+    match net.zoom:
+        case (low, high) if 0 < low <= high:
+            return low, high
+    raise DarknetError(f"zoom={','.join(f'{factor:g}' for factor in net.zoom)}: write two factors over 0, e.g. .5,1.5")
