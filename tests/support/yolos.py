@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -181,3 +182,9 @@ def weights_of(model: str) -> dict[str, Any]:
     """The drawn weights of one of `models`, as arrays."""
     settings, _, keys = files_of(model)
     return {key: tensor.numpy() for key, tensor in drawn_weights(settings, keys).items()}
+
+
+def augment_file(system: str) -> Path:
+    """The numbers of augmentation for the OpenCV in use: 4 and 5 warp and turn colours a little differently."""
+    of_opencv4 = YOLOS / system / "augment.opencv4.14.npz"
+    return of_opencv4 if cv2.__version__ < "5" and of_opencv4.is_file() else YOLOS / system / "augment.npz"

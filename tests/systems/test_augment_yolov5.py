@@ -145,6 +145,8 @@ def test_a_sample_is_made(system: str, case: dict[str, Any]) -> None:
         made = warped(system, made, draws, size)
     gains = np.array(draws.next("uniform")) * [hyp["hsv_h"], hyp["hsv_s"], hyp["hsv_v"]] + 1
     made = after(HueTables(), made, gains)
+    if system == "yolov7":
+        assert draws.next("random") >= hyp["paste_in"]
     for down, probability in ((True, hyp["flipud"]), (False, hyp["fliplr"])):
         made = after(Flip(1, down=down), made, draws.next("random") < probability)
     expected = numbers[f"{case['name']}_image"].transpose(1, 2, 0)  # RGB

@@ -3,8 +3,9 @@ warp then shows a part; and one image alone, fitted into the input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,21 +20,43 @@ from darknet_py.pictures.read import Image
 Point = tuple[int, int]  # (x, y), pixels
 
 
+class DrawnInside(NamedTuple):
+    """size: (width, height) of the result. stretch: what boxes are scaled by, as fractions of the image."""
+
+    size: Size
+    stretch: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Inside(ImageStep):
-    """The image comes to the largest size inside the network's input, its aspect ratio kept."""
+    """The image comes to the largest size inside the network's input, its aspect ratio kept.
 
-    def draw(self, context: DrawContext, dice: Dice) -> Size:
-        (width, height), net_size = context.size, context.net_size
-        ratio = min(net_size[0] / width, net_size[1] / height)
-        return max(int(width * ratio), 1), max(int(height * ratio), 1)
+    whole: from a size in pixels to a whole number. exact: boxes are scaled as if the sizes had not been made whole
+    (YOLOX).
+    """
 
-    def resized(self, size: Size, drawn: Size) -> Size:
-        return drawn
+    whole: Callable[[float], int] = int
+    exact: bool = False
 
-    def apply(self, image: Image, drawn: Size, truths: Rows, rng: np.random.Generator) -> Image:
-        if image.shape[1::-1] == drawn:
+    def draw(self, context: DrawContext, dice: Dice) -> DrawnInside:
+        (width, height), (net_width, net_height) = context.size, context.net_size
+        ratio = min(net_width / width, net_height / height)
+        inner_width = min(max(self.whole(width * ratio), 1), net_width)
+        inner_height = min(max(self.whole(height * ratio), 1), net_height)
+        stretch = (width * ratio / inner_width, height * ratio / inner_height) if self.exact else (1.0, 1.0)
+        return DrawnInside((inner_width, inner_height), stretch)
+
+    def move(self, boxes: Rows, drawn: DrawnInside) -> Rows:
+        return boxes * np.array(drawn.stretch * 2, np.float32)
+
+    def resized(self, size: Size, drawn: DrawnInside) -> Size:
+        return drawn.size
+
+    def apply(self, image: Image, drawn: DrawnInside, truths: Rows, rng: np.random.Generator) -> Image:
+        if image.shape[1::-1] == drawn.size:
             return image
-        return cv2.resize(image, drawn, interpolation=cv2.INTER_LINEAR).reshape(drawn[1], drawn[0], image.shape[2])
+        small = cv2.resize(image, drawn.size, interpolation=cv2.INTER_LINEAR)
+        return small.reshape(drawn.size[1], drawn.size[0], image.shape[2])
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,12 @@ def overlaid(first: Sample, second: Sample, drawn: DrawnOverlay, max_truths: int
     other = np.zeros_like(first.image)
     other[: seen.shape[0], : seen.shape[1]] = seen
     rows = second.truths.copy()
-    middle = 1 - rows[:, 0] if drawn.flip else rows[:, 0]
-    centre = np.stack((middle * size[0], rows[:, 1] * size[1]), 1) - (left, top)
-    half = rows[:, 2:4] * size / 2
-    low, high = (centre - half).clip(0, (width, height)), (centre + half).clip(0, (width, height))
+    exact = np.array([width, height]) * drawn.scale  # boxes are scaled as if the size had not been made whole
+    centre, half = rows[:, :2] * exact, rows[:, 2:4] * exact / 2
+    low, high = (centre - half).clip(0, size), (centre + half).clip(0, size)
+    if drawn.flip:
+        low[:, 0], high[:, 0] = size[0] - high[:, 0], size[0] - low[:, 0]
+    low, high = (low - (left, top)).clip(0, (width, height)), (high - (left, top)).clip(0, (width, height))
     rows[:, :2], rows[:, 2:4] = (low + high) / 2 / (width, height), (high - low) / (width, height)
     mixed = first.image * np.float32(0.5) + other * np.float32(0.5)
     return Sample(mixed.astype(first.image.dtype), blend_truths(first.truths, rows, max_truths), first.path)

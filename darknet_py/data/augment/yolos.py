@@ -5,6 +5,8 @@ Without polygons, which labels of boxes do not have, nothing is pasted.
 
 from __future__ import annotations
 
+import math
+
 from darknet_py.data.augment.canvas import CanvasMosaic, Fitted, Inside, SpiralMosaic
 from darknet_py.data.augment.colour import HueOffsets, HueTables
 from darknet_py.data.augment.mixup import Blended, Overlaid
@@ -50,7 +52,7 @@ def _warped(
     """
     warp = Warp(net.angle, zoom_of(net), net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
     if net.mosaic:
-        tile = OneImage((Inside(),), needs)
+        tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs)
         four, nine = CanvasMosaic(tile, needs.max_truths), SpiralMosaic(tile, needs.max_truths)
         made: Recipe = Then(Either(spirals, nine, four), (warp,))
     else:
@@ -67,7 +69,7 @@ def yolox(net: NetOptions, needs: BoxNeeds) -> Recipe:
     made: Recipe = fitted
     if net.mosaic:
         warp = CornerWarp(net.angle, zoom_of(net), net.shear, net.translate)
-        made = Then(CanvasMosaic(OneImage((Inside(),), needs), needs.max_truths), (warp,))
+        made = Then(CanvasMosaic(OneImage((Inside(exact=True),), needs), needs.max_truths), (warp,))
         made = Overlaid(made, fitted, net.mixup_probability, needs.max_truths)
     return Then(made, (HueOffsets(), Flip(0.5 * bool(net.flip)), Over(1)))
 
