@@ -55,6 +55,7 @@ def image_batches(
     workers: int | None = None,
     size: Sizes = None,
     sequence: Callable[[int], int] | None = None,
+    plain: Callable[[int], bool] = lambda number: False,
 ) -> Iterator[ImageBatch]:
     """Mini-batches without end, of images drawn with replacement and augmented as the cfg says.
 
@@ -68,6 +69,7 @@ def image_batches(
         size: (width, height) of the network's input, if not the cfg's; or a function of the mini-batch's number. It is
             asked ahead of time, and must say the same for the same number.
         sequence: with track=1: the number of a mini-batch → that of the one which began its sequence; None: itself.
+        plain: a mini-batch's number → whether its images are not blended with others.
 
     Raises:
         DarknetError: options that Darknet refuses together, or that are not built; no image has a label file; too few
@@ -83,8 +85,10 @@ def image_batches(
             f"{dataset.source}: none of its {len(dataset)} images has a label file; "
             f"{dataset.label_file(0)} would be the first one's"
         )
-    samples = SampleMaker(dataset, net, needs, recipe_for(net, needs), seed)
-    return _stream(samples, _Requests(start, step, mini_batch, size or (net.width, net.height), sequence), workers)
+    alone = replace(net, mosaic=0, mixup=0, cutmix=0)
+    samples = SampleMaker(dataset, net, needs, recipe_for(net, needs), recipe_for(alone, needs), seed)
+    requests = _Requests(start, step, mini_batch, size or (net.width, net.height), sequence, plain)
+    return _stream(samples, requests, workers)
 
 
 def _check_labels(dataset: Dataset, needs: ClassNeeds) -> None:
@@ -105,12 +109,14 @@ class _Requests:
     mini_batch: int | Callable[[int], int]
     size: Size | Callable[[int], Size]
     sequence: Callable[[int], int] | None = None
+    plain: Callable[[int], bool] = lambda number: False
 
     def __iter__(self) -> Iterator[BatchRequest]:
         for number in itertools.count(self.start, self.step):
             count = self.mini_batch(number) if callable(self.mini_batch) else self.mini_batch
             size = self.size(number) if callable(self.size) else self.size
-            yield BatchRequest(number, count, size, self.sequence(number) if self.sequence else number)
+            begin = self.sequence(number) if self.sequence else number
+            yield BatchRequest(number, count, size, begin, self.plain(number))
 
 
 def _check_shared_memory(requests: _Requests, channels: int, workers: int) -> None:

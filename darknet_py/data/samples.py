@@ -48,13 +48,14 @@ class ImageBatch(NamedTuple):
 
 
 class BatchRequest(NamedTuple):
-    """A mini-batch by its number: so many images, (width, height), and the number of the mini-batch that began its
-    sequence."""
+    """A mini-batch by its number: so many images, (width, height), the number of the mini-batch that began its
+    sequence, and whether its images are not blended with others."""
 
     number: int
     images: int
     size: Size
     begin: int
+    plain: bool = False
 
 
 class ImageRequest(NamedTuple):
@@ -67,22 +68,27 @@ class ImageRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """Makes mini-batches of a data set by their numbers. It is sent to worker processes, so all of it is picklable."""
+    """Makes mini-batches of a data set by their numbers. It is sent to worker processes, so all of it is picklable.
+
+    recipe, plain_recipe: how images are augmented, and how if they are not blended with others.
+    """
 
     dataset: Dataset
     net: NetOptions
     needs: Needs
     recipe: Recipe
+    plain_recipe: Recipe
     seed: int
 
     def __getitem__(self, request: BatchRequest) -> ImageBatch | DarknetError:
         """A mini-batch; a mistake is returned, as a worker's exceptions lose their shape."""
         images = np.empty((request.images, self.net.channels, request.size[1], request.size[0]), np.float32)
         truths, paths = [], []
+        recipe = self.plain_recipe if request.plain else self.recipe
         try:
             for place in range(request.images):
                 rng, requests = self.requests(request, place)
-                sample = self.recipe(map(self.load, requests), request.size, rng)
+                sample = recipe(map(self.load, requests), request.size, rng)
                 maximum = np.float32((255 if sample.image.dtype == np.uint8 else 1) / self.net.input_max)
                 planes = images[place] if self.net.channel_order == "rgb" else images[place][::-1]
                 for plane, channel in zip(planes, cv2.split(sample.image), strict=True):

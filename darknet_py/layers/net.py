@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from darknet_py.layers.image_input import ImageOptions
+from darknet_py.layers.recipe import POLICIES as OWN_POLICIES
+from darknet_py.layers.recipe import RecipeOptions
 from darknet_py.options import MAX_INT, option
 
 NAMES = ("net", "network")
-POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "sgdr")
+POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "sgdr", *OWN_POLICIES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetOptions(ImageOptions):
+class NetOptions(RecipeOptions, ImageOptions):
     width: int = option(0, "width of the input, pixels", minimum=0)
     height: int = option(0, "height of the input, pixels", minimum=0)
     channels: int = option(0, "channels of the input", minimum=0)
@@ -28,12 +30,21 @@ class NetOptions(ImageOptions):
     )
     max_batches: int = option(0, "iterations (weight updates) of the whole training", use="training")
     learning_rate: float = option(0.001, "learning rate", use="training")
-    learning_rate_min: float = option(0.00001, "of sgdr: minimum learning rate", use="training")
+    learning_rate_min: float = option(
+        0.00001, "of sgdr, cosine, linear and warmcos: minimum learning rate", use="training"
+    )
     momentum: float = option(
         0.9, "momentum of SGD: fraction of an update that is added to the next one", use="training"
     )
     decay: float = option(0.0001, "weight decay", use="training")
-    policy: str = option("constant", "learning-rate schedule", choices=POLICIES, fallback="constant", use="training")
+    policy: str = option(
+        "constant",
+        "learning-rate schedule; this project's own: cosine and linear fall to learning_rate_min, once an epoch; "
+        "warmcos falls in each iteration, from the end of the warm-up until close_mosaic (YOLOX)",
+        choices=POLICIES,
+        fallback="constant",
+        use="training",
+    )
     burn_in: int = option(0, "iterations of warm-up, in which the learning rate grows from 0", use="training")
     power: float = option(4.0, "exponent of burn_in and of the policies poly and random", use="training")
     step: int = option(

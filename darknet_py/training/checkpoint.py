@@ -22,7 +22,7 @@ from darknet_py.errors import CfgWarning, DarknetError, out_of_memory
 from darknet_py.files import read_file, replacing
 from darknet_py.training.step import Trainer
 
-FORMAT = "darknet_py checkpoint 4"
+FORMAT = "darknet_py checkpoint 5"
 MARK = b"darknet_py hash:"  # between what torch.save wrote and its hash
 HASH_BYTES = 32
 MAX_BYTES = 1 << 36

@@ -1,13 +1,16 @@
-"""Moving averages of the weights, in a table: Darknet's by `ema_alpha` (Darknet: network.c:ema_update, ema_apply)."""
+"""Moving averages of the weights: Darknet's (network.c:ema_update, ema_apply), and one of all tensors whose decay
+rises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from darknet_py.layers import Layer
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.network import Network
 
@@ -22,7 +25,10 @@ class Ema:
 
     Attributes:
         values: "layers.K.NAME" → the average; {} before it starts.
+        is_result: the average is what training is for; the final weights are it.
     """
+
+    is_result = False
 
     def __init__(self, network: Network) -> None:
         self.network, self.alpha = network, network.net.ema_alpha
@@ -34,14 +40,20 @@ class Ema:
         return {
             f"layers.{layer.index}.{stored.name}": stored.tensor
             for layer in self.network.layers
-            if isinstance(layer, Convolutional)
             for stored in layer.stored()
-            if isinstance(stored.tensor, nn.Parameter)
+            if self.includes(layer, stored.tensor)
         }
 
+    def includes(self, layer: Layer, tensor: Tensor) -> bool:
+        """Whether a tensor of a layer is averaged."""
+        return isinstance(layer, Convolutional) and isinstance(tensor, nn.Parameter)
+
     @torch.no_grad()
-    def update(self, iteration: int) -> None:
-        """To be called after each update of the weights; iteration: its number, counted from 1."""
+    def update(self, iteration: int, updates: int) -> None:
+        """To be called after each update of the weights.
+
+        iteration: its number, counted from 1. updates: how many there were in this run.
+        """
         if not self.alpha or iteration < self.start:
             return
         tensors = self._tensors()
@@ -69,5 +81,30 @@ class Ema:
             tensor.data, self.values[name] = self.values[name], tensor.data
 
 
-AVERAGES: dict[str, Callable[[Network], Ema]] = {"darknet": Ema}
-"""Kinds of moving averages."""
+class RisingEma(Ema):
+    """An average of all parameters and rolling statistics from the first update on (YOLOv5 to v8, YOLOX).
+
+    Its decay rises with the updates u: ema_alpha * (1 - exp(-u/ema_ramp)).
+    """
+
+    is_result = True
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.values = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+
+    def includes(self, layer: Layer, tensor: Tensor) -> bool:
+        return True
+
+    @torch.no_grad()
+    def update(self, iteration: int, updates: int) -> None:
+        decay = self.alpha * (1 - math.exp(-updates / self.network.net.ema_ramp))
+        tensors = self._tensors()
+        averages = [self.values[name] for name in tensors]
+        torch._foreach_mul_(averages, decay)
+        torch._foreach_add_(averages, list(tensors.values()), alpha=1 - decay)
+
+
+def moving_average(network: Network) -> Ema:
+    """The moving average that [net] asks for."""
+    return RisingEma(network) if network.net.ema_ramp else Ema(network)

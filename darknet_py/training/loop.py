@@ -28,6 +28,7 @@ from darknet_py.training.checkpoint import load_checkpoint, save_checkpoint
 from darknet_py.training.material import Batches, MiniBatch
 from darknet_py.training.report import IterationResult, Report
 from darknet_py.training.run import Progress, RunSettings
+from darknet_py.training.schedule import warm_up
 from darknet_py.training.sizes import PERIOD
 from darknet_py.training.step import Step, Trainer
 from darknet_py.training.world import World
@@ -85,7 +86,8 @@ def _train(trainer: Trainer, batches: Batches, settings: RunSettings, seed: int,
         if report and (signals or progress.stopped_early):
             _save_last(trainer, settings, progress)
         if report and ended:
-            _save(trainer.network, settings.weights("final"))
+            with trainer.ema.applied() if trainer.ema.is_result else nullcontext():
+                _save(trainer.network, settings.weights("final"))
     return progress
 
 
@@ -184,7 +186,7 @@ def _finish(
     evaluated, so that an evaluation that fails or is killed costs nothing; a resumed run catches up on it."""
     iteration, every = trainer.iteration, settings.evaluate_every
     is_last = iteration == settings.max_batches
-    due = bool(every) and (is_last or (iteration % every == 0 and iteration >= trainer.net.burn_in))
+    due = bool(every) and (is_last or (iteration % every == 0 and iteration >= warm_up(trainer.net)))
     if iteration % settings.save_every == 0:
         _save(trainer.network, settings.weights(str(iteration)))
     if due and settings.evaluate is not None:

@@ -20,7 +20,7 @@ from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import DataFile, read_data
 from darknet_py.network import Network
 from darknet_py.pictures.write import write_image
-from darknet_py.training.schedule import sequence_length
+from darknet_py.training.schedule import is_plain, sequence_length
 from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
 from darknet_py.training.world import World
 
@@ -144,6 +144,9 @@ def _image_batches(
         length = sequence_length(net, first_iteration + number // net.subdivisions)
         return number - number % net.subdivisions % length
 
+    def plain(number: int) -> bool:
+        return is_plain(net, first_iteration + number // net.subdivisions)
+
     return image_batches(
         dataset,
         net,
@@ -155,6 +158,7 @@ def _image_batches(
         workers=workers,
         size=size_of,
         sequence=sequence_of if isinstance(needs, BoxNeeds) else None,
+        plain=plain,
     )
 
 

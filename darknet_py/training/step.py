@@ -25,10 +25,18 @@ from darknet_py.network import Network, raw_of
 from darknet_py.options import untrained
 from darknet_py.training.batch_norm import Statistics
 from darknet_py.training.derivatives import DarknetTraining, Training, overwritten, set_arithmetic
-from darknet_py.training.ema import AVERAGES
+from darknet_py.training.ema import moving_average
 from darknet_py.training.optimizer import Updates
 from darknet_py.training.repair import repair_convolutions
-from darknet_py.training.schedule import learning_rate, sequence_length
+from darknet_py.training.schedule import (
+    accumulated,
+    bias_rate,
+    epoch_of,
+    is_plain,
+    learning_rate,
+    momentum,
+    sequence_length,
+)
 from darknet_py.training.world import World
 
 Raws: TypeAlias = dict[int, Tensor | tuple[Tensor, ...]]
@@ -53,7 +61,8 @@ class Trainer:
     """Trains a network with the optimizer, schedule, moving average and losses that its cfg names.
 
     Attributes:
-        iteration: weight updates so far. seen: images so far; as in Darknet, those of a mini-batch are counted before
+        iteration: calls of `update` so far, which with `nominal_batch` do not all change the weights. waiting: those
+            since the last one that did. seen: images so far; as in Darknet, those of a mini-batch are counted before
             its forward pass.
         mini_batch: images per forward pass. batch: images per update, of all processes.
         groups: each loss → the layers that it takes together. loss_layers: all of these.
@@ -73,7 +82,8 @@ class Trainer:
         """Prepares a network for training: layers in training mode, parameters that are trained, optimizer state.
 
         Args:
-            exact: true derivatives where Darknet's own differ from them (derivatives.py).
+            exact: true derivatives where Darknet's own differ from them (derivatives.py). An `optimizer` of [net] other
+                than Darknet's has them anyway.
             precision: number format of the forward pass: "fp32", "bf16" or "fp16". Weights, losses and updates are
                 float32.
             compiled: compile the forward pass with torch.compile.
@@ -84,7 +94,8 @@ class Trainer:
         Raises:
             DarknetError: no layer has a loss, or none is left to train; an option of a head is wrong.
         """
-        self.network, self.net, self.exact = network, network.net, exact
+        self.network, self.net = network, network.net
+        self.exact = exact = exact or self.net.optimizer != "darknet"
         self.world = world or World()
         self.dtype = PRECISIONS[precision]
         self.scaler = torch.amp.GradScaler(enabled=precision == "fp16" and network.device.type == "cuda")
@@ -95,6 +106,7 @@ class Trainer:
         self.batch = self.mini_batch * self.net.subdivisions * self.net.time_steps
         self.seen = network.seen
         self.iteration = self.seen // (self.mini_batch * self.net.subdivisions)
+        self.waiting = 0
         self.rejection = Rejection()
         self._before: dict[str, Any] | None = None  # what `accumulate` changes, as it was before this iteration
         self.images, self.mini_batches = 0, 0  # in this iteration so far, of this process
@@ -113,7 +125,7 @@ class Trainer:
         if self.net.try_fix_nan:
             repair_convolutions(network)
         self.optimizer = Updates(network, self._trainable())
-        self.ema = AVERAGES["darknet"](network)
+        self.ema = moving_average(network)
         self._forward = self._raws
         if compiled:
             # the sizes of dropped blocks change during training. Not a decorator: it imports the compiler, for seconds
@@ -212,7 +224,11 @@ class Trainer:
             raws: the result of `forward`. truths: of the mini-batch, in the form that `Network.needs` describes.
             size: (width, height) of the input, pixels. seen: images so far, including this mini-batch.
         """
-        state = State(size, self.net, seen, self.iteration, len(self.loss_layers), self.rejection)
+        net, number = self.net, self.iteration + 1
+        state = State(
+            size, net, seen, self.iteration, len(self.loss_layers), self.rejection,
+            epoch=epoch_of(net, number), plain=is_plain(net, number),
+        )  # fmt: skip
         values = [
             loss.function([Output(layer, raws[layer.index]) for layer in layers], truths, state)
             for loss, layers in self.groups.items()
@@ -313,11 +329,14 @@ class Trainer:
         return learning_rate(self.net, self.update_number)
 
     def update(self) -> float:
-        """Updates the weights by the accumulated gradients; returns the learning rate."""
-        optimizer, self._before = self.optimizer, None
+        """Updates the weights by the accumulated gradients, or with `nominal_batch` keeps these for one of the next
+        iterations; returns the learning rate."""
+        optimizer, net, self._before = self.optimizer, self.net, None
         if self.world.size > 1:
             self._add_up()
         optimizer.rate, optimizer.number = self.rate, self.update_number
+        optimizer.bias_rate, optimizer.momentum = bias_rate(net, optimizer.number), momentum(net, optimizer.number)
+        optimizer.waits = self._waits()
         optimizer.batch = (self.images * self.world.size or self.batch) * sequence_length(self.net, optimizer.number)
         self.scaler.unscale_(optimizer)
         self.scaler.step(optimizer)
@@ -325,10 +344,19 @@ class Trainer:
         optimizer.zero_grad()
         self.images = self.mini_batches = 0
         self.iteration += 1
+        self.waiting = self.waiting + 1 if optimizer.waits else 0
         self.stopped = self._stopped()
         self.network.seen = self.seen
-        self.ema.update(self.iteration)
+        if not optimizer.waits:
+            self.ema.update(self.iteration, optimizer.updates)
         return optimizer.rate
+
+    def _waits(self) -> bool:
+        """Whether this iteration's gradients wait for those of later ones."""
+        iterations = accumulated(self.net, self.optimizer.number)
+        if self.net.accumulate_modulo:
+            return self.iteration % iterations != 0
+        return self.waiting + 1 < iterations
 
     def state_dict(self) -> dict[str, Any]:
         """All that this trainer needs to continue, except the random state: copies of tensors, and plain values."""
@@ -341,6 +369,8 @@ class Trainer:
                 "states": self.network.states(),
                 "rejection": vars(self.rejection),
                 "iteration": self.iteration,
+                "waiting": self.waiting,
+                "updates": self.optimizer.updates,
                 "seen": self.seen,
             }
         )
@@ -352,7 +382,7 @@ class Trainer:
         Raises:
             DarknetError: it is of another network, or of other trainable layers.
         """
-        for name in ("iteration", "seen"):
+        for name in ("iteration", "waiting", "updates", "seen"):
             if type(state[name]) is not int or not 0 <= state[name] < 2**63:
                 raise DarknetError(f"not a checkpoint, or damaged: its {name} is {str(state[name])[:40]}")
         weights = {f"layers.{index}.{name}": tensor for index, name, tensor in self._named()}
@@ -373,7 +403,8 @@ class Trainer:
         self.ema.values = {name: value.to(self.device) for name, value in state["ema"].items()}
         self.network.set_states(state["states"])
         self.rejection = Rejection(**{name: float(value) for name, value in state["rejection"].items()})
-        self.iteration, self.seen = state["iteration"], state["seen"]
+        self.iteration, self.seen, self.waiting = state["iteration"], state["seen"], state["waiting"]
+        self.optimizer.updates = state["updates"]
         self.network.seen = self.seen
 
     def _check_names(
