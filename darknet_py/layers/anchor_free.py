@@ -118,7 +118,7 @@ class AnchorFree(Head, kinds=("anchor_free",)):
         coords, objectness = form = FORMS.get(self.loss_name, (options.coords, options.objectness))
         if form != (options.coords, options.objectness):
             name = "loss" if options.loss else "objectness" if options.objectness else "coords"
-            text = f"loss={self.loss_name} trains boxes of another form"
+            text = f"{self.loss_name} trains boxes of another form"
             place.fail(name, f"{text}; write coords={coords} and objectness={objectness}, or another loss")
         self._set_anchors(place)
         self._check_alike(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import pytest
@@ -104,6 +105,48 @@ def test_gradients(file: str, case: str, part: str) -> None:
     about, values, outputs, leaves, rows, state = case_of(file, case, weights)
     gradients = torch.autograd.grad(yolov8_loss(outputs, rows, state).total, leaves)
     gradients_are_near(gradients, values, about["strides"], part)
+
+
+def perfect(side: float, options: str = "") -> tuple[list[Output], Tensor, State]:
+    """A head of 8x8 cells of 8 pixels; each box is the truth, a square of `side` pixels around (34, 34), of class 1."""
+    heads = anchor_free_heads({"num_classes": 3, "width": 64, "height": 64, "strides": (8,)}, 7, options)
+    middle = torch.arange(8) + 0.5
+    raw = torch.zeros(1, 7, 8, 8)
+    low, high = (34 - side / 2) / 8, (34 + side / 2) / 8
+    raw[:, 0], raw[:, 1], raw[:, 2], raw[:, 3] = (
+        middle - low,
+        (middle - low)[:, None],
+        high - middle,
+        (high - middle)[:, None],
+    )
+    rows = torch.zeros(1, 2, 6)
+    rows[0, 0] = torch.tensor([34 / 64, 34 / 64, side / 64, side / 64, 1, 0])
+    return [Output(heads[0], raw)], rows, State((64, 64))
+
+
+@pytest.mark.parametrize(
+    ("side", "assigner", "count"),
+    [(30, "task_aligned", 10), (2, "task_aligned", 0), (2, "task_aligned_8.4", 4)],
+)
+def test_a_perfect_box_costs_nothing(side: float, assigner: str, count: int) -> None:
+    """A truth trains 10 of the boxes whose cells' middles lie in it; one of 2 pixels around (34, 34) contains none,
+    but the 16 pixels around its middle contain 4."""
+    outputs, rows, state = perfect(side, f"assigner={assigner}")
+    outputs[0].raw.requires_grad_()
+    value = yolov8_loss(outputs, rows, state)
+    (gradient,) = torch.autograd.grad(value.total, [outputs[0].raw])
+    assert float(value.parts["box"]) == pytest.approx(0, abs=1e-4)
+    assert "distribution" not in value.parts
+    assert float(value.parts["class"]) == pytest.approx(0.5 * 8 * 8 * 3 * math.log(2) / max(count, 1), rel=1e-6)
+    assert int((gradient[0, 5] < 0).sum()) == count  # towards their class
+
+
+def test_auxiliary_heads_are_assigned_for_themselves() -> None:
+    (lead,), rows, state = perfect(30)
+    (auxiliary,), _, _ = perfect(30)
+    auxiliary.layer.auxiliary = True
+    alone, both = yolov8_loss([lead], rows, state), yolov8_loss([lead, auxiliary], rows, state)
+    assert both.parts == alone.parts | {f"auxiliary {name}": part for name, part in alone.parts.items()}
 
 
 @needs_yolos

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -103,6 +104,32 @@ def test_gradients(file: str, variant: str, case: str, part: str) -> None:
     state = replace(state, plain=state.plain and part in ("total", "l1"))
     gradients = torch.autograd.grad(yolox_loss(outputs, rows, state).total, leaves)
     gradients_are_near(gradients, values, FILES[file][1]["strides"], part)
+
+
+def perfect(options: str) -> tuple[list[Output], Tensor, State]:
+    """Heads of 4x4 and 2x2 cells; each box is the truth, a square of 32 pixels in the middle of 64x64, of class 1."""
+    about = {"num_classes": 3, "width": 64, "height": 64, "strides": (16, 32)}
+    heads = anchor_free_heads(about, 8, f"coords=xywh\nobjectness=1\n{options}")
+    raws = []
+    for side in (4, 2):
+        corner = torch.arange(side).float()
+        raw = torch.zeros(1, 8, side, side)
+        raw[:, 0], raw[:, 1] = side / 2 - corner, side / 2 - corner[:, None]
+        raw[:, 2:4] = math.log(side / 2)
+        raws.append(raw)
+    rows = torch.zeros(1, 2, 6)
+    rows[0, 0] = torch.tensor([0.5, 0.5, 0.5, 0.5, 1, 0])
+    return [Output(*pair) for pair in zip(heads, raws, strict=True)], rows, State((64, 64), plain=True)
+
+
+@pytest.mark.parametrize(("options", "count"), [("", 8), ("iou_loss=giou", 8), ("assigner=simota_0.3", 10)])
+def test_a_perfect_box_costs_nothing(options: str, count: int) -> None:
+    """8 of the 20 boxes lie within 1.5 cells of the truth's centre, all within 2.5; a truth trains at most 10."""
+    value = yolox_loss(*perfect(options))
+    assert float(value.parts["box"]) == pytest.approx(0, abs=1e-6)
+    assert float(value.parts["L1"]) == pytest.approx(0, abs=1e-5)
+    assert float(value.parts["class"]) == pytest.approx(3 * math.log(2), rel=1e-6)
+    assert float(value.parts["objectness"]) == pytest.approx(20 * math.log(2) / count, rel=1e-6)
 
 
 @needs_yolos

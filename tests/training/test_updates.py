@@ -228,6 +228,19 @@ def test_a_loss_and_an_assigner_must_be_known(words: str, message: str) -> None:
         make(layers=yolo + "anchors=1,2, 3,4, 5,6\n" + words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("loss=yolov9", "loss=yolov9: 'yolov9' is not known; write one of yolox, yolov8, yolov6"),
+        ("assigner=simota", "assigner=simota: 'simota' is not known; write one of task_aligned, task_aligned_8.4"),
+    ],
+)
+def test_a_loss_of_heads_without_anchors_has_assigners_of_its_own(words: str, message: str) -> None:
+    head = "[convolutional]\nfilters=5\nsize=1\nactivation=linear\n[anchor_free]\nclasses=1\n"
+    with pytest.raises(CfgError, match=rf":\d+: \[anchor_free\] {message}"):
+        make(layers=head + words)
+
+
 YOLO = "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[yolo]\nclasses=1\nnum=1\nanchors=1,2\n"
 
 
