@@ -62,8 +62,8 @@ def parser() -> argparse.ArgumentParser:
     folding.add_argument(
         "--deploy",
         action="store_true",
-        help="fold batch norm, parallel branches and [implicit] into convolutions, and leave out auxiliary heads: the "
-        "form for inference, with a cfg of its own (--out-cfg)",
+        help="fold batch norm, parallel branches and learned summands and factors into convolutions, and leave out "
+        "auxiliary heads: the form for inference, with a cfg of its own (--out-cfg)",
     )
     return result
 

@@ -23,7 +23,7 @@ from darknet_py.layers.batchnorm import BatchNorm
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.network import Network
 
-NAMED_BY = {"route": "layers", "shortcut": "from", "sam": "from", "scale_channels": "from", "shift_channels": "from"}
+NAMED_BY = {"route": "layers", "shortcut": "from", "sam": "from", "scale_channels": "from"}
 """Kinds that name layers → the option. Other layers read the one before them."""
 
 
@@ -32,8 +32,8 @@ class Part:
     """A layer of the network on its way to the rewritten one.
 
     layer: what it was, or, of branches that became one convolution, the largest of them. above: the comments over its
-    section. options: those to write. sources: what it reads, by the parts' numbers; -1: the input. activation: "" for
-    layers without. tensors: by their names in `stored`.
+    section. options: those to write. sources: what it reads, by the parts' numbers; -1: the input. activation: "linear"
+    for layers without. tensors: by their names in `stored`.
     """
 
     layer: Any
@@ -52,7 +52,7 @@ def reparameterised(network: Network, *, size: tuple[int, int] | None = None) ->
     """`deployed(network)`, and beyond that
 
     - convolutions and [batchnorm] that read the same map and are added by a [shortcut] become one convolution (the
-      branches of RepVGG and RepConv), and so do the factors and summands of an [implicit] around a convolution;
+      branches of RepVGG and RepConv); [implicit_add] before and [implicit_mul] behind a convolution go into it;
     - the logistic function of a [yolo] with `logistic=1` goes into the convolution before it, as in Darknet's cfgs;
     - auxiliary heads are left out, and all layers that no head depends on.
 
@@ -99,13 +99,11 @@ def _parts(network: Network) -> dict[int, Part]:
         above, end = network.cfg.lines[end : section.line - 1], _end(network.cfg, number + 1)
         repeats = layer.kind == "route" and len(sources) == 1 and layer.options.groups == 1
         same[number] = sources[0] if repeats and layer is not network.layers[-1] else number
-        if layer.kind == "implicit":
-            sources = []  # it takes nothing but the number of images from the layer before it
         if same[number] == number:
             options = {key: str(option.value) for key, option in section.first.items() if option.value is not None}
             options.pop("key", None)  # another program's layers are those before the rewriting
             tensors = {stored.name: stored.tensor for stored in layer.stored()}
-            activation = getattr(layer.options, "activation", "")
+            activation = getattr(layer.options, "activation", "linear")
             parts[number] = Part(layer, above, options, sources, activation, tensors)
     return parts
 
@@ -228,40 +226,30 @@ def _become(number: int, parts: dict[int, Part], base: Part, weights: Tensor, bi
     return True
 
 
-def _implicit(part: Part, parts: dict[int, Part]) -> tuple[Tensor, int] | None:
-    """What a layer takes from an [implicit], (channels,) float64, and the number of the other layer that it reads."""
-    for own, other in (part.sources, part.sources[::-1]):
-        if own in parts and parts[own].kind == "implicit" and parts[own].layer.options.atoms == 1:
-            return parts[own].tensors["weights"].double(), other
-    return None
-
-
 def _scale(number: int, parts: dict[int, Part]) -> bool:
-    """A convolution times the factors of an [implicit]."""
-    found = _implicit(parts[number], parts)
-    base = _own_convolution(found[1], parts) if found else None
-    if found is None or base is None or parts[number].layer.options.scale_wh:
+    """A convolution whose channels are multiplied by learned factors."""
+    part = parts[number]
+    base = _own_convolution(part.sources[0], parts)
+    if base is None:
         return False
-    factor, other = found
+    factor = part.tensors["weights"].double()
     weights, biases = (base.tensors[name].double() for name in ("weights", "biases"))
-    del parts[other]
+    del parts[part.sources[0]]
     return _become(number, parts, base, weights * factor.view(-1, 1, 1, 1), biases * factor)
 
 
 def _shift(number: int, parts: dict[int, Part]) -> bool:
-    """A convolution, without zeros around its map, of a map plus the summands of an [implicit]."""
+    """A convolution, without zeros around its map, of a map to whose channels learned numbers are added."""
     part = parts[number]
     before = parts.get(part.sources[0])
-    found = _implicit(before, parts) if before is not None and before.kind == "shift_channels" else None
-    if before is None or found is None or before.activation not in ("", "linear"):
+    if before is None or before.kind != "implicit_add" or not _convolves(part) or part.layer.padding:
         return False
-    if not _convolves(part) or part.layer.padding:
-        return False
-    summands, other = found
-    weights = part.tensors["weights"].double().sum((2, 3)).unflatten(0, (part.layer.groups, -1))
-    extra = (weights @ summands.view(part.layer.groups, -1, 1)).flatten()
-    part.tensors["biases"] = (part.tensors["biases"].double() + extra).to(part.tensors["biases"].dtype)
-    part.sources = [other]
+    biases, groups = part.tensors["biases"], part.layer.groups
+    summands = before.tensors["weights"].double().expand(before.layer.shape.c)
+    weights = part.tensors["weights"].double().sum((2, 3)).unflatten(0, (groups, -1))
+    extra = (weights @ summands.view(groups, -1, 1)).flatten()
+    part.tensors["biases"] = (biases.double() + extra).to(biases.dtype)
+    part.sources = before.sources
     return True
 
 
@@ -278,7 +266,7 @@ def _logistic(number: int, parts: dict[int, Part]) -> bool:
 
 FOLDS: dict[str, Callable[[int, dict[int, Part]], bool]] = {
     "shortcut": _add_branches,
-    "scale_channels": _scale,
+    "implicit_mul": _scale,
     "convolutional": _shift,
     "yolo": _logistic,
 }
@@ -292,7 +280,7 @@ def _rewritten(cfg: Cfg, parts: dict[int, Part]) -> tuple[str, dict[int, int]]:
     numbers: dict[int, int] = {}
     before, count = -1, 0
     for number, part in parts.items():
-        if part.kind != "route" and part.sources[:1] not in ([], [before]):
+        if part.kind != "route" and part.sources[0] != before:
             lines += ["", "[route]", f"layers={numbers[part.sources[0]]}"]
             count += 1
         lines += [*(part.above or [""]), *_section(part, numbers)]

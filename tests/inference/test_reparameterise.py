@@ -121,11 +121,19 @@ def test_auxiliary_heads_go_with_what_they_alone_read() -> None:
     assert_equal_outputs(network, small)
 
 
-def test_factors_of_an_implicit_go_into_the_convolution() -> None:
-    factors = "[implicit]\nmean=1\nfilters=7\n[scale_channels]\nfrom=-2\nactivation=linear\n"
-    network = network_of(f"{STEM}{HEAD.format('', '').replace('[anchor_free]', factors + '[anchor_free]')}")
+def test_learned_summands_and_factors_go_into_the_convolution() -> None:
+    head = HEAD.format("groups=1\n", "")
+    around = head.replace("[conv", "[implicit_add]\n[conv").replace("[anchor", "[implicit_mul]\n[anchor")
+    network = network_of(f"{STEM}{around}[route]\nlayers=0\n[implicit_add]\nfilters=1\n{head}")
     small = reparameterised(network)
-    assert kinds(small) == ["convolutional", "convolutional", "anchor_free"]
+    assert kinds(small) == ["convolutional", "convolutional", "anchor_free", "route", "convolutional", "anchor_free"]
+    assert_equal_outputs(network, small)
+
+
+def test_summands_before_zeros_around_a_map_stay() -> None:
+    network = network_of(f"{STEM}[implicit_add]\n{convolution(8, 3)}")
+    small = reparameterised(network)
+    assert kinds(small) == ["convolutional", "implicit_add", "convolutional"]
     assert_equal_outputs(network, small)
 
 
