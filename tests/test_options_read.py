@@ -70,6 +70,15 @@ ALIGNED = (
     f"{IMAGES}\n{STEM}\n[convolutional] filters=26 activation=linear\n[anchor_free] classes=6 reg_max=4 loss={{loss}} "
     "assigner=task_aligned_8.4 iou_loss=giou box_weight=2 class_weight=3 dfl_weight=4"
 )
+BALANCED = (
+    "[yolo] classes=6 num=2 anchors=10,10,20,20 jitter=.1 max=20 new_coords=1 logistic=1 loss={loss} assigner=ota "
+    "anchor_t=3 objectness_balance=2 autobalance=1 sort_obj_iou=1 focal_gamma=1.5 objectness_positive_weight=2 "
+    "class_positive_weight=3 label_smooth_eps=.1 box_weight=2 objectness_weight=.5 class_weight=3"
+)
+AIDED = (
+    f"{IMAGES}\n{STEM}\n[convolutional] filters=22 activation=linear\n{BALANCED}\n[route] layers=0\n"
+    f"[convolutional] filters=22 activation=linear\n{BALANCED} aux_of=-3"
+)
 LOSS_CASES = {"yolox": SCORED, "yolov8": ALIGNED, "yolov6": POINTS}  # the losses that LOGITS does not fit
 
 CASES: dict[str, list[str]] = {
@@ -196,7 +205,8 @@ CASES: dict[str, list[str]] = {
         f"new_coords=1 focal_loss=1 show_details=0 {TRACKING}"
         for loss in ("mse", "ciou")
     ]
-    + [LOGITS.format(loss="giou") + " assigner=grid box_weight=2 objectness_weight=.5 class_weight=3"],
+    + [LOGITS.format(loss="giou") + " assigner=grid box_weight=2 objectness_weight=.5 class_weight=3"]
+    + [AIDED.format(loss="yolov7")],
 }
 
 

@@ -152,11 +152,14 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         dets_for_show: int = option(1, "tracking: detections after which a track is shown", use="none")
         track_ciou_norm: float = option(0.01, "tracking: weight of the distance between boxes", use="none")
         loss: str = option(
-            "darknet", "the loss: darknet, grid, giou, focal (docs/TRAINING.md)", use="training", own=True
+            "darknet",
+            "the loss: darknet, grid, giou, focal, yolov5, yolov7 (docs/TRAINING.md)",
+            use="training",
+            own=True,
         )
         assigner: str | None = option(
             None,
-            "which boxes a truth trains; default: the loss's own assigner",
+            "which boxes a truth trains: darknet, grid, ratio, ota (docs/TRAINING.md); default: the loss's own",
             use="training",
             own=True,
         )
@@ -172,6 +175,55 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         )
         class_weight: float | None = option(
             None, "multiplies the loss of classes, likewise", minimum=0, use="training", own=True
+        )
+        anchor_t: float = option(
+            4.0,
+            "assigner=ratio, ota: a truth trains an anchor where both sides differ by less than this factor",
+            minimum=1,
+            use="training",
+            own=True,
+        )
+        objectness_balance: float | None = option(
+            None,
+            "loss=yolov5, yolov7: multiplies the loss of this head's objectness; default, from the finest head on: "
+            "4, 1, 0.4, with more than 3 heads 4, 1, 0.25, 0.06, 0.02",
+            minimum=0,
+            use="training",
+            own=True,
+        )
+        autobalance: int = option(
+            0,
+            "loss=yolov5, yolov7: 1: objectness_balance is adjusted in training, to equal losses of all heads",
+            use="training",
+            own=True,
+        )
+        sort_obj_iou: int = option(
+            0,
+            "loss=yolov5, yolov7: 1: of several truths that train a box, the one that overlaps it most gives the "
+            "target of its objectness; 0: the last",
+            use="training",
+            own=True,
+        )
+        focal_gamma: float = option(
+            0.0,
+            "loss=yolov5, yolov7: exponent of the focal loss of objectness and classes; 0: no focal loss",
+            minimum=0,
+            use="training",
+            own=True,
+        )
+        objectness_positive_weight: float = option(
+            1.0,
+            "loss=yolov5, yolov7: multiplies the loss of the objectness of boxes that truths train",
+            minimum=0,
+            use="training",
+            own=True,
+        )
+        class_positive_weight: float = option(
+            1.0,
+            "loss=yolov5, yolov7: multiplies the loss of the truth's class",
+            minimum=0,
+            use="training",
+            own=True,
         )
 
     def __init__(self, options: Any, place: Place) -> None:
@@ -199,12 +251,21 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             xy, rest = xy.sigmoid(), rest.sigmoid()
         return torch.cat((stretched(xy, self.options.scale_x_y), wh, rest), -1)
 
+    def in_cell(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Of boxes (…, entries): the centre from the corner of the cell, cells, and width and height as multiples of
+        the anchor's; (…, 2) each."""
+        return self._in_cell(self.active(values))
+
+    def _in_cell(self, active: Tensor) -> tuple[Tensor, Tensor]:
+        wh = active[..., 2:4]
+        return active[..., :2], wh * wh * 4 if self.options.new_coords else wh.exp()
+
     def boxes_at(self, values: Tensor, box: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Boxes:
         corner, anchor = self.place_of(box, grid)
         active = self.active(values)
-        wh = active[..., 2:4]
-        centre = (corner + active[..., :2]) / pixels(grid, values)
-        sides = (wh * wh * 4 if self.options.new_coords else wh.exp()) * anchor / pixels(size, values)
+        in_cell, multiples = self._in_cell(active)
+        centre = (corner + in_cell) / pixels(grid, values)
+        sides = multiples * anchor / pixels(size, values)
         return Boxes(torch.cat((centre, sides), -1), active[..., 4], active[..., 5:])
 
     def likely(self, values: Tensor, thresh: float) -> Tensor:

@@ -23,12 +23,14 @@ from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.region import REGION
 from darknet_py.losses.rejection import Rejection
 from darknet_py.losses.yolo import YOLO
+from darknet_py.losses.yolov5 import YOLOV5
 from darknet_py.losses.yolov6 import YOLOV6
+from darknet_py.losses.yolov7 import YOLOV7
 from darknet_py.losses.yolov8 import YOLOV8
 from darknet_py.losses.yolox import YOLOX
 
 LOSSES: dict[str, dict[str, Loss]] = {
-    "yolo": {"darknet": YOLO, "grid": GRID, "giou": GIOU, "focal": FOCAL},
+    "yolo": {"darknet": YOLO, "grid": GRID, "giou": GIOU, "focal": FOCAL, "yolov5": YOLOV5, "yolov7": YOLOV7},
     "anchor_free": {"yolox": YOLOX, "yolov8": YOLOV8, "yolov6": YOLOV6},
     "Gaussian_yolo": {"darknet": GAUSSIAN_YOLO},
     "region": {"darknet": REGION},

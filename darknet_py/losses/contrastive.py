@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.losses.assign.darknet import anchors_of_truths
-from darknet_py.losses.assign.level import last_of_each, levels_of
+from darknet_py.losses.assign.level import last_of_each, level_of
 from darknet_py.losses.loss import Delta, Loss, State, by_layer, full, squared_sum
 from darknet_py.losses.truths import as_truths
 
@@ -67,7 +67,7 @@ def boxes(layer: Any, rows: Tensor, state: State, grid: tuple[int, int]) -> Samp
     number under 0 is compared with none."""
     yolo, (width, height) = layer.yolo, grid
     truths, anchors = as_truths(rows, yolo.options.classes, yolo.class_map), len(layer.yolo.anchors)
-    level = levels_of([yolo], [rows.new_zeros(0)], [grid], state.size)[0]
+    level = level_of(yolo, rows.new_zeros(0), rows.new_zeros(0), grid, state.size)
     found = anchors_of_truths(level, truths, best_alone=True)
     cells = (found.image * anchors + found.box % anchors) * width * height + found.box // anchors
     cell, taken = last_of_each(cells)

@@ -18,7 +18,7 @@ from torch import Tensor
 from darknet_py.boxes import giou
 from darknet_py.losses.assign.level import last_of_each
 from darknet_py.losses.loss import Loss, Output, State, Value
-from darknet_py.losses.predictions import WEIGHT, WEIGHTS, Prediction, predictions, value_of, weight
+from darknet_py.losses.predictions import WEIGHT, WEIGHTS, Prediction, predictions, refusal, value_of, weight
 from darknet_py.losses.truths import Truths
 from darknet_py.losses.yolo import truth_vectors
 
@@ -54,4 +54,4 @@ def _cost(head: Prediction, truths: Truths) -> Tensor:
     return (share * objectness * counted).sum() + (share[boxes] * (by_box + by_class)).sum()
 
 
-FOCAL = Loss(focal_loss, frozenset({"label_smooth_eps"}) | WEIGHTS, ASSIGNER)
+FOCAL = Loss(focal_loss, frozenset({"label_smooth_eps"}) | WEIGHTS, ASSIGNER, refusal=refusal)

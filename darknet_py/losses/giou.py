@@ -17,7 +17,7 @@ from torch import Tensor
 from darknet_py.boxes import giou
 from darknet_py.losses.assign.level import last_of_each
 from darknet_py.losses.loss import Loss, Output, State, Value
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, value_of, weight
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, value_of, weight
 from darknet_py.losses.truths import Truths
 
 BOX, OBJECTNESS, CLASS = 0.05, 5.0, 1 / 80
@@ -59,4 +59,4 @@ def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:
     return total * n
 
 
-GIOU = Loss(giou_loss, WEIGHTS, ASSIGNER)
+GIOU = Loss(giou_loss, WEIGHTS, ASSIGNER, refusal=refusal)

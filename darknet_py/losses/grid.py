@@ -15,7 +15,7 @@ from torch import Tensor
 
 from darknet_py.losses.assign.level import last_of_each
 from darknet_py.losses.loss import Loss, Output, State, Value
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, value_of, weight
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, value_of, weight
 from darknet_py.losses.truths import Truths, one_hot
 
 BOX = 2.0  # of x and y, and of w and h
@@ -57,4 +57,4 @@ def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:
     )
 
 
-GRID = Loss(grid_loss, frozenset({"label_smooth_eps"}) | WEIGHTS, ASSIGNER)
+GRID = Loss(grid_loss, frozenset({"label_smooth_eps"}) | WEIGHTS, ASSIGNER, refusal=refusal)

@@ -29,6 +29,8 @@ class State:
     Darknet's cost is a mean.
     rejection: what [yolo] heads remember of their deltas. epoch: passes through the training images that are complete.
     plain: the images of these last epochs are not blended with others.
+    memory: what losses remember from one mini-batch to the next, by names of their own; they change it, and checkpoints
+    hold it.
     """
 
     size: tuple[int, int]
@@ -39,6 +41,7 @@ class State:
     rejection: Rejection = field(default_factory=Rejection)
     epoch: float = 0.0
     plain: bool = False
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Value:
     counts: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
 
+class Refusal(NamedTuple):
+    """Why a loss cannot train its heads: the layer, the option of it that is wrong, and what to write."""
+
+    layer: Any
+    option: str
+    text: str
+
+
 LossFunction: TypeAlias = Callable[[Sequence[Output], Tensor, State], Value]
 
 
@@ -62,13 +73,15 @@ class Loss:
 
     reads: the training options of the layer and of [net] that it has a use for; those of the kind's other losses alone
     are named in a warning where a cfg sets them. assigner: the one that it takes where the cfg names none; "": it has
-    none to choose. assigners: those that can be chosen; none: all of `assign.ASSIGNERS`.
+    none to choose. assigners: those that can be chosen; none: all of `assign.ASSIGNERS`. refusal: what is wrong with
+    heads that are to train together; None: nothing.
     """
 
     function: LossFunction
     reads: frozenset[str] = frozenset()
     assigner: str = ""
     assigners: tuple[str, ...] = ()
+    refusal: Callable[[Sequence[Any]], Refusal | None] = lambda layers: None
 
 
 class Delta(NamedTuple):

@@ -25,10 +25,10 @@ class _Pair(NamedTuple):
     union: Tensor
 
 
-def _pair(a: Tensor, b: Tensor, eps: float) -> _Pair:
+def _pair(a: Tensor, b: Tensor, eps: float, height_eps: float | None = None) -> _Pair:
     low_a, high_a = a.split(2, -1)
     low_b, high_b = b.split(2, -1)
-    height_only = a.new_tensor((0.0, eps))
+    height_only = a.new_tensor((0.0, eps if height_eps is None else height_eps))
     size_a, size_b = high_a - low_a + height_only, high_b - low_b + height_only
     inter = (torch.minimum(high_a, high_b) - torch.maximum(low_a, low_b)).clamp(min=0).prod(-1)
     union = size_a.prod(-1) + size_b.prod(-1) - inter + eps
@@ -59,10 +59,13 @@ def _diou(pair: _Pair, eps: float) -> Tensor:
     return pair.iou - pair.between.square().sum(-1) / (pair.hull.square().sum(-1) + eps)
 
 
-def ciou(a: Tensor, b: Tensor, eps: float = EPS) -> Tensor:
-    """Complete IoU (Zheng et al., 2019); the factor of the aspect ratios' term carries no gradient."""
-    pair = _pair(a, b, eps)
-    angle_a, angle_b = (torch.atan(size[..., 0] / size[..., 1]) for size in (pair.size_a, pair.size_b))
+def ciou(a: Tensor, b: Tensor, eps: float = EPS, *, height_eps: float | None = None, angle_eps: float = 0.0) -> Tensor:
+    """Complete IoU (Zheng et al., 2019); the factor of the aspect ratios' term carries no gradient.
+
+    height_eps: what is added to the heights; None: eps. angle_eps: what is added once more in the aspect ratios.
+    """
+    pair = _pair(a, b, eps, height_eps)
+    angle_a, angle_b = (torch.atan(size[..., 0] / (size[..., 1] + angle_eps)) for size in (pair.size_a, pair.size_b))
     v = 4 / math.pi**2 * (angle_b - angle_a).square()
     with torch.no_grad():
         alpha = v / (v - pair.iou + 1 + eps)

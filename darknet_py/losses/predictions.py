@@ -4,14 +4,14 @@ train."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
-from darknet_py.errors import DarknetError
 from darknet_py.losses.assign import ASSIGNERS
-from darknet_py.losses.assign.level import Assignment, levels_of
-from darknet_py.losses.loss import Output, State, Value, full
+from darknet_py.losses.assign.level import Assignment, level_of
+from darknet_py.losses.loss import Output, Refusal, State, Value, full
 from darknet_py.losses.truths import Truths, as_truths
 
 WEIGHT = 6  # place of a truth's weight in its row, where images are blended
@@ -29,32 +29,60 @@ class Prediction(NamedTuple):
     assignment: Assignment
 
 
+class TruthReader(Protocol):
+    """`as_truths`, or another reading of the same rows."""
+
+    def __call__(self, rows: Tensor, classes: int, class_map: Tensor | None = None) -> Truths: ...
+
+
+def refusal(layers: Sequence[Any]) -> Refusal | None:
+    """Heads of a group give logits, have the same classes and assigner, and their lead heads are among them."""
+    first = layers[0]
+    for layer in layers:
+        if not layer.reads_logits:
+            text = f"gives no logits, and loss={layer.loss_name} needs them; write logistic=1 too, or loss=darknet"
+            return Refusal(layer, "new_coords", text)
+        for name in ("classes", "assigner"):
+            if getattr(layer.options, name) != getattr(first.options, name):
+                text = f"layer {first.index} has {name}={getattr(first.options, name) or '(not written)'}"
+                return Refusal(layer, name, f"{text}; heads that train together need the same")
+        lead = next((lead for lead in layers if lead.index == layer.lead), None)
+        if layer.auxiliary and lead is None:
+            return Refusal(layer, "aux_of", f"layer {layer.lead} has another loss; write loss={layer.loss_name} there")
+        if lead is not None and (layer.shape != lead.shape or not torch.equal(layer.anchors, lead.anchors)):
+            text = f"its map or anchors differ from those of layer {lead.index}, whose boxes it trains; make them equal"
+            return Refusal(layer, "aux_of", text)
+    return None
+
+
 def predictions(
-    outputs: Sequence[Output], rows: Tensor, state: State, assigner: str
+    outputs: Sequence[Output], rows: Tensor, state: State, assigner: str, truths_of: TruthReader = as_truths
 ) -> tuple[list[Prediction], Truths]:
     """The heads of a group, assigned by the option `assigner` (or the one named here), and the truths of the
-    mini-batch.
-
-    Raises:
-        DarknetError: a head gives no logits, or the heads of the group differ in their classes or assigner.
-    """
+    mini-batch. An auxiliary head is assigned by what its lead head predicts."""
     first = outputs[0].layer
-    for layer, _ in outputs:
-        if not layer.reads_logits:
-            text = f"new_coords=1 gives no logits; loss={layer.loss_name} needs them, write logistic=1 or loss=darknet"
-            raise DarknetError(f"layer {layer.index}: {text}")
-        if (layer.classes, layer.options.assigner) != (first.classes, first.options.assigner):
-            raise DarknetError(
-                f"layers {first.index} and {layer.index}: classes and assigner must be equal in all heads"
-            )
-    truths = as_truths(rows, first.classes, first.class_map)
+    truths = truths_of(rows, first.classes, first.class_map)
     raws = [full(raw) for _, raw in outputs]
     layers, grids = [layer for layer, _ in outputs], [(raw.shape[3], raw.shape[2]) for raw in raws]
     boxes = [layer.boxes(raw, state.size).xywh for layer, raw in zip(layers, raws, strict=True)]
-    levels = levels_of(layers, boxes, grids, state.size)
-    assigned = ASSIGNERS[first.options.assigner or assigner](levels, truths)
     logits = [layer.values(raw) for layer, raw in zip(layers, raws, strict=True)]
-    return [Prediction(*parts) for parts in zip(layers, logits, boxes, grids, assigned, strict=True)], truths
+    places = {layer.index: place for place, layer in enumerate(layers)}
+    aided = any(layer.auxiliary for layer in layers)
+    assigned: dict[int, Assignment] = {}
+    for auxiliary in (False, True):
+        group = [layer for layer in layers if layer.auxiliary == auxiliary]
+        leads = [places[layer.lead if auxiliary else layer.index] for layer in group]
+        levels = [
+            level_of(layer, boxes[lead], logits[lead], grids[lead], state.size, aided=aided)
+            for layer, lead in zip(group, leads, strict=True)
+        ]
+        if levels:
+            by_level = ASSIGNERS[first.options.assigner or assigner](levels, truths)
+            assigned |= dict(zip((layer.index for layer in group), by_level, strict=True))
+    return [
+        Prediction(layer, values, xywh, grid, assigned[layer.index])
+        for layer, values, xywh, grid in zip(layers, logits, boxes, grids, strict=True)
+    ], truths
 
 
 def weight(layer: Any, term: str, usual: float) -> float:

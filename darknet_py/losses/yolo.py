@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,8 +12,8 @@ from darknet_py.boxes import MEASURES, iou_gradient
 from darknet_py.layers.head import FLT_MAX
 from darknet_py.losses.assign.darknet import READS as DARKNET_READS
 from darknet_py.losses.assign.darknet import anchors_of_truths, turns
-from darknet_py.losses.assign.level import best_truths, levels_of
-from darknet_py.losses.loss import Delta, Loss, State, by_layer, counts_of, full, squared_sum
+from darknet_py.losses.assign.level import best_truths, level_of
+from darknet_py.losses.loss import Delta, Loss, Refusal, State, by_layer, counts_of, full, squared_sum
 from darknet_py.losses.truths import as_truths, one_hot
 
 CLASS_MATCH = 0.25  # a box counts as detected where any class is likelier
@@ -42,7 +43,7 @@ class YoloDelta:
         numbers = torch.arange(self.count, device=self.device)
         self.predicted = layer.boxes_at(values, numbers, self.grid, state.size).xywh  # (n, k, 4)
         self.corner, self.anchor = layer.place_of(numbers, self.grid)  # (k, 2) cells, (k, 2) pixels
-        self.level = levels_of([layer], [self.predicted], [self.grid], state.size)[0]
+        self.level = level_of(layer, self.predicted, values, self.grid, state.size)
 
     # the numbers of a box, in the head's own form
 
@@ -217,7 +218,15 @@ FAMILY_READS = DARKNET_READS | {
     "iou_normalizer", "obj_normalizer", "cls_normalizer",
     "badlabels_rejection_percentage", "num_sigmas_reject_badlabels", "equidistant_point",
 }  # fmt: skip
-YOLO = Loss(by_layer(yolo_delta), FAMILY_READS | {"focal_loss", "show_details"})
+
+
+def refusal(layers: Sequence[Any]) -> Refusal | None:
+    """Darknet's deltas are those of probabilities where the head has new_coords=1."""
+    text = "needs a loss of logits, not Darknet's; write loss=yolov5 or yolov7, or logistic=0"
+    return next((Refusal(layer, "logistic", text) for layer in layers if layer.options.logistic), None)
+
+
+YOLO = Loss(by_layer(yolo_delta), FAMILY_READS | {"focal_loss", "show_details"}, refusal=refusal)
 
 
 def class_multipliers(options: Any, device: torch.device) -> Tensor | None:

@@ -102,6 +102,7 @@ class Trainer:
         self.groups = _groups(network)
         self.loss_layers = [layer for layers in self.groups.values() for layer in layers]
         self._check_options()
+        self.memory: dict[str, Tensor] = {}  # what losses remember, see `losses.State`
         self.mini_batch = max(self.net.batch // self.net.subdivisions, 1)
         self.batch = self.mini_batch * self.net.subdivisions * self.net.time_steps
         self.seen = network.seen
@@ -179,6 +180,10 @@ class Trainer:
             raise DarknetError(
                 f"{cfg.path}: {layers} need different forms of ground truth; train them in networks of their own"
             )
+        for loss, heads in self.groups.items():
+            if (refusal := loss.refusal(heads)) is not None:
+                section = cfg.sections[refusal.layer.index + 1]
+                cfg.fail(section, section.get(refusal.option), refusal.text)
         self._warn_of_unread_options()
 
     def _warn_of_unread_options(self) -> None:
@@ -227,7 +232,7 @@ class Trainer:
         net, number = self.net, self.iteration + 1
         state = State(
             size, net, seen, self.iteration, len(self.loss_layers), self.rejection,
-            epoch=epoch_of(net, number), plain=is_plain(net, number),
+            epoch=epoch_of(net, number), plain=is_plain(net, number), memory=self.memory,
         )  # fmt: skip
         values = [
             loss.function([Output(layer, raws[layer.index]) for layer in layers], truths, state)
@@ -265,6 +270,7 @@ class Trainer:
             "rolling": [rolling.clone() for rolling in self._rolling()],
             "states": self.network.states(),
             "rejection": dict(vars(self.rejection)),
+            "memory": dict(self.memory),
             "seen": self.seen,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
@@ -287,6 +293,7 @@ class Trainer:
                 rolling.copy_(value)
         self.network.set_states(before["states"])
         self.rejection = Rejection(**before["rejection"])
+        self.memory = dict(before["memory"])
         self.seen, self.images, self.mini_batches = before["seen"], 0, 0
         torch.set_rng_state(before["random"])
         if before["random_cuda"] is not None:
@@ -368,6 +375,7 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "states": self.network.states(),
                 "rejection": vars(self.rejection),
+                "memory": self.memory,
                 "iteration": self.iteration,
                 "waiting": self.waiting,
                 "updates": self.optimizer.updates,
@@ -403,6 +411,7 @@ class Trainer:
         self.ema.values = {name: value.to(self.device) for name, value in state["ema"].items()}
         self.network.set_states(state["states"])
         self.rejection = Rejection(**{name: float(value) for name, value in state["rejection"].items()})
+        self.memory = {name: value.to(self.device) for name, value in state["memory"].items()}
         self.iteration, self.seen, self.waiting = state["iteration"], state["seen"], state["waiting"]
         self.optimizer.updates = state["updates"]
         self.network.seen = self.seen

@@ -188,3 +188,13 @@ def augment_file(system: str) -> Path:
     """The numbers of augmentation for the OpenCV in use: 4 and 5 warp and turn colours a little differently."""
     of_opencv4 = YOLOS / system / "augment.opencv4.14.npz"
     return of_opencv4 if cv2.__version__ < "5" and of_opencv4.is_file() else YOLOS / system / "augment.npz"
+
+
+def truth_rows(targets: Tensor, images: int) -> Tensor:
+    """(m, 6) image, class, x, y, w, h → (images, most + 1, 6), Darknet's rows."""
+    rows = torch.zeros(images, len(targets) + 1, 6)
+    for image in range(images):
+        own = targets[targets[:, 0] == image]
+        rows[image, : len(own), :4] = own[:, 2:]
+        rows[image, : len(own), 4] = own[:, 1]
+    return rows

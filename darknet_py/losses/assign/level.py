@@ -21,6 +21,9 @@ class Level(NamedTuple):
     predicted: (n, k, 4) boxes, detached. grid: (width, height) of the map. anchors: (all, 2), those of the other heads
     too.
     mask: numbers of this head's anchors. options: of the head, for the thresholds of an assigner.
+    size: (width, height) of the input, pixels. in_cells: (own, 2), this head's anchors in cells. logits: (n, k,
+    entries), the values of the boxes, detached.
+    auxiliary: the head is auxiliary; predicted and logits are its lead head's. aided: auxiliary heads are trained too.
     """
 
     predicted: Tensor
@@ -28,6 +31,11 @@ class Level(NamedTuple):
     anchors: Tensor
     mask: list[int]
     options: Any
+    size: tuple[int, int]
+    in_cells: Tensor
+    logits: Tensor
+    auxiliary: bool = False
+    aided: bool = False
 
     def priors(self) -> Tensor:
         """(k, 4): the head's anchors, each in the middle of each cell."""
@@ -52,15 +60,17 @@ class Assignment(NamedTuple):
 Assigner: TypeAlias = Callable[[Sequence[Level], Truths], list[Assignment]]
 
 
-def levels_of(layers: Sequence[Any], predicted: Sequence[Tensor], grids: Sequence[tuple[int, int]],
-              size: tuple[int, int]) -> list[Level]:  # fmt: skip
-    """Levels of heads with Darknet's anchors. predicted: (n, k, 4) of each. size: (width, height) of the input,
-    pixels."""
-    return [
-        Level(boxes.detach(), grid, layer.all_anchors / torch.tensor(size, device=boxes.device),
-              layer.options.masked, layer.options)
-        for layer, boxes, grid in zip(layers, predicted, grids, strict=True)
-    ]  # fmt: skip
+def level_of(
+    layer: Any, predicted: Tensor, logits: Tensor, grid: tuple[int, int], size: tuple[int, int], *, aided: bool = False
+) -> Level:
+    """The level of a head with Darknet's anchors; see `Level`."""
+    pixels = torch.tensor(size, device=predicted.device)
+    in_cells = layer.anchors * torch.tensor(grid, device=predicted.device) / pixels
+    anchors, options = layer.all_anchors / pixels, layer.options
+    return Level(
+        predicted.detach(), grid, anchors, options.masked, options,
+        size, in_cells, logits.detach(), layer.auxiliary, aided,
+    )  # fmt: skip
 
 
 def best_truths(predicted: Tensor, truths: Truths) -> tuple[Tensor, Tensor]:
