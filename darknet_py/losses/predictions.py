@@ -64,8 +64,8 @@ def predictions(
     truths = truths_of(rows, first.classes, first.class_map)
     raws = [full(raw) for _, raw in outputs]
     layers, grids = [layer for layer, _ in outputs], [(raw.shape[3], raw.shape[2]) for raw in raws]
-    boxes = [layer.boxes(raw, state.size).xywh for layer, raw in zip(layers, raws, strict=True)]
     logits = [layer.values(raw) for layer, raw in zip(layers, raws, strict=True)]
+    boxes = [_boxes(layer, values, grid, state.size) for layer, values, grid in zip(layers, logits, grids, strict=True)]
     places = {layer.index: place for place, layer in enumerate(layers)}
     aided = any(layer.auxiliary for layer in layers)
     assigned: dict[int, Assignment] = {}
@@ -83,6 +83,13 @@ def predictions(
         Prediction(layer, values, xywh, grid, assigned[layer.index])
         for layer, values, xywh, grid in zip(layers, logits, boxes, grids, strict=True)
     ], truths
+
+
+def _boxes(layer: Any, logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """All boxes of a head, (n, k, 4), without the classes, most of the values."""
+    numbers = torch.arange(logits.shape[1], device=logits.device)
+    xywh: Tensor = layer.boxes_at(logits[..., : layer.box_values], numbers, grid, size).xywh
+    return xywh
 
 
 def weight(layer: Any, term: str, usual: float) -> float:
