@@ -11,7 +11,7 @@ ORDERS = ("rgb", "bgr")
 BEST_NEVER, BEST_DETECTING, BEST_ALWAYS = 0, 1, 2  # best_class
 
 
-AUGMENTATIONS = ("darknet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox")
+AUGMENTATIONS = ("darknet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "mmdet")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,56 @@ class HueOffsets(ImageStep):
         return in_hsv(image, moved)
 
 
+class DrawnPhotometry(NamedTuple):
+    """brightness: added, as a fraction of white. contrast, saturation: factors. hue: added, degrees. order: of the
+    channels. contrast_first: contrast changes before the colours, otherwise after them."""
+
+    brightness: float = 0.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    order: tuple[int, ...] = (0, 1, 2)
+    contrast_first: bool = True
+
+
+@dataclass(frozen=True)
+class Photometry(ImageStep):
+    """Brightness, contrast, saturation and hue, each in half of the images, and the channels' order, in floats that may
+    leave 0..1 (SSD's, as mmdetection makes it)."""
+
+    brightness: float = 32 / 255
+    factors: tuple[float, float] = (0.5, 1.5)
+    hue: float = 18.0
+
+    def draw(self, context: DrawContext, dice: Dice) -> DrawnPhotometry:
+        rng, without = dice.colour, DrawnPhotometry()
+        brightness, contrast, saturation, hue, order, first = rng.integers(0, 2, 6).astype(bool).tolist()
+        return DrawnPhotometry(
+            rng.uniform(-self.brightness, self.brightness) if brightness else without.brightness,
+            rng.uniform(*self.factors) if contrast else without.contrast,
+            rng.uniform(*self.factors) if saturation else without.saturation,
+            rng.uniform(-self.hue, self.hue) if hue else without.hue,
+            tuple(rng.permutation(3).tolist()) if order else without.order,
+            first,
+        )
+
+    def apply(self, image: Image, drawn: DrawnPhotometry, truths: Rows, rng: np.random.Generator) -> Image:
+        floats = as_floats(image) + np.float32(drawn.brightness)
+        if drawn.contrast_first or image.shape[2] != 3:
+            floats *= np.float32(drawn.contrast)
+        if image.shape[2] != 3:
+            return floats
+        hsv = cv2.cvtColor(floats, cv2.COLOR_RGB2HSV)  # hue in degrees
+        hsv[..., 1] *= np.float32(drawn.saturation)
+        if drawn.saturation > 1:
+            hsv[..., 1] = hsv[..., 1].clip(0, 1)
+        hsv[..., 0] = (hsv[..., 0] + np.float32(drawn.hue)) % 360
+        floats = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        if not drawn.contrast_first:
+            floats *= np.float32(drawn.contrast)
+        return floats[..., list(drawn.order)]
+
+
 def in_hsv(image: Image, change: Callable[[Image], Image]) -> Image:
     """An RGB image, changed in OpenCV's 8-bit HSV; images without colours stay as they are, and so does the fourth of
     four channels. Images of 16 bits and floats come out as uint8."""

@@ -24,7 +24,7 @@ from darknet_py.data.augment.mosaic import Mosaic, mosaic_classes
 from darknet_py.data.augment.noise import Noise
 from darknet_py.data.augment.place import JitterCrop
 from darknet_py.data.augment.steps import HalfMixed, OneImage, Recipe, Sample, Size, Then
-from darknet_py.data.augment.yolos import yolov5, yolov6, yolov7, yolov8, yolox
+from darknet_py.data.augment.yolos import mmdet, yolov5, yolov6, yolov7, yolov8, yolox
 from darknet_py.data.truths import DataWarning
 from darknet_py.errors import DarknetError
 from darknet_py.layers import NetOptions
@@ -116,6 +116,7 @@ AUGMENTATIONS: dict[str, RecipeMaker] = {
     "yolov7": yolov7,
     "yolov8": yolov8,
     "yolox": yolox,
+    "mmdet": mmdet,
 }
 
 

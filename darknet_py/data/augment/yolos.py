@@ -1,4 +1,5 @@
-"""The recipes of the later YOLOs, made of [net]'s options: YOLOv5 to v8, which differ in few numbers, and YOLOX.
+"""The recipes of the later YOLOs, made of [net]'s options: YOLOv5 to v8, which differ in few numbers, YOLOX, and
+mmdetection's YOLOv3.
 
 Without polygons, which labels of boxes do not have, nothing is pasted.
 """
@@ -8,8 +9,9 @@ from __future__ import annotations
 import math
 
 from darknet_py.data.augment.canvas import CanvasMosaic, Fitted, Inside, SpiralMosaic
-from darknet_py.data.augment.colour import HueOffsets, HueTables
+from darknet_py.data.augment.colour import HueOffsets, HueTables, Photometry
 from darknet_py.data.augment.mixup import Blended, Overlaid
+from darknet_py.data.augment.patches import Expand, OverlapCrop
 from darknet_py.data.augment.place import Flip
 from darknet_py.data.augment.steps import Either, OneImage, Recipe, Then
 from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Warp
@@ -72,6 +74,15 @@ def yolox(net: NetOptions, needs: BoxNeeds) -> Recipe:
         made = Then(CanvasMosaic(OneImage((Inside(exact=True),), needs), needs.max_truths), (warp,))
         made = Overlaid(made, fitted, net.mixup_probability, needs.max_truths)
     return Then(made, (HueOffsets(), Flip(0.5 * bool(net.flip)), Over(1)))
+
+
+def mmdet(net: NetOptions, needs: BoxNeeds) -> Recipe:
+    """Expanded, cropped, changed in its colours, mirrored, and fitted into the input.
+
+    mmdetection resizes before the colours change, and fills up afterwards; here one step does both.
+    """
+    steps = (Expand(), OverlapCrop(), Photometry(), Flip(0.5 * bool(net.flip)), Fitted(FITS["mmdet"]))
+    return OneImage(steps, needs)
 
 
 def zoom_of(net: NetOptions) -> tuple[float, float]:

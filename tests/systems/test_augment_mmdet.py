@@ -1,0 +1,94 @@
+"""mmdetection's augmentation, fed with what its program drew: the same patches, and colours to a hundredth."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from yolos import YOLOS, arrays, augment_file, needs_yolos
+
+from darknet_py.data.augment.colour import DrawnPhotometry, Photometry
+from darknet_py.data.augment.dice import Dice
+from darknet_py.data.augment.patches import Expand, OverlapCrop
+from darknet_py.data.augment.steps import DrawContext, ImageStep
+from darknet_py.data.truths import OUTSIDE
+
+pytestmark = needs_yolos
+RNG = np.random.default_rng(0)
+NONE = np.empty((0, 6), np.float32)
+
+
+def cases() -> list[Any]:
+    path = YOLOS / "mmdet_yolov3/augment.json"
+    found = json.loads(path.read_text())["cases"] if path.is_file() else []
+    return [pytest.param(case, id=str(case["case"])) for case in found]
+
+
+class Replay:
+    """Draws what the program drew. Its draws between a size and 1 are turned into draws between 0 and that size."""
+
+    def __init__(self, draws: list[Any]) -> None:
+        self.draws = list(draws)
+
+    def uniform(self, low: float, high: float) -> float:
+        _, arguments, result = self.draws.pop(0)
+        assert np.allclose(arguments, [low, high] if len(arguments) == 2 else [high])
+        return float(result)
+
+    def choice(self, modes: tuple[float, ...]) -> float:
+        _, arguments, result = self.draws.pop(0)
+        assert arguments == [list(modes)]
+        return float(result)
+
+
+def draws_of(case: dict[str, Any], stage: str) -> list[Any]:
+    names = [index for index, draw in enumerate(case["draws"]) if draw[0] == "#stage"] + [len(case["draws"])]
+    for begin, end in pairwise(names):
+        if case["draws"][begin][1] == stage:
+            return list(case["draws"][begin + 1 : end])
+    raise AssertionError(stage)
+
+
+@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize(
+    ("before", "name", "step"), [("in", "Expand", Expand()), ("Expand", "MinIoURandomCrop", OverlapCrop())]
+)
+def test_a_patch_is_drawn(before: str, name: str, step: ImageStep, case: dict[str, Any]) -> None:
+    numbers, key = arrays(augment_file("mmdet_yolov3")), f"case{case['case']}"
+    image, boxes = (numbers[f"{key}.in_u8"], numbers[f"{key}.in_boxes"])
+    if before != "in":
+        image, boxes = numbers[f"{key}.{before}.img"], numbers[f"{key}.{before}.boxes"]
+    size = np.array(image.shape[1::-1])
+    xywh = np.concatenate(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), 1) / np.tile(size, 2)
+    replay = Replay(draws_of(case, name))
+    context = DrawContext(image.shape[1::-1], (64, 64), xywh.astype(np.float32))
+    drawn = step.draw(context, Dice.of(replay))  # type: ignore[arg-type]  # draws as a generator does
+    assert not replay.draws
+    assert np.array_equal(step.apply(image, drawn, NONE, RNG), numbers[f"{key}.{name}.img"])
+    moved = step.move(context.boxes, drawn)
+    moved = moved[(moved != OUTSIDE).any(1)]
+    assert np.abs(corners(moved, step.resized(context.size, drawn)) - numbers[f"{key}.{name}.boxes"]).max() < 1e-3
+
+
+def corners(boxes: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
+    return np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), 1) * [*size, *size]
+
+
+@pytest.mark.parametrize("case", cases())
+def test_colours_change(case: dict[str, Any]) -> None:
+    numbers, key = arrays(augment_file("mmdet_yolov3")), f"case{case['case']}"
+    first, *chosen, brightness, contrast, saturation, hue, order = (
+        draw[2] for draw in draws_of(case, "PhotoMetricDistortion")
+    )
+    order = [2 - order[2 - channel] for channel in range(3)]  # theirs is BGR's
+    values = (brightness / 255, contrast, saturation, hue, tuple(order))
+    without = DrawnPhotometry()[:5]
+    values = tuple(value if flag else none for value, flag, none in zip(values, chosen, without, strict=True))
+    drawn = DrawnPhotometry(*values, contrast_first=bool(first))
+    image = np.ascontiguousarray(numbers[f"{key}.MinIoURandomCrop.img"][..., ::-1])
+    made = Photometry().apply(image, drawn, NONE, RNG)
+    assert np.abs(made[..., ::-1] * 255 - numbers[f"{key}.PhotoMetricDistortion.img"]).max() < 0.01
