@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.steps import DrawContext, ImageStep, Size
-from darknet_py.data.truths import OUTSIDE
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.read import Image
 
@@ -34,12 +33,13 @@ class PatchStep(ImageStep):
     """What both steps share: `draw` gives the image's size and the patch, which may reach beyond the image."""
 
     def move(self, boxes: Rows, drawn: tuple[Size, Patch]) -> Rows:
-        """Boxes are cut at the patch's borders; those whose centre is outside are left out."""
+        """Boxes are cut at the patch's borders. Those whose centre is outside come out without an area, as training
+        leaves these out without a word; OUTSIDE would be taken for a wrong label."""
         size, patch = drawn
         corners, result = moved(boxes, size, patch), patch[2:]
         centre = (corners[:, :2] + corners[:, 2:]) / 2
         kept = ((centre > 0) & (centre < result)).all(1, keepdims=True)
-        return np.where(kept, fractions(corners.clip(0, result * 2), result), OUTSIDE)
+        return fractions(corners.clip(0, result * 2), result) * kept
 
     def resized(self, size: Size, drawn: tuple[Size, Patch]) -> Size:
         return drawn[1][2:]
