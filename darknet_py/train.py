@@ -28,6 +28,7 @@ from darknet_py.training.run import (
     load_start_weights,
     network_to_train,
     override_recipe,
+    plan_epochs,
     run_settings,
     split_subdivisions,
 )
@@ -120,7 +121,12 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--sync-bn", action="store_true", help="with torchrun: batch norm over the mini-batches of all processes"
     )
-    group.add_argument("--max-batches", type=int, metavar="N", help="iterations, instead of the cfg's max_batches")
+    group.add_argument(
+        "--max-batches",
+        type=int,
+        metavar="N",
+        help="iterations, instead of the cfg's max_batches; its epochs share them",
+    )
     group.add_argument(
         "--workers", type=int, default=2, help="processes that read and augment images (default: %(default)s)"
     )
@@ -181,6 +187,7 @@ def _run(args: argparse.Namespace, world: World, device: str) -> int:
     _check(args, world)
     network = _network(args)
     material = open_material(args.data, network, workers=args.workers, tokenized=args.tokenized)
+    plan_epochs(network, material)
     if args.show_batches:
         folder = Path(args.out) if args.out else fresh_folder(Path("runs"), "batches")
         write_previews(material, folder, args.show_batches, seed=args.seed)

@@ -17,8 +17,8 @@ POLICIES = ("cosine", "linear", "warmcos")
 class RecipeOptions:
     optimizer: str = option(
         "darknet",
-        "darknet: Darknet's SGD or Adam, of the gradient divided by batch; sgd, adamw: PyTorch's, of the gradient as "
-        "it is, with true derivatives and PyTorch's batch norm; weight decay is for the weights of convolutions and "
+        "darknet: Darknet's SGD or Adam, of the gradient divided by batch; sgd, adamw: PyTorch's, of the whole "
+        "gradient, with true derivatives and PyTorch's batch norm; decay is for the weights of convolutions and "
         "connected layers only",
         choices=OPTIMIZERS,
         use="training",

@@ -74,7 +74,8 @@ class Loss:
     reads: the training options of the layer and of [net] that it has a use for; those of the kind's other losses alone
     are named in a warning where a cfg sets them. assigner: the one that it takes where the cfg names none; "": it has
     none to choose. assigners: those that can be chosen; none: all of `assign.ASSIGNERS`. refusal: what is wrong with
-    heads that are to train together; None: nothing.
+    heads that are to train together; None: nothing. mean: the total does not grow with the images; those of an
+    iteration's mini-batches are averaged, others are added up.
     """
 
     function: LossFunction
@@ -82,6 +83,7 @@ class Loss:
     assigner: str = ""
     assigners: tuple[str, ...] = ()
     refusal: Callable[[Sequence[Any]], Refusal | None] = lambda layers: None
+    mean: bool = False
 
 
 class Delta(NamedTuple):

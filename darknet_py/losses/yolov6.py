@@ -103,4 +103,6 @@ def _varifocal(logits: Tensor, image: Tensor, box: Tensor, classes: Tensor, scor
     return (F.binary_cross_entropy(probs, target, reduction="none") * factor).sum(dtype=torch.float64)
 
 
-YOLOV6 = Loss(yolov6_loss, frozenset({"iou_loss", "box_weight", "class_weight", "dfl_weight", "atss_epochs"}))
+YOLOV6 = Loss(
+    yolov6_loss, frozenset({"iou_loss", "box_weight", "class_weight", "dfl_weight", "atss_epochs"}), mean=True
+)

@@ -77,5 +77,5 @@ def matched(boxes: Points, truths: Truths, wanted: Tensor, assigner: str) -> Mat
 ASSIGNER, IOU_LOSS = "simota", "iou"  # where the cfg names none
 YOLOX = Loss(
     yolox_loss, frozenset({"assigner", "iou_loss", "box_weight", "objectness_weight", "class_weight"}), ASSIGNER,
-    tuple(SIMOTA),
+    tuple(SIMOTA), mean=True,
 )  # fmt: skip

@@ -86,7 +86,7 @@ class Updates(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: object = None) -> None:  # type: ignore[override]
-        """Updates the weights by the gradients in `grad` and those collected before; where it `waits`, collects."""
+        """Updates the weights by the gradients in `grad` and those collected before; if it `waits`, only collects."""
         for group in self.param_groups:
             parameters = group["params"]
             updates = self.buffers(parameters, "updates")

@@ -4,6 +4,7 @@ what it remembers from one iteration to the next.
     network = network_to_train("cfg/yolov3-tiny.cfg")
     load_start_weights(network, "yolov3-tiny.conv.15")
     material = open_material("data/obj.data", network)
+    plan_epochs(network, material)
     settings = run_settings("data/obj.data", network, material)
     train(Trainer(network), material.batches, settings)                 # loop.py
 """
@@ -25,6 +26,7 @@ from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 from darknet_py.training.material import Material
 from darknet_py.training.measure import Measure, measure_on_valid
+from darknet_py.training.schedule import warm_up
 from darknet_py.weights import Loaded, load_weights
 
 AWAITED = 8  # values of an `IterationResult` without its map
@@ -130,7 +132,7 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
     if max_batches is not None:
         network.set_net(max_batches=max_batches)
     net = network.net
-    if net.max_batches < 1:
+    if net.max_batches < 1 and not net.epochs:
         raise DarknetError(
             f"{cfg}: [net] max_batches={net.max_batches}: no iterations to train; write how many, e.g. max_batches=6000"
         )
@@ -138,8 +140,16 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
         raise DarknetError(
             f"{cfg}: [net] batch=1: batch norm needs more than one image; write e.g. batch=64 and subdivisions=16"
         )
-    _warn_of_schedule(network)
     return network.initialise(seed)
+
+
+def plan_epochs(network: Network, material: Material) -> None:
+    """Sets `max_batches`, where it is not written, to the iterations of the cfg's `epochs`; warns of a schedule that
+    does not fit into them."""
+    net = network.net
+    if net.max_batches < 1:
+        network.set_net(max_batches=net.epochs * math.ceil(material.count / (net.batch * net.time_steps)))
+    _warn_of_schedule(network)
 
 
 def _warn_of_schedule(network: Network) -> None:
@@ -147,7 +157,8 @@ def _warn_of_schedule(network: Network) -> None:
     cfg, net = network.cfg, network.net
     section = cfg.sections[0]
     last_step = max(net.steps, default=0) if net.policy in ("steps", "sgdr") else 0
-    for name, iteration in (("burn_in", net.burn_in), ("steps", last_step)):
+    burn_in = "burn_in" if net.burn_in >= warm_up(net) else "burn_in_epochs"
+    for name, iteration in ((burn_in, warm_up(net)), ("steps", last_step)):
         if iteration >= net.max_batches:
             text = f"reaches beyond max_batches={net.max_batches}, so the schedule is cut short; write smaller numbers"
             cfg.warn(section, section.get(name), text)

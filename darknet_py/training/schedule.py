@@ -49,6 +49,13 @@ def accumulated(net: NetOptions, iteration: int) -> int:
     return max(round(_risen(1.0, net.nominal_batch / net.batch, warmth(net, iteration))), 1)
 
 
+def ends_update(net: NetOptions, iteration: int, waiting: int) -> bool:
+    """Whether an iteration's gradients change the weights, with those of the `waiting` iterations before it."""
+    if net.accumulate_modulo:
+        return (iteration - 1) % accumulated(net, iteration) == 0
+    return waiting + 1 >= accumulated(net, iteration)
+
+
 def scaled_decay(net: NetOptions) -> float:
     """The weight decay, times the images of an update over those that `nominal_batch` asks for."""
     if not net.nominal_batch:
@@ -74,7 +81,7 @@ def epoch_of(net: NetOptions, iteration: int) -> int:
 
 def is_plain(net: NetOptions, iteration: int) -> bool:
     """Whether an iteration (counted from 1) is in one of the `close_mosaic` last epochs."""
-    return epoch_of(net, iteration) >= _epochs(net) - net.close_mosaic
+    return net.close_mosaic > 0 and epoch_of(net, iteration) >= _epochs(net) - net.close_mosaic
 
 
 def _epochs(net: NetOptions) -> int:
@@ -139,7 +146,7 @@ def _progress(net: NetOptions, iteration: int) -> float:
     """The fraction of all epochs that is over; after the epoch in which the warm-up ends, of `policy_delay` ago."""
     epoch = epoch_of(net, iteration)
     late = net.policy_delay if epoch > epoch_of(net, warm_up(net) + 1) else 0
-    return max(epoch - late, 0) / max(_epochs(net), 1)
+    return min(max(epoch - late, 0) / max(_epochs(net), 1), 1.0)
 
 
 def _warmcos(net: NetOptions, iteration: int) -> float:

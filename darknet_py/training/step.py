@@ -29,8 +29,8 @@ from darknet_py.training.ema import moving_average
 from darknet_py.training.optimizer import Updates
 from darknet_py.training.repair import repair_convolutions
 from darknet_py.training.schedule import (
-    accumulated,
     bias_rate,
+    ends_update,
     epoch_of,
     is_plain,
     learning_rate,
@@ -223,7 +223,7 @@ class Trainer:
         return output.detach() if stopped else output
 
     def loss(self, raws: Raws, truths: Tensor, size: tuple[int, int], seen: int) -> Value:
-        """The loss of the network: the sum over its groups of layers.
+        """The loss of the network: the sum over its groups of layers; a mean counts by its share in the iteration.
 
         Args:
             raws: the result of `forward`. truths: of the mini-batch, in the form that `Network.needs` describes.
@@ -234,13 +234,14 @@ class Trainer:
             size, net, seen, self.iteration, len(self.loss_layers), self.rejection,
             epoch=epoch_of(net, number), plain=is_plain(net, number), memory=self.memory,
         )  # fmt: skip
-        values = [
-            loss.function([Output(layer, raws[layer.index]) for layer in layers], truths, state)
+        values = {
+            loss: loss.function([Output(layer, raws[layer.index]) for layer in layers], truths, state)
             for loss, layers in self.groups.items()
-        ]
-        parts = {name: part for value in values for name, part in value.parts.items()}
-        counts = {index: count for value in values for index, count in value.counts.items()}
-        return Value(torch.stack([value.total for value in values]).sum(), parts, counts)
+        }
+        totals = [value.total / (net.subdivisions if loss.mean else 1) for loss, value in values.items()]
+        parts = {name: part for value in values.values() for name, part in value.parts.items()}
+        counts = {index: count for value in values.values() for index, count in value.counts.items()}
+        return Value(torch.stack(totals).sum(), parts, counts)
 
     def accumulate(self, images: Tensor, truths: Tensor) -> Step:
         """Adds the gradients of a mini-batch to those of the previous ones; processes take different mini-batches.
@@ -343,7 +344,7 @@ class Trainer:
             self._add_up()
         optimizer.rate, optimizer.number = self.rate, self.update_number
         optimizer.bias_rate, optimizer.momentum = bias_rate(net, optimizer.number), momentum(net, optimizer.number)
-        optimizer.waits = self._waits()
+        optimizer.waits = not ends_update(net, optimizer.number, self.waiting)
         optimizer.batch = (self.images * self.world.size or self.batch) * sequence_length(self.net, optimizer.number)
         self.scaler.unscale_(optimizer)
         self.scaler.step(optimizer)
@@ -357,13 +358,6 @@ class Trainer:
         if not optimizer.waits:
             self.ema.update(self.iteration, optimizer.updates)
         return optimizer.rate
-
-    def _waits(self) -> bool:
-        """Whether this iteration's gradients wait for those of later ones."""
-        iterations = accumulated(self.net, self.optimizer.number)
-        if self.net.accumulate_modulo:
-            return self.iteration % iterations != 0
-        return self.waiting + 1 < iterations
 
     def state_dict(self) -> dict[str, Any]:
         """All that this trainer needs to continue, except the random state: copies of tensors, and plain values."""
