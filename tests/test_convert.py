@@ -192,7 +192,7 @@ def write_pt(path: Path, change: str) -> None:
     elif change == "code":
         state = {first: Hostile()}
     elif change == "nested":
-        state = {"model": state, "epoch": 3}
+        state = {"weights": state, "epoch": 3}
     elif change == "tensor":
         state = state[first]
     torch.save(state, path)
@@ -221,10 +221,10 @@ def write_pt(path: Path, change: str) -> None:
         ("extra", "does not fit my.cfg: 'head.weight' is not part of the network; wrong cfg?"),
         ("shape", "'layers.0.weights' is (3, 2), my.cfg needs (2, 3, 1, 1); wrong cfg?"),
         ("integers", "'layers.0.weights' is not a tensor of floats, but torch.IntTensor"),
-        ("sparse", "'layers.0.weights' is not a tensor of floats, but torch.sparse.FloatTensor"),
-        ("code", "not a PyTorch state_dict: it holds more than tensors, and could run code; save network.state_dict()"),
-        ("nested", "not a state_dict of tensors (keys model, epoch); save network.state_dict() alone"),
-        ("tensor", "not a state_dict of tensors (Tensor); save network.state_dict() alone"),
+        ("sparse", "not a PyTorch state_dict: 'layers.0.weights' is no tensor; save network.state_dict() alone"),
+        ("code", "not a PyTorch state_dict: it holds no tensors by names (keys layers.0.weights); save network"),
+        ("nested", "not a PyTorch state_dict: it holds no tensors by names (keys weights, epoch); save"),
+        ("tensor", "not a PyTorch state_dict: it holds a single tensor; save network.state_dict() alone"),
         ("truncated", "not a file as torch.save writes it since PyTorch 1.6; is it cut off?"),
         ("weights", "not a file as torch.save writes it since PyTorch 1.6; is it cut off?"),
         ("old", "not a file as torch.save writes it since PyTorch 1.6; is it cut off?"),
