@@ -24,6 +24,7 @@ from darknet_py.data.anchors import (
     anchors_text,
     box_sizes,
     calc_anchors,
+    fit_by_ratio,
     has_whole_anchors,
     with_anchors,
 )
@@ -56,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
         "--method",
         choices=METHODS,
         default="darknet",
-        help="clusters by means, as Darknet, or by medians (notes) (default: %(default)s)",
+        help="clusters by means, as Darknet, by medians (notes), or means and a genetic search (yolov5), for "
+        "assigner=ratio and ota (default: %(default)s)",
     )
     result.add_argument(
         "--seed", type=int, help="random seed for the boxes that the clusters start from (default: a new one each run)"
@@ -98,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     anchors = anchors_text(found.centres, has_whole_anchors(unit, size))
     print(f"\n iterations = {found.iterations} \n\ncounters_per_class = {counters}")
     print(f"\n avg IoU = {found.average_iou * 100:2.2f} % \n\nanchors = {anchors}")
+    if args.method == "yolov5":
+        fit = fit_by_ratio(sizes, found.centres)
+        print(f"\n fitness = {fit.fitness:.4f}, best possible recall = {fit.recall * 100:.2f} % ")
     if args.out:
         folder = Path(args.out)
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,8 +28,12 @@ from darknet_py.network import Network
 from darknet_py.text import UTF16, decoded
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
-METHODS = ("darknet", "notes")
+METHODS = ("darknet", "notes", "yolov5")
 MAX_ITERATIONS = 1000  # matrix.c:do_kmeans
+LEAST_SIDE = 2.0  # pixels, of boxes that count and of anchors, in YOLOv5's search
+FACTOR = 4.0  # YOLOv5's anchor_t: both sides of a box differ by less from those of its anchor
+STARTS, GENERATIONS = 30, 1000
+MUTATED, SPREAD, LIMITS = 0.9, 0.1, (0.3, 3.0)  # share of the sides that mutate, their deviation, and its limits
 MIN_PIXELS = 32  # a network that is no wider is taken for a map of cells, and its anchors have decimals
 
 
@@ -108,6 +112,76 @@ def kmedians(sizes: Floats, centres: Floats) -> Clustering:
     return Clustering(centres, assignments, iterations, average_iou(sizes, centres))
 
 
+class Fit(NamedTuple):
+    """How well anchors fit boxes. fitness: the mean over the boxes of the smaller of both sides' ratios to their best
+    anchor (as quotients up to 1), where it exceeds 1/FACTOR, else 0. recall: the share of boxes where it does: those
+    that can be trained at all."""
+
+    fitness: float
+    recall: float
+
+
+def fit_by_ratio(sizes: Floats, anchors: Floats) -> Fit:
+    """How YOLOv5 judges anchors. sizes: (n, 2). anchors: (k, 2), in the same unit."""
+    best = _ratios(sizes, anchors).max(1)
+    fits = best > 1 / FACTOR
+    return Fit(float((best * fits).mean()), float(fits.mean()))
+
+
+def _ratios(sizes: Floats, anchors: Floats) -> Floats:
+    ratio = sizes[:, None] / anchors[None]
+    return np.minimum(ratio, 1 / ratio).min(2)
+
+
+def evolved(sizes: Floats, clusters: int, generator: np.random.Generator, generations: int = GENERATIONS) -> Clustering:
+    """Anchors as YOLOv5 finds them: k-means of the sizes over their standard deviations, the best of several starts,
+    then a genetic search, in which anchors mutate and stay where they fit better (see `fit_by_ratio`).
+
+    Args:
+        sizes: (n, 2) widths and heights, pixels; boxes with both sides under LEAST_SIDE do not count.
+        generations: mutations that are tried.
+
+    Raises:
+        DarknetError: there are fewer boxes than clusters.
+    """
+    counted = sizes[(sizes >= LEAST_SIDE).any(1)].astype(np.float64)
+    _check_clusters(clusters, len(counted))
+    deviation = counted.std(0)
+    scaled = counted / np.where(deviation > 0, deviation, 1)
+    starts = [scaled[generator.choice(len(scaled), clusters, replace=False)] for _ in range(STARTS)]
+    found = [_euclidean(scaled, start) for start in starts]
+    anchors = min(found, key=lambda centres: _distances(scaled, centres).min(1).mean())
+    anchors = np.maximum(anchors * np.where(deviation > 0, deviation, 1), LEAST_SIDE)
+    fitness = fit_by_ratio(counted, anchors).fitness
+    for _ in range(generations):
+        mutates = generator.random(anchors.shape) < MUTATED
+        change = mutates * generator.random() * generator.normal(0, SPREAD, anchors.shape)
+        mutant = np.maximum(anchors * (1 + change).clip(*LIMITS), LEAST_SIDE)
+        if (better := fit_by_ratio(counted, mutant).fitness) > fitness:
+            fitness, anchors = better, mutant
+    return Clustering(anchors, _ratios(sizes, anchors).argmax(1), generations, average_iou(sizes, anchors))
+
+
+def _distances(points: Floats, centres: Floats) -> Floats:
+    """(n, k) distances of points (n, 2) from centres (k, 2)."""
+    difference: Floats = points[:, None] - centres[None]
+    return np.sqrt(np.square(difference).sum(2))
+
+
+def _euclidean(points: Floats, centres: Floats) -> Floats:
+    """Plain k-means; a centre without points stays as it was."""
+    assignments = np.full(len(points), -1)
+    for _ in range(MAX_ITERATIONS):
+        nearest = _distances(points, centres).argmin(1)
+        if np.array_equal(nearest, assignments):
+            break
+        assignments = nearest
+        counts = np.bincount(nearest, minlength=len(centres))[:, None]
+        sums = np.stack([np.bincount(nearest, column, len(centres)) for column in points.T], 1)
+        centres = np.where(counts > 0, sums / np.maximum(counts, 1), centres)
+    return centres
+
+
 def average_iou(sizes: Floats, centres: Floats) -> float:
     """Mean over the boxes of the best IoU with a centre, 0..1."""
     return float(size_iou(sizes, centres).max(1).mean(dtype=np.float64))
@@ -118,20 +192,28 @@ def calc_anchors(sizes: Floats, clusters: int, method: str = "darknet", seed: in
 
     Args:
         sizes: (n, 2) widths and heights. clusters: how many anchors.
-        method: "darknet" (means) or "notes" (medians). seed: the same one gives the same anchors; None: a new one each
-            time.
+        method: "darknet" (means), "notes" (medians) or "yolov5" (see `evolved`; pixels).
+        seed: the same one gives the same anchors; None: a new one each time.
 
     Raises:
         DarknetError: there are fewer boxes than clusters.
     """
-    if not 1 <= clusters <= len(sizes):
-        raise DarknetError(
-            f"{clusters} clusters of {len(sizes)} boxes; there must be at least 1, and at most as many as boxes"
-        )
-    start = sizes[np.random.default_rng(seed).choice(len(sizes), clusters, replace=False)]
-    found = kmeans(sizes, start) if method == "darknet" else kmedians(sizes, start)
+    _check_clusters(clusters, len(sizes))
+    generator = np.random.default_rng(seed)
+    if method == "yolov5":
+        found = evolved(sizes, clusters, generator)
+    else:
+        start = sizes[generator.choice(len(sizes), clusters, replace=False)]
+        found = kmeans(sizes, start) if method == "darknet" else kmedians(sizes, start)
     order = np.argsort(found.centres[:, 0] * found.centres[:, 1], kind="stable")
     return found._replace(centres=found.centres[order], assignments=np.argsort(order)[found.assignments])
+
+
+def _check_clusters(clusters: int, boxes: int) -> None:
+    if not 1 <= clusters <= boxes:
+        raise DarknetError(
+            f"{clusters} clusters of {boxes} boxes; there must be at least 1, and at most as many as boxes"
+        )
 
 
 def box_sizes(dataset: Dataset) -> tuple[Floats, NDArray[np.int64]]:
