@@ -6,10 +6,12 @@ small.save_weights("small.weights")             # and small.cfg.text is its cfg
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +21,11 @@ from torch import Tensor
 from darknet_py.cfg import Cfg
 from darknet_py.errors import CfgWarning
 from darknet_py.inference.deploy import deployed
+from darknet_py.layers import Layer
 from darknet_py.layers.batchnorm import BatchNorm
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.network import Network
+from darknet_py.options import cfg_name, meaning_of
 
 NAMED_BY = {"route": "layers", "shortcut": "from", "sam": "from", "scale_channels": "from"}
 """Kinds that name layers → the option. Other layers read the one before them."""
@@ -31,13 +35,12 @@ NAMED_BY = {"route": "layers", "shortcut": "from", "sam": "from", "scale_channel
 class Part:
     """A layer of the network on its way to the rewritten one.
 
-    layer: what it was, or, of branches that became one convolution, the largest of them. above: the comments over its
-    section. options: those to write. sources: what it reads, by the parts' numbers; -1: the input. activation: "linear"
-    for layers without. tensors: by their names in `stored`.
+    layer: what it was, or, of branches that became one convolution, the largest of them. options: those to write.
+    sources: what it reads, by the parts' numbers; -1: the input. activation: "linear" for layers without. tensors: by
+    their names in `stored`.
     """
 
     layer: Any
-    above: list[str]
     options: dict[str, str]
     sources: list[int]
     activation: str
@@ -57,8 +60,8 @@ def reparameterised(network: Network, *, size: tuple[int, int] | None = None) ->
     - auxiliary heads are left out, and all layers that no head depends on.
 
     The heads' boxes are the same, up to rounding; layers have other numbers, where the network changed at all. In the
-    cfg, comments over the sections that stay are kept. A network with layers that name several others by options which
-    are not listed in NAMED_BY stays as it is.
+    cfg, comments and this project's own words about training go. A network with
+    layers that name several others by options which are not listed in NAMED_BY stays as it is.
 
     Args:
         size: (width, height) of the input in pixels; None: the network's. The cfg's text keeps its own size.
@@ -93,24 +96,24 @@ def _parts(network: Network) -> dict[int, Part]:
     """The layers by their numbers, without the [route] that only repeat one layer: whoever reads these, reads that."""
     parts: dict[int, Part] = {}
     same = {-1: -1}
-    end = _end(network.cfg, 0)
     for number, layer in enumerate(network.layers):
         section, sources = network.cfg.sections[number + 1], [same[source] for source in layer.source_indices]
-        above, end = network.cfg.lines[end : section.line - 1], _end(network.cfg, number + 1)
         repeats = layer.kind == "route" and len(sources) == 1 and layer.options.groups == 1
         same[number] = sources[0] if repeats and layer is not network.layers[-1] else number
         if same[number] == number:
-            options = {key: str(option.value) for key, option in section.first.items() if option.value is not None}
-            options.pop("key", None)  # another program's layers are those before the rewriting
+            left = _training_words(layer)
+            written = {key: option.value for key, option in section.first.items() if key not in left}
+            options = {key: value for key, value in written.items() if value is not None}
             tensors = {stored.name: stored.tensor for stored in layer.stored()}
             activation = getattr(layer.options, "activation", "linear")
-            parts[number] = Part(layer, above, options, sources, activation, tensors)
+            parts[number] = Part(layer, options, sources, activation, tensors)
     return parts
 
 
-def _end(cfg: Cfg, section: int) -> int:
-    """The number of the last line of a section."""
-    return max([cfg.sections[section].line, *(option.line for option in cfg.sections[section].options)])
+def _training_words(layer: Layer) -> set[str]:
+    """This project's own options that say how a layer is trained, or what it is called in other programs' files."""
+    fields = [field for field in dataclasses.fields(layer.options) if meaning_of(field).own]
+    return {cfg_name(field) for field in fields if meaning_of(field).use != "forward"}
 
 
 def _readers(parts: dict[int, Part]) -> Counter[int]:
@@ -222,7 +225,7 @@ def _become(number: int, parts: dict[int, Part], base: Part, weights: Tensor, bi
     tensors = {"weights": weights.to(dtype), "biases": biases.to(dtype)}
     activation = parts[number].activation
     options = base.options | {"activation": activation}
-    parts[number] = Part(base.layer, base.above, options, base.sources, activation, tensors)
+    parts[number] = Part(base.layer, options, base.sources, activation, tensors)
     return True
 
 
@@ -276,14 +279,15 @@ FOLDS: dict[str, Callable[[int, dict[int, Part]], bool]] = {
 def _rewritten(cfg: Cfg, parts: dict[int, Part]) -> tuple[str, dict[int, int]]:
     """The text of the cfg of these parts, and the new number of each. A [route] stands where a layer that names none
     reads another than the one before it."""
-    lines = cfg.lines[: _end(cfg, 0)]
+    first, net = f"# {Path(cfg.path).name}, rewritten for inference; its comments are in that file", cfg.sections[0]
+    lines = [first, "", f"[{net.name}]", *map(str, net.options)]
     numbers: dict[int, int] = {}
     before, count = -1, 0
     for number, part in parts.items():
         if part.kind != "route" and part.sources[0] != before:
             lines += ["", "[route]", f"layers={numbers[part.sources[0]]}"]
             count += 1
-        lines += [*(part.above or [""]), *_section(part, numbers)]
+        lines += ["", *_section(part, numbers)]
         numbers[number], before = count, number
         count += 1
     return "\n".join([*lines, ""]), numbers
