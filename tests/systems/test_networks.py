@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from recipes import digest
 from torch import Tensor
-from yolos import cfg_of, drawn_input, drawn_weights, files_of, needs_yolos, networks
+from yolos import YOLOS, cfg_of, drawn_input, drawn_weights, files_of, needs_yolos, networks
 
 import darknet_py
 from darknet_py.layers import Boxes
+from darknet_py.layers.anchor_free import AnchorFree
 from darknet_py.network import Network
+from darknet_py.training.batch_norm import Statistics
+from darknet_py.training.derivatives import Training, set_arithmetic
 
 pytestmark = needs_yolos
 CONSTANT = re.compile(r"(^|\.)(proj|proj_conv\.weight|dfl\.conv\.weight)$")
@@ -107,3 +111,48 @@ def test_parameters_are_as_many_as_in_the_original_program(name: str, folder: Pa
     bins = sum(int(np.prod([int(n) for n in row["shape"].split("x")])) for row in keys if CONSTANT.search(row["key"]))
     counted = settings.get("parameters", settings.get("n_params"))
     assert sum(parameter.numel() for parameter in loaded(name, folder).parameters()) == counted - bins
+
+
+def outputs_in_training(network: Network, images: Tensor) -> dict[str, Tensor]:
+    """What the heads read, auxiliary ones last, under the names of the arrays; renews the rolling statistics."""
+    network.train()
+    set_arithmetic(network, Training(Statistics(exact=True), 1))
+    heads = sorted((layer for layer in network.layers if layer.head), key=lambda layer: layer.auxiliary)
+    with torch.no_grad():
+        outputs = network.run(images, [layer.source_indices[0] for layer in heads])
+    raw = [outputs[layer.source_indices[0]] for layer in heads]
+    if isinstance(heads[0], AnchorFree):  # YOLOv6's classes and boxes, of all cells
+        levels = [head.values(values) for head, values in zip(heads, raw, strict=True)]
+        box, classes = (torch.cat([level[k] for level in levels], 1) for k in (0, 2))
+        return {"train_scores": classes.sigmoid(), "train_distances": box}
+    leads = len(network.heads)
+    names = [f"train_raw_{k}" if k < leads else f"train_aux_raw_{k - leads}" for k in range(len(heads))]
+    shaped = (
+        values.unflatten(1, (len(head.anchors), -1)).movedim(2, 4) for head, values in zip(heads, raw, strict=True)
+    )
+    return dict(zip(names, shaped, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in networks() if (YOLOS / name / "meta.json").is_file()])
+def test_training_normalises_by_the_mini_batch_and_renews_the_statistics(name: str, folder: Path) -> None:
+    """To the rounding of float32, which statistics of few values amplify: as far as it moves this program's outputs."""
+    settings, arrays, _ = files_of(name)
+    images = drawn_input(settings["train_input_seed"], tuple(settings["train_input"]))
+    network = deepcopy(loaded(name, folder)).double()
+    rounded = outputs_in_training(deepcopy(loaded(name, folder)), images)
+    for key, exact in outputs_in_training(network, images.double()).items():
+        rounding = float((rounded[key] - exact).abs().max() / exact.abs().max())
+        assert rounding < 1e-3
+        assert_close(exact, arrays[key], 2 * rounding)
+    after = statistics_of(network)
+    for key, wanted in zip(settings["running_keys"], arrays["running_after"], strict=True):
+        np.testing.assert_allclose(digest(after[key].numpy()), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+def statistics_of(network: Network) -> dict[str, Tensor]:
+    """The rolling statistics by the original program's names; those of a layer by all names that it may have."""
+    found = {}
+    for layer in (layer for layer in network.layers if getattr(layer, "rolling_mean", None) is not None):
+        for block in (f"{layer.options.key}.bn", f"{layer.options.key}.1", layer.options.key):
+            found |= {f"{block}.running_mean": layer.rolling_mean, f"{block}.running_var": layer.rolling_variance}
+    return found
