@@ -75,7 +75,8 @@ class Loss:
     are named in a warning where a cfg sets them. assigner: the one that it takes where the cfg names none; "": it has
     none to choose. assigners: those that can be chosen; none: all of `assign.ASSIGNERS`. refusal: what is wrong with
     heads that are to train together; None: nothing. mean: the total does not grow with the images; those of an
-    iteration's mini-batches are averaged, others are added up.
+    iteration's mini-batches are averaged, others are added up. start: takes a head and the size of its cells, pixels,
+    and returns what its raw output is to be before training, (channels,); None: it begins as Darknet's.
     """
 
     function: LossFunction
@@ -84,6 +85,7 @@ class Loss:
     assigners: tuple[str, ...] = ()
     refusal: Callable[[Sequence[Any]], Refusal | None] = lambda layers: None
     mean: bool = False
+    start: Callable[[Any, float], Tensor] | None = None
 
 
 class Delta(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +46,13 @@ def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
         torch.cat(boxes, 1), torch.cat(certain, 1) if certain else None, torch.cat(classes, 1),
         torch.cat(corners, 1), torch.cat(centres), torch.cat(strides), tuple(len(centre) for centre in centres),
     )  # fmt: skip
+
+
+def start_of(head: Any, box: float, objectness: float, classes: float) -> Tensor:
+    """Raw outputs of a head, (channels,), that are equal for all boxes; see `Loss.start`."""
+    count, certain = head.boxes_in_cell, bool(head.options.objectness)
+    parts = ((head.box_values - certain, box), (certain, objectness), (head.classes, classes))
+    return torch.cat([torch.full((count * width,), float(value)) for width, value in parts])
 
 
 def value_of_parts(outputs: Sequence[Output], parts_of: Callable[[Sequence[Output]], dict[str, Tensor]]) -> Value:

@@ -8,6 +8,7 @@ auxiliary head's terms weigh a quarter. Focal loss: https://arxiv.org/abs/1708.0
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -38,6 +39,14 @@ READS = WEIGHTS | {
     "objectness_balance", "autobalance", "sort_obj_iou", "focal_gamma", "label_smooth_eps",
     "objectness_positive_weight", "class_positive_weight",
 }  # fmt: skip
+
+
+def start(head: Any, stride: float, spare: float = 0.99999) -> Tensor:
+    """See `Loss.start`: eight objects in an image of USUAL_SIZE; a box of an object is of some class with 0.6."""
+    values = torch.zeros(len(head.anchors), head.box_values + head.classes)
+    values[:, 4] = math.log(8 / (USUAL_SIZE / stride) ** 2)
+    values[:, 5:] = math.log(0.6 / (head.classes - spare)) if head.classes else 0.0
+    return values.flatten()
 
 
 class Recipe(NamedTuple):
@@ -162,4 +171,4 @@ def _key(layer: Any) -> str:
 
 
 USUAL = Recipe(0.05, 1.0, 0.5, "ratio", partial(ciou, eps=EPS, height_eps=0.0))
-YOLOV5 = Loss(partial(anchor_loss, recipe=USUAL), READS, USUAL.assigner, refusal=refusal)
+YOLOV5 = Loss(partial(anchor_loss, recipe=USUAL), READS, USUAL.assigner, refusal=refusal, start=start)

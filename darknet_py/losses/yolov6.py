@@ -9,8 +9,9 @@ Varifocal loss: https://arxiv.org/abs/2008.13367; distribution focal loss: distr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
 from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.overlaps import OVERLAPS, iou
-from darknet_py.losses.points import Points, points, value_of_parts
+from darknet_py.losses.points import Points, points, start_of, value_of_parts
 from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
@@ -32,6 +33,11 @@ IOU_LOSS = "giou"  # where the cfg names none
 TOP, AUXILIARY_TOP = 13, 26
 ALPHA, BETA = 1.0, 6.0
 BACKGROUND = 0.75  # of the varifocal loss: weight of what is not the class of the box's truth
+
+
+def start(head: Any, stride: float) -> Tensor:
+    """See `Loss.start`: a class is rare; sides are a cell away, boxes with anchors are as large as these."""
+    return start_of(head, 0.0 if head.options.anchors else 1.0, 0.0, -math.log(99))
 
 
 class Targets(NamedTuple):
@@ -103,6 +109,5 @@ def _varifocal(logits: Tensor, image: Tensor, box: Tensor, classes: Tensor, scor
     return (F.binary_cross_entropy(probs, target, reduction="none") * factor).sum(dtype=torch.float64)
 
 
-YOLOV6 = Loss(
-    yolov6_loss, frozenset({"iou_loss", "box_weight", "class_weight", "dfl_weight", "atss_epochs"}), mean=True
-)
+READS = frozenset({"iou_loss", "box_weight", "class_weight", "dfl_weight", "atss_epochs"})
+YOLOV6 = Loss(yolov6_loss, READS, mean=True, start=start)

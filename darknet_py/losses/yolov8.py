@@ -7,7 +7,9 @@ boxes, each weighed by its score, + 1.5 * distribution focal loss of their dista
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
 from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.overlaps import OVERLAPS, ciou
-from darknet_py.losses.points import Points, points, value_of_parts
+from darknet_py.losses.points import Points, points, start_of, value_of_parts
 from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
@@ -27,6 +29,12 @@ BOX, CLASS, DFL = 7.5, 0.5, 1.5
 IOU_LOSS = "ciou"  # where the cfg names none
 TOP, ALPHA, BETA = 10, 0.5, 6.0
 EPS = 1e-7
+
+
+def start(head: Any, stride: float) -> Tensor:
+    """See `Loss.start`: five objects in an image of 640 pixels."""
+    return start_of(head, 1.0, 0.0, math.log(5 / head.classes / (640 / stride) ** 2))
+
 
 LEAST = {"task_aligned": 0, "task_aligned_8.4": 16}
 """The option `assigner` → pixels: smaller sides of a truth count as so long where the cells in it are sought."""
@@ -79,5 +87,6 @@ def assigned(boxes: Points, truths: Truths, low_high: Tensor, least: int) -> tup
 
 ASSIGNER = "task_aligned"
 YOLOV8 = Loss(
-    yolov8_loss, frozenset({"assigner", "iou_loss", "box_weight", "class_weight", "dfl_weight"}), ASSIGNER, tuple(LEAST)
-)
+    yolov8_loss, frozenset({"assigner", "iou_loss", "box_weight", "class_weight", "dfl_weight"}), ASSIGNER,
+    tuple(LEAST), start=start,
+)  # fmt: skip

@@ -7,7 +7,9 @@ the truth's class. In the last epochs (`State.plain`) + the absolute differences
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +19,13 @@ from darknet_py.boxes import corners
 from darknet_py.losses.assign.simota import SIMOTA, Matches, assign_simota, class_costs
 from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.overlaps import OVERLAPS
-from darknet_py.losses.points import Points, points, value_of_parts
+from darknet_py.losses.points import Points, points, start_of, value_of_parts
 from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 BOX, OBJECTNESS, CLASS = 5.0, 1.0, 1.0
 EPS = 1e-16
+RARE = -math.log(99)  # the logistic function gives 0.01
 EDGE = 1e-8  # keeps the logarithm of a size finite
 
 
@@ -57,6 +60,11 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
     return {name: part / max(len(image), 1) for name, part in parts.items()}
 
 
+def start(head: Any, stride: float) -> Tensor:
+    """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
+    return start_of(head, 0.0, RARE, RARE)
+
+
 def box_quality(iou_loss: str, boxes: Tensor, truths: Tensor) -> Tensor:
     """Corners (p, 4) of boxes and of truths → (p,), 1 for equal ones: the square of their IoU, or the overlap that
     `iou_loss` names."""
@@ -77,5 +85,5 @@ def matched(boxes: Points, truths: Truths, wanted: Tensor, assigner: str) -> Mat
 ASSIGNER, IOU_LOSS = "simota", "iou"  # where the cfg names none
 YOLOX = Loss(
     yolox_loss, frozenset({"assigner", "iou_loss", "box_weight", "objectness_weight", "class_weight"}), ASSIGNER,
-    tuple(SIMOTA), mean=True,
+    tuple(SIMOTA), mean=True, start=start,
 )  # fmt: skip
