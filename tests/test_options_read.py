@@ -84,10 +84,12 @@ LOSS_CASES = {"yolox": SCORED, "yolov8": ALIGNED, "yolov6": POINTS}  # the losse
 CASES: dict[str, list[str]] = {
     COMMON: [
         "[convolutional] batch_normalize=1 filters=4 learning_rate=.5 clip=.1 dontload=1 dontloadscales=1 "
-        "dontsave=1 burnin_update=1",
+        "dontsave=1 burnin_update=1 key=stem",
         "[convolutional] filters=4\n[connected] output=3 dont_update=1 onlyforward=1 stopbackward=2 "
         "train_only_bn=1\n[cost] smooth=.1",
     ],
+    "implicit_add": ["[implicit_add] filters=1 std=.1"],
+    "implicit_mul": ["[implicit_mul] filters=1 std=.1"],
     "net": [
         "[net] inputs=12 batch=4 max_batches=10",
         f"{SCHEDULE} policy=step step=2 scale=.5 show_receptive_field=1 ema_alpha=.99 try_fix_nan=1 "
@@ -104,6 +106,10 @@ CASES: dict[str, list[str]] = {
         f"valid_nms=.65 best_class=2 agnostic=1 max_nms=1000 max_det=100\n{DETECTOR}",
         f"{IMAGES} augmentation=yolov5 mosaic=1 zoom=.1,2 shear=2 perspective=.001 translate=.2 flip_down=.5 "
         f"mixup_probability=.5\n{DETECTOR}",
+        f"{SCHEDULE} optimizer=sgd nesterov=1 clip_norm=5 epochs=2 close_mosaic=1 burn_in_epochs=.5 "
+        f"burn_in_bias_rate=.1 burn_in_momentum=.5 policy=linear nominal_batch=8 accumulate_modulo=1 "
+        f"ema_alpha=.9 ema_ramp=10 bn_momentum=.03\n{DETECTOR}",
+        f"{IMAGES} optimizer=adamw policy=cosine policy_delay=1 epochs=2\n{DETECTOR}",
         f"{IMAGES} dynamic_minibatch=1 resize_step=16\n{DETECTOR} random=1",
         f"{IMAGES} badlabels_rejection_percentage=1 num_sigmas_reject_badlabels=3 equidistant_point=1\n{DETECTOR}",
         f"{IMAGES} angle=7 aspect=1.2 max_crop=80 min_crop=60 label_smooth_eps=.1\n{STEM}\n{CLASSIFIER}",
