@@ -105,8 +105,8 @@ def _names(
     """The layer's tensors `own` → their names in the file, which has them all."""
     if not own:
         return {}
-    key = layer.options.key or f"module_list.{layer.index}"  # in PyTorch programs that read Darknet's cfgs
-    spellings = list(_spellings(own, key))
+    keys = (layer.options.key, f"module_list.{layer.index}")  # the latter of PyTorch programs that read Darknet's cfgs
+    spellings = [names for key in keys if key for names in _spellings(own, key)]
     for names in spellings:
         if all(name in tensors for name in names.values()):
             return names
