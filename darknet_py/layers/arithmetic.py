@@ -16,6 +16,7 @@ from darknet_py.layers.functions import ACTIVATIONS, IN_PLACE, drop_blocks
 if TYPE_CHECKING:
     from darknet_py.layers.batchnorm import Normalised
     from darknet_py.layers.dropout import Dropout
+    from darknet_py.layers.roi_sample import RoiSample
 
 
 class Arithmetic:
@@ -43,6 +44,10 @@ class Arithmetic:
     def drop_blocks(self, layer: Dropout, x: Tensor) -> Tensor:
         """x (n, c, h, w) with blocks dropped, at their full size and probability."""
         return drop_blocks(x, layer.options, 1.0)
+
+    def sample(self, layer: RoiSample, regions: Tensor, images: Tensor) -> Tensor:
+        """Regions (k, 5) → those that are trained (m, 6), with the numbers of their truths; here all, without one."""
+        return F.pad(regions, (0, 1), value=-1.0)
 
     def as_if(self, value: Tensor, other: Tensor) -> Tensor:
         """The value. Darknet's gradient is that of `other`."""

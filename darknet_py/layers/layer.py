@@ -171,6 +171,7 @@ class Layer(nn.Module):
     folds: ClassVar[tuple[str, ...]] = ()  # options that `folded` moves into the weights: 0 in the deployed form
     zeroed: ClassVar[frozenset[str]] = frozenset()  # activations for which Darknet gives 0 in this kind of layer
     own_rows: ClassVar[bool] = False  # the kind sets `shape.rows` itself (region proposals); else its sources' rows
+    one_graph: ClassVar[bool] = True  # False: the number of values depends on the image, as no ONNX graph here can say
     auxiliary: bool = False  # a head that exists in training only
     arithmetic: Arithmetic = PLAIN  # what differs in training; see arithmetic.py
 
@@ -205,7 +206,7 @@ class Layer(nn.Module):
 
     def references(self) -> tuple[int, ...]:
         """The layers that the section names (route's `layers`, shortcut's `from`), as absolute indices."""
-        return tuple(index for index in self.source_indices if index != self.index - 1)
+        return tuple(index for index in self.source_indices if index not in (self.index - 1, -1))
 
     def stored(self) -> Iterator[Stored]:
         """The layer's tensors in the order of the .weights file."""

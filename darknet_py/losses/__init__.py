@@ -15,6 +15,7 @@ from darknet_py.losses.assign import READS as ASSIGNER_READS
 from darknet_py.losses.classifier import COST, SOFTMAX
 from darknet_py.losses.contrastive import CONTRASTIVE
 from darknet_py.losses.detection import DETECTION
+from darknet_py.losses.faster_rcnn import ROI_HEAD, RPN
 from darknet_py.losses.focal import FOCAL
 from darknet_py.losses.gaussian_yolo import GAUSSIAN_YOLO
 from darknet_py.losses.giou import GIOU
@@ -35,6 +36,8 @@ LOSSES: dict[str, dict[str, Loss]] = {
     "Gaussian_yolo": {"darknet": GAUSSIAN_YOLO},
     "region": {"darknet": REGION},
     "detection": {"darknet": DETECTION},
+    "rpn": {"faster_rcnn": RPN},
+    "roi_head": {"faster_rcnn": ROI_HEAD},
     "softmax": {"darknet": SOFTMAX},
     "cost": {"darknet": COST},
     "contrastive": {"darknet": CONTRASTIVE},

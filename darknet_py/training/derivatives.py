@@ -23,6 +23,8 @@ from darknet_py.layers.arithmetic import Arithmetic
 from darknet_py.layers.batchnorm import Normalised
 from darknet_py.layers.dropout import Dropout
 from darknet_py.layers.functions import ACTIVATIONS, drop_blocks
+from darknet_py.layers.roi_sample import RoiSample
+from darknet_py.losses.assign.regions import objects_of, sampled_regions
 from darknet_py.network import Network
 from darknet_py.training.batch_norm import Statistics, normalise_by_batch
 
@@ -83,8 +85,11 @@ class _AsIf(torch.autograd.Function):
 class Training(Arithmetic):
     """The arithmetic of a network in training, with true derivatives.
 
-    progress: fraction of max_batches that is done, 0..1.
+    progress: fraction of max_batches that is done, 0..1. truths: of the mini-batch, for layers that choose by them what
+    is trained.
     """
+
+    truths: Tensor | None = None
 
     def __init__(self, statistics: Statistics, time_steps: int) -> None:
         self.statistics, self.time_steps, self.progress = statistics, time_steps, 1.0
@@ -94,6 +99,13 @@ class Training(Arithmetic):
 
     def drop_blocks(self, layer: Dropout, x: Tensor) -> Tensor:
         return drop_blocks(x, layer.options, self.progress)
+
+    @torch.no_grad()
+    def sample(self, layer: RoiSample, regions: Tensor, images: Tensor) -> Tensor:
+        if self.truths is None:
+            return super().sample(layer, regions, images)
+        objects = objects_of(self.truths, (images.shape[3], images.shape[2]), layer.convention)
+        return sampled_regions(regions, objects, layer.options, layer.convention)
 
     def of_logits(self, probabilities: Tensor, logits: Tensor) -> Tensor:
         return _AsIf.apply(probabilities.detach(), logits) if torch.is_grad_enabled() else probabilities

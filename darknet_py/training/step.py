@@ -129,8 +129,10 @@ class Trainer:
         self.ema = moving_average(network)
         self._forward = self._raws
         if compiled:
-            # the sizes of dropped blocks change during training. Not a decorator: it imports the compiler, for seconds
+            # the sizes of dropped blocks and the number of sampled regions change during training. Not decorators: they
+            # import the compiler, for seconds
             self.arithmetic.drop_blocks = torch.compiler.disable(self.arithmetic.drop_blocks)  # type: ignore[method-assign]
+            self.arithmetic.sample = torch.compiler.disable(self.arithmetic.sample)  # type: ignore[method-assign]
             self._forward = torch.compile(self._raws)
 
     def _stopped(self) -> frozenset[int]:
@@ -258,6 +260,7 @@ class Trainer:
         self.mini_batches += 1
         self.images += len(images)
         size = (images.shape[3], images.shape[2]) if images.ndim == 4 else (0, 0)
+        self.arithmetic.truths = truths
         with torch.enable_grad():
             raws = self.forward(images)
             value = self.loss(raws, truths, size, seen)

@@ -1,0 +1,111 @@
+"""[roi_head], the head of Faster R-CNN: for each region a class or background, and a box for each class.
+
+It reads logits of background and classes, then four deltas for each of these, as [route] puts them together. This
+project's own section.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.head import NMS_KINDS, Boxes, Candidates, Head
+from darknet_py.layers.layer import LayerOptions, Place
+from darknet_py.layers.regions import clipped, fractions_of, moved, regions_at
+from darknet_py.layers.roi_sample import RoiSample
+from darknet_py.options import option
+
+MIN_SIDE = 0.01  # smaller boxes are dropped, pixels
+
+
+class RoiHead(Head, kinds=("roi_head",)):
+    own = True
+    dense = False
+    box_values = 4
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(LayerOptions):
+        from_: int = option(0, "the [roi_sample] whose regions are read; negative: counted back from here")
+        classes: int = option(20, "number of classes, without the background", minimum=1, maximum=1_000_000)
+        delta_scales: tuple[float, ...] = option(
+            (10.0, 10.0, 5.0, 5.0),
+            "factors of the deltas of x, y, width, height, as they are learned",
+            minimum=1e-6,
+        )
+        nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3])
+        beta_nms: float = option(0.6, "exponent of the distance term of diounms")
+        max: int = option(200, "maximum number of truths per image", minimum=1, use="training")
+        jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
+        resize: float = option(1.0, "random zoom, by up to this factor", use="training")
+        random: float = option(
+            0.0, "1: the input size varies during training by up to 1.4; another value: by up to this factor",
+            use="training",
+        )  # fmt: skip
+
+    @classmethod
+    def sources(cls, options: Options, place: Place) -> tuple[int, ...]:
+        if place.section.get("from") is None:
+            place.fail(None, "names no regions; write from= and the number of the [roi_sample]")
+        return (place.index - 1, place.layer("from", options.from_))
+
+    def __init__(self, options: Options, place: Place) -> None:
+        super().__init__(options, place)
+        self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
+        self.convention = regions_at(place, self.source_indices[1], "from", RoiSample).convention
+        if len(options.delta_scales) != 4:
+            place.fail("delta_scales", "write four numbers, for x, y, width, height")
+        self.set_input(place, 5 * (options.classes + 1), "classes", f"({options.classes} classes + 1) x (1+4)")
+        if self.shape.count != self.shape.c:
+            place.fail(
+                None, f"{place.before()} {self.shape}; one value for each channel is needed, as [connected] gives"
+            )
+
+    def references(self) -> tuple[int, ...]:
+        return self.source_indices[1:]
+
+    def forward(self, x: Tensor, regions: Tensor) -> Tensor:  # type: ignore[override]
+        return x
+
+    def values(self, raw: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """(k, 5*(classes+1), 1, 1) → logits (k, 1+classes), the background's first, and deltas (k, 1+classes, 4)."""
+        logits, deltas = raw[0].flatten(1).split((self.classes + 1, 4 * (self.classes + 1)), 1)
+        return logits, deltas.unflatten(1, (-1, 4))
+
+    def class_boxes(self, raw: tuple[Tensor, Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """The probability (k, classes) and box (k, classes, 4; left, top, right, bottom) of each class in each region.
+
+        raw: what the layer reads. sizes: (n, 2), or (2,) for all: width and height of the images, to which boxes are
+        clipped; pixels.
+        """
+        regions = raw[1]
+        logits, deltas = self.values(raw)
+        boxes = moved(deltas[:, 1:], regions[:, None, 1:5], self.options.delta_scales, self.convention)
+        limits = sizes if sizes.ndim == 1 else sizes[regions[:, 0].long()][:, None]
+        return logits.softmax(1)[:, 1:], clipped(boxes, limits, self.convention)
+
+    def boxes(self, raw: tuple[Tensor, Tensor], size: tuple[int, int]) -> Boxes:
+        """k*classes boxes, those of all images one after the other: of a region one for each class."""
+        probs, boxes = self.class_boxes(raw, torch.tensor(size, device=raw[1].device))
+        xywh = fractions_of(boxes, size, self.convention).flatten(0, 1)
+        return Boxes(xywh, torch.ones_like(xywh[:, 0]), torch.diag_embed(probs).flatten(0, 1))
+
+    def decode(
+        self, raw: tuple[Tensor, Tensor], thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
+    ) -> Candidates:
+        raw = (raw[0].float(), raw[1].float())
+        return self.chosen(raw, thresh, size, torch.tensor(size, device=raw[1].device))
+
+    def chosen(self, raw: tuple[Tensor, Tensor], thresh: float, size: tuple[int, int], sizes: Tensor) -> Candidates:
+        """The boxes over a threshold, as fractions of the input (width, height). sizes: see `class_boxes`."""
+        probs, boxes = self.class_boxes(raw, sizes)
+        large = (boxes[..., 2:] - boxes[..., :2] + self.convention.pixel >= MIN_SIDE).all(-1)
+        region, class_id = (large & (probs > thresh)).nonzero(as_tuple=True)
+        xywh, prob = fractions_of(boxes[region, class_id], size, self.convention), probs[region, class_id]
+        spread = prob.new_zeros((len(prob), self.classes)).scatter(1, class_id[:, None], prob[:, None])
+        return Candidates(raw[1][region, 0].long(), xywh, torch.ones_like(prob), spread)
+
+    def describe(self) -> dict[str, object]:
+        names = ("classes", "delta_scales", "nms_kind", "beta_nms")
+        return {name: getattr(self.options, name) for name in names} | {"max_boxes": self.options.max}
