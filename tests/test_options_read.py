@@ -98,6 +98,9 @@ CASES: dict[str, list[str]] = {
         f"{SCHEDULE} policy=sgdr sgdr_cycle=1 sgdr_mult=3 learning_rate_min=.0001\n{DETECTOR}",
         f"{SCHEDULE} policy=steps steps=1 scales=.5 seq_scales=2 track=1 augment_speed=3 "
         f"sequential_subdivisions=1\n{DETECTOR}",
+        f"{IMAGES} learning_rate=.01 learning_rate_min=.001 optimizer=sgd nesterov=1 clip_norm=10 policy=cosine "
+        f"policy_delay=1 epochs=2 close_mosaic=1 mosaic=1 burn_in_epochs=.5 burn_in_bias_rate=.1 burn_in_momentum=.7 "
+        f"nominal_batch=8 accumulate_modulo=1 ema_alpha=.9 ema_ramp=10 bn_momentum=.03\n{DETECTOR}",
         f"{IMAGES} time_steps=2 letter_box=1 flip=0 saturation=1.5 exposure=1.5 hue=.1 blur=1 "
         f"gaussian_noise=10\n{DETECTOR}",
         f"{IMAGES} mosaic=1 mosaic_bound=1 cutmix=1 mixup=1\n{DETECTOR}",

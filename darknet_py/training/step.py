@@ -392,7 +392,7 @@ class Trainer:
                 raise DarknetError(f"not a checkpoint, or damaged: its {name} is {str(state[name])[:40]}")
         weights = {f"layers.{index}.{name}": tensor for index, name, tensor in self._named()}
         self._check_names("weights", state["weights"], weights, complete=True)
-        self._check_names("ema", state["ema"], weights)
+        self._check_names("ema", state["ema"], weights, complete=self.ema.is_result)
         for name, tensor in weights.items():
             tensor.copy_(state["weights"][name])
         try:

@@ -57,6 +57,21 @@ classes=6
 num=3
 """
 
+RECIPE = """epochs=4
+optimizer=sgd
+nesterov=1
+policy=cosine
+clip_norm=10
+burn_in_epochs=1
+burn_in_bias_rate=0.05
+burn_in_momentum=0.8
+nominal_batch=12
+mosaic=1
+close_mosaic=1
+ema_alpha=0.9
+ema_ramp=3
+bn_momentum=0.03"""
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -112,6 +127,38 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before_and_the_run_ends_the
     assert [row["iteration"] for row in read_rows(tmp_path / "out" / "metrics.csv")] == list("123456")
     whole, resumed = ((tmp_path / name / "tiny_final.weights").read_bytes() for name in ("whole", "out"))
     assert resumed == whole
+
+
+def test_a_recipe_of_another_program_is_resumed_between_two_updates_and_ends_the_same(
+    data: Path, cfg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With gradients that wait for the next iteration, a rising average and no mosaic in the last epochs."""
+    text = CFG.replace("burn_in=2\nmax_batches=6\nema_alpha=0.9", RECIPE)
+    cfg.write_text(text)
+    assert run(data, cfg, tmp_path / "whole") == 0
+    iteration = loop._iteration
+
+    def until_the_third(trainer: Trainer, *arguments: Any) -> Any:
+        if trainer.iteration == 3:
+            assert trainer.waiting
+            raise KeyboardInterrupt
+        return iteration(trainer, *arguments)
+
+    monkeypatch.setattr(loop, "_iteration", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, cfg, tmp_path / "out")
+    monkeypatch.undo()
+    assert run(data, cfg, tmp_path / "out", "--resume") == 0
+    rows = [read_rows(tmp_path / name / "metrics.csv") for name in ("whole", "out")]
+    assert len(rows[0]) == 8, "4 epochs of 6 images, 4 at a time"
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+    for name in ("final", "last", "ema"):
+        whole, resumed = (tmp_path / folder / f"tiny_{name}.weights" for folder in ("whole", "out"))
+        assert whole.read_bytes() == resumed.read_bytes()
+    final, averaged, last = (
+        (tmp_path / "out" / f"tiny_{name}.weights").read_bytes() for name in ("final", "ema", "last")
+    )
+    assert final == averaged != last, "the average is the result"
 
 
 def test_a_new_run_does_not_keep_the_checkpoint_of_an_earlier_one(cfg: Path, tmp_path: Path) -> None:

@@ -60,11 +60,23 @@ classes=2
 max=4
 ignore_thresh=.6
 """
+RECIPE = """optimizer=sgd
+nesterov=1
+clip_norm=5
+policy=cosine
+burn_in=2
+burn_in_bias_rate=0.05
+burn_in_momentum=0.8
+nominal_batch=16
+ema_alpha=0.99
+ema_ramp=5
+bn_momentum=0.03
+"""
 SAME = 1e-5  # of the largest value of a tensor: float32 sums in another order
 
 
-def make(subdivisions: int) -> Network:
-    return Network(parse_text(NET.format(subdivisions) + LAYERS)).initialise(1)
+def make(subdivisions: int, recipe: str = "") -> Network:
+    return Network(parse_text(NET.format(subdivisions) + recipe + LAYERS)).initialise(1)
 
 
 def samples() -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,6 +85,10 @@ def samples() -> tuple[torch.Tensor, torch.Tensor]:
     truths[:, :2, :4] = torch.rand(8, 2, 4, generator=generator) * 0.4 + 0.3
     truths[:, 1, 4] = 1
     return torch.rand(8, 3, 32, 32, generator=generator), truths
+
+
+def averages(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {f"average {name}": tensor for name, tensor in trainer.ema.values.items()}
 
 
 def iterate(trainer: Trainer, iterations: int = 3) -> dict[str, torch.Tensor]:
@@ -89,12 +105,14 @@ def iterate(trainer: Trainer, iterations: int = 3) -> dict[str, torch.Tensor]:
     }
 
 
-def one_of_two(rank: int, port: int, out: str, subdivisions: int, synchronised: bool, exact: bool) -> None:
+def one_of_two(
+    rank: int, port: int, out: str, subdivisions: int, synchronised: bool, exact: bool, recipe: str = ""
+) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     with join_processes("cpu") as (world, _):
-        trainer = Trainer(make(subdivisions), world=world, synchronised=synchronised, exact=exact)
-        torch.save(iterate(trainer), f"{out}.{rank}")
+        trainer = Trainer(make(subdivisions, recipe), world=world, synchronised=synchronised, exact=exact)
+        torch.save(iterate(trainer, 5 if recipe else 3) | averages(trainer), f"{out}.{rank}")
 
 
 def free_port() -> int:
@@ -105,8 +123,11 @@ def free_port() -> int:
         return int(connection.getsockname()[1])
 
 
-def together(out: Path, subdivisions: int, *, synchronised: bool, exact: bool) -> list[dict[str, torch.Tensor]]:
-    multiprocessing.spawn(one_of_two, (free_port(), str(out), subdivisions, synchronised, exact), nprocs=2)  # type: ignore[no-untyped-call]
+def together(
+    out: Path, subdivisions: int, *, synchronised: bool = False, exact: bool = False, recipe: str = ""
+) -> list[dict[str, torch.Tensor]]:
+    arguments = (free_port(), str(out), subdivisions, synchronised, exact, recipe)
+    multiprocessing.spawn(one_of_two, arguments, nprocs=2)  # type: ignore[no-untyped-call]
     return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(2)]
 
 
@@ -119,6 +140,14 @@ def test_two_processes_change_the_weights_as_one_does(tmp_path: Path, exact: boo
     first, second = together(tmp_path / "two", 4, synchronised=False, exact=exact)
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert worst(first, iterate(Trainer(make(4), exact=exact))) < SAME
+
+
+def test_two_processes_follow_another_program_s_recipe_as_one_does(tmp_path: Path) -> None:
+    first, second = together(tmp_path / "two", 4, recipe=RECIPE)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    alone = Trainer(make(4, RECIPE))
+    assert worst(first, iterate(alone, 5) | averages(alone)) < SAME
+    assert alone.optimizer.updates < 5, "some gradients wait"
 
 
 @pytest.mark.parametrize("exact", [False, True])
