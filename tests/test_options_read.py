@@ -66,6 +66,18 @@ SCORED = (
     f"{IMAGES}\n{STEM}\n[convolutional] filters=11 activation=linear\n[anchor_free] classes=6 coords=xywh objectness=1 "
     "loss={loss} assigner=simota_0.3 iou_loss=giou box_weight=2 objectness_weight=3 class_weight=4"
 )
+TWO_STAGE = [
+    f"{IMAGES}\n[convolutional] filters=8 size=16 stride=16 activation=relu\n[convolutional] filters={filters} "
+    f"activation=linear\n[rpn] sizes=16,32 ratios=1 stride=16 {convention} pre_nms=40 post_nms=5 train_pre_nms=30 "
+    "train_post_nms=20 nms=.6 min_size=2 thresh=.1 samples=20 positives=.4 truth_thresh=.6 ignore_thresh=.2 clobber=1\n"
+    "[roi_sample] samples=16 positives=.3 truth_thresh=.4 ignore_thresh=.45 background_thresh=.01\n"
+    f"[{pooling} from=0 size=3 stride=16\n[connected] output=35 activation=linear\n"
+    "[roi_head] from=3 classes=6 delta_scales=5,5,2,2 nms_kind=diounms beta_nms=.7 max=20 jitter=.1 resize=1.2 random=1"
+    for filters, convention, pooling in (
+        (10, "border=200 positive_weight=.5", "roi_align] sampling=1 aligned=1"),
+        (12, "convention=classical", "roi_pool]"),
+    )
+]
 ALIGNED = (
     f"{IMAGES}\n{STEM}\n[convolutional] filters=26 activation=linear\n[anchor_free] classes=6 reg_max=4 loss={{loss}} "
     "assigner=task_aligned_8.4 iou_loss=giou box_weight=2 class_weight=3 dfl_weight=4"
@@ -193,6 +205,7 @@ CASES: dict[str, list[str]] = {
             "tree=classes.tree map=classes.map",
         )
     ],
+    **dict.fromkeys(("rpn", "roi_sample", "roi_align", "roi_pool", "roi_head"), TWO_STAGE),
     "reorg": ["[reorg] stride=2 reverse=1", "[reorg] flatten=1", "[reorg] extra=3"],
     "reorg3d": ["[convolutional] filters=16\n[reorg3d] stride=2 reverse=1", "[reorg3d] flatten=1", "[reorg3d] extra=3"],
     "rnn": ["[rnn] output=3 hidden=4 activation=leaky batch_normalize=1 logistic=1 shortcut=1"],
@@ -367,7 +380,7 @@ def test_a_loss_reads_what_it_declares(
     monkeypatch.setattr(darknet_py.network, "read_options", read_recording)
     (tmp_path / "classes.map").write_text("1\n0\n2\n3\n4\n5\n")
     (tmp_path / "classes.tree").write_text("a -1\nb -1\nc -1\nd 0\ne 0\nf 0\n")
-    cases = CASES[kind][:2] if name == "darknet" else [LOSS_CASES.get(name, LOGITS).format(loss=name)]
+    cases = CASES[kind][:2] if name in ("darknet", "faster_rcnn") else [LOSS_CASES.get(name, LOGITS).format(loss=name)]
     for number, case in enumerate(cases):
         path = tmp_path / f"case{number}.cfg"
         path.write_text(cfg_text(case))

@@ -199,9 +199,7 @@ def _check(network: Network, form: Form) -> None:
     """Refuses what the form cannot say of the network, at the option that is the reason."""
     for layer in network.layers:
         if not layer.one_graph:
-            text = (
-                "the number of its values depends on the image, as no ONNX graph can say here; detect with the weights"
-            )
+            text = "how many values it gives depends on the image: it has no ONNX form here; detect with the weights"
             network.cfg.fail(network.cfg.sections[layer.index + 1], None, text)
     for head in network.head_layers() if form.outputs != "raw" else []:
         section = network.cfg.sections[head.index + 1]

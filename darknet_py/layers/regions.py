@@ -53,15 +53,15 @@ class Regions(Layer):
 
 
 def regions_at(place: Place, index: int, key: str | None, kind: type[Regions] = Regions) -> Regions:
-    """The layer of this number, which must give regions: the error says which ones do."""
+    """The layer of this number, which must give regions: one of this kind."""
     layer = place.earlier[index] if index >= 0 else None
     if isinstance(layer, kind):
         return layer
-    known = "[roi_sample]" if kind is not Regions else "[rpn] or [roi_sample]"
     found = "the network's input" if layer is None else f"layer {index} ([{layer.kind}])"
-    known_layers = [str(one.index) for one in place.earlier if isinstance(one, kind)]
-    advice = f"name layer {' or '.join(known_layers)}" if known_layers else f"put {known} before"
-    place.fail(key, f"{found} gives no regions, as {known} does; {advice}")
+    known = "[roi_sample]" if kind is not Regions else "[rpn] or [roi_sample], which give regions"
+    numbers = " or ".join(str(one.index) for one in place.earlier if isinstance(one, kind))
+    advice = f"name layer {numbers}" if numbers and key else "put one before this section"
+    place.fail(key, f"{found} is no {known}; {advice}")
 
 
 def cell_anchors(sizes: Sequence[float], ratios: Sequence[float], stride: int, convention: Convention) -> Tensor:

@@ -7,6 +7,7 @@ project's own section.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class RoiHead(Head, kinds=("roi_head",)):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
-        from_: int = option(0, "the [roi_sample] whose regions are read; negative: counted back from here")
+        from_: int | None = option(None, "the [roi_sample] whose regions are read; negative: counted back from here")
         classes: int = option(20, "number of classes, without the background", minimum=1, maximum=1_000_000)
         delta_scales: tuple[float, ...] = option(
             (10.0, 10.0, 5.0, 5.0),
@@ -45,8 +46,8 @@ class RoiHead(Head, kinds=("roi_head",)):
         )  # fmt: skip
 
     @classmethod
-    def sources(cls, options: Options, place: Place) -> tuple[int, ...]:
-        if place.section.get("from") is None:
+    def sources(cls, options: Any, place: Place) -> tuple[int, ...]:
+        if options.from_ is None:
             place.fail(None, "names no regions; write from= and the number of the [roi_sample]")
         return (place.index - 1, place.layer("from", options.from_))
 

@@ -23,7 +23,9 @@ MAX_SIZE = 1000
 class RoiOptions(LayerOptions):
     """What [roi_pool] and [roi_align] both read."""
 
-    from_: int = option(0, "the layer whose map is read; negative: counted back from here. Regions: the layer before")
+    from_: int | None = option(
+        None, "the layer whose map is read; negative: counted back from here. Regions: the layer before"
+    )
     size: int = option(7, "width and height of the output, cells", minimum=1, maximum=MAX_SIZE)
     stride: int = option(
         0,
@@ -40,7 +42,7 @@ class RoiPool(Layer, kinds=("roi_pool",)):
 
     @classmethod
     def sources(cls, options: RoiOptions, place: Place) -> tuple[int, ...]:
-        if place.section.get("from") is None:
+        if options.from_ is None:
             place.fail(None, "names no map; write e.g. from=-5")
         return (place.layer("from", options.from_), place.index - 1)
 

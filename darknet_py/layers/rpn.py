@@ -15,7 +15,6 @@ from torch import Tensor
 from darknet_py.boxes import nms
 from darknet_py.layers.head import MAX_ANCHORS
 from darknet_py.layers.layer import LayerOptions, Place, Shape
-from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.layers.regions import (
     CONVENTIONS,
     Convention,
@@ -91,7 +90,6 @@ class Rpn(Regions, kinds=("rpn",)):
             minimum=0,
             use="training",
         )
-        max: int = option(200, "maximum number of truths per image", minimum=1, use="training")
 
     @classmethod
     def sources(cls, options: Options, place: Place) -> tuple[int, ...]:
@@ -100,8 +98,6 @@ class Rpn(Regions, kinds=("rpn",)):
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
         self.convention = CONVENTIONS[options.convention]
-        if not options.sizes or not options.ratios:
-            place.fail("sizes" if not options.sizes else "ratios", "there are no anchors; write at least one number")
         self.anchors = len(options.sizes) * len(options.ratios)
         if self.anchors > MAX_ANCHORS:
             place.fail("sizes", f"{self.anchors} anchors are too many; {MAX_ANCHORS} is the limit")
@@ -112,9 +108,6 @@ class Rpn(Regions, kinds=("rpn",)):
             text = f"{needed}: of all anchors {logits}, then four deltas; put the two maps together with [route]"
             place.fail(None, f"{place.before()} {place.input.c} channels, {text}")
         self.shape = Shape.flat(5)._replace(rows=options.post_nms)
-
-    def needs(self) -> BoxNeeds:
-        return BoxNeeds(1, self.options.max, BoxList(self.options.max))
 
     def values(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """(n, anchors*(logits+4), h, w) → logits of an object (n, h*w*anchors), deltas (n, h*w*anchors, 4)."""

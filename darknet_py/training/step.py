@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.layers import Head, Layer
-from darknet_py.layers.needs import BoxNeeds
+from darknet_py.layers.needs import BoxNeeds, Needs
 from darknet_py.losses import LOSSES, Loss, Output, Rejection, State, Value, loss_of, unread_options
 from darknet_py.losses.assign import ASSIGNERS
 from darknet_py.network import Network, raw_of
@@ -176,7 +176,7 @@ class Trainer:
         ):
             for option in untrained(section, options):
                 cfg.warn(section, option, "not implemented in training; it has no effect")
-        forms = {_truth_form(layer): layer for layer in self.loss_layers}
+        forms = {_truth_form(needs): layer for layer in self.loss_layers if (needs := layer.needs()) is not None}
         if len(forms) > 1:
             layers = " and ".join(f"layer {layer.index} ([{layer.kind}])" for layer in forms.values())
             raise DarknetError(
@@ -471,10 +471,9 @@ def _groups(network: Network) -> dict[Loss, list[Layer]]:
     return groups
 
 
-def _truth_form(layer: Layer) -> tuple[object, ...]:
+def _truth_form(needs: Needs) -> tuple[object, ...]:
     """What the ground truth of layers that train together must have in common."""
-    needs = layer.needs()
-    return (type(needs.truth_format),) if isinstance(needs, BoxNeeds) else (needs and needs.classes,)
+    return (type(needs.truth_format),) if isinstance(needs, BoxNeeds) else (needs.classes,)
 
 
 def _check_name(network: Network, layer: Layer, key: str, name: str | None, known: Iterable[str]) -> None:
