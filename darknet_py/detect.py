@@ -35,6 +35,7 @@ from darknet_py.pictures.sources import ImageSource, LiveVideo, Rate, Source, Vi
 from darknet_py.pictures.write import CODECS, Codec, VideoFile, pick_codec, write_image
 
 WINDOW = "darknet_py"
+MANY_IMAGES = 32  # from which on the network is fused
 P = TypeVar("P", bound=Port)
 
 
@@ -171,13 +172,18 @@ def start(
     detector = load_detector(
         args.cfg, args.weights, args.names, data=args.data, device=args.device, size=args.size, strict=args.strict,
         letterbox=args.letterbox, nms_kind=args.nms_kind, agnostic=args.agnostic,
-        precision=args.precision, batch=args.batch,
+        precision=args.precision, batch=args.batch, fused=_is_worth_compiling(sources),
     )  # fmt: skip
     if json_lines is None:
         json_lines = any(isinstance(source, VideoSource) for source in sources)
     run = Run(detector, args, json_lines=json_lines, save_as=save_as, labels=labels)
     with redirect_stdout(sys.stderr) if json_on_stdout else nullcontext():  # of all that is not JSON
         return run.over(sources)
+
+
+def _is_worth_compiling(sources: Sequence[Source]) -> bool:
+    """Whether there is so much to detect that a fused network saves more time than it takes to make."""
+    return len(sources) >= MANY_IMAGES or any(isinstance(source, VideoSource) for source in sources)
 
 
 def _check_window() -> None:

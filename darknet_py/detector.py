@@ -49,7 +49,7 @@ class Detector:
             default: stretch).
         nms_kind, beta_nms: how the overlap of boxes is measured; None: as the cfg's last head says.
         agnostic: boxes of different classes suppress each other too; None: as the cfg says (default: no).
-        precision, batch: see `prepare`; a runner has its own.
+        precision, batch, fused: see `prepare`; a runner has its own.
         class_map: for heads with a class tree (YOLO9000), the tree's classes to report, in the order of `names`; other
             heads ignore it.
 
@@ -69,13 +69,14 @@ class Detector:
         precision: str = "fp32",
         batch: int = 8,
         class_map: Sequence[int] | None = None,
+        fused: bool = False,
     ) -> None:
         if isinstance(model, (str, os.PathLike)) and os.fspath(model).lower().endswith(".onnx"):
             from darknet_py.inference.onnx_runner import OnnxRunner  # onnxruntime is an extra
 
             model = OnnxRunner(model, batch=batch)
         if not isinstance(model, Runner):
-            model = prepare(model, precision=precision, batch=batch)  # type: ignore[arg-type]  # refuses a path
+            model = prepare(model, precision=precision, batch=batch, fused=fused)  # type: ignore[arg-type]  # refuses a path
         self.runner = model
         self.network, self.batch, self.dtype = self.runner.network, self.runner.batch, self.runner.dtype
         self.heads = self.network.head_layers()

@@ -46,7 +46,8 @@ class Form:
     outputs: "raw": what the heads read, a tensor for each; "boxes": `boxes` (n, k, 4), centre and size as fractions of
     the input, and `scores` (n, k, classes), objectness times class probability; "detections": (m, 7) after suppression:
     image, class, confidence, centre x, centre y, width, height; of an image and a class, the most confident first.
-    uint8: the input is (n, height, width, channels) uint8, not (n, channels, height, width) float 0..1; RGB both.
+    uint8: the input is (n, height, width, channels) uint8, RGB, not (n, channels, height, width) float,
+        in the cfg's channel_order and 0..input_max.
     type: of the weights, a key of TYPES. thresh, nms, nms_kind: of "detections"; None: the kind that the cfg says.
     """
 
@@ -79,7 +80,8 @@ class Graph(nn.Module):
 
     def forward(self, images: Tensor, others: list[Tensor]) -> tuple[Tensor, ...]:
         if self.form.uint8:
-            images = images.permute(0, 3, 1, 2).float() / 255
+            images = images.permute(0, 3, 1, 2).float() * (self.network.net.input_max / 255)
+            images = images.flip(1) if self.network.net.channel_order == "bgr" else images
         self.network.set_states(dict(zip(self.states, others, strict=not self.suppresses)))
         raw = [part.float() for part in self.network(images.to(TYPES[self.form.type]))]
         return (*self._outputs(raw, others), *(self.network.states()[name] for name in self.states))
@@ -217,7 +219,7 @@ def _inputs(graph: Graph, images: int) -> tuple[Tensor, list[Tensor]]:
     generator = torch.Generator().manual_seed(0)
     sides = (shape.c, shape.h, shape.w) if shape.c else (shape.count,)
     pixels = torch.randint(0, 256, (images, *sides), generator=generator, dtype=torch.uint8)
-    values = pixels.permute(0, 2, 3, 1).contiguous() if form.uint8 else pixels.float() / 255
+    values = pixels.permute(0, 2, 3, 1).contiguous() if form.uint8 else pixels.float() / 255 * network.net.input_max
     if graph.suppresses:
         return values, [torch.tensor([form.nms or 1.0]), torch.tensor([form.thresh])]
     return values, list(_states(network, images).values())
@@ -303,8 +305,8 @@ def _describe(model: Any, network: Network, form: Form, names: Sequence[str], le
     about = {**asdict(form), "cfg": network.cfg.text, "size": [width, height], "names": list(names)}
     entries = {
         METADATA: json.dumps({**about, "letterbox": letterbox}),
-        "input": f"{'uint8, height x width x RGB' if form.uint8 else 'RGB, 0..1'}, {width} x {height}",
-        "resize": "aspect ratio kept, padded with grey 0.5" if letterbox else "stretched",
+        "input": f"{_pixels(network, form)}, {width} x {height}",
+        "resize": RESIZED.get(network.net.image_fit) or (LETTERBOXED if letterbox else "stretched"),
         "outputs": FORMS[form.outputs if network.heads else "none"],
         "classes": "\n".join(names),
     }
@@ -312,6 +314,23 @@ def _describe(model: Any, network: Network, form: Form, names: Sequence[str], le
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
 
+
+def _pixels(network: Network, form: Form) -> str:
+    """What a value of the input means."""
+    if form.uint8:
+        return "uint8, height x width x RGB"
+    return f"{network.net.channel_order.upper()}, 0..{network.net.input_max:g}"
+
+
+LETTERBOXED = "aspect ratio kept, padded with grey 0.5"
+IN_THE_MIDDLE = "aspect ratio kept, in the middle of grey 114 of 255"
+RESIZED = {
+    "yolov5": IN_THE_MIDDLE,
+    "yolov8": IN_THE_MIDDLE,
+    "yolox": "aspect ratio kept, at the left top of grey 114 of 255",
+    "mmdet": "aspect ratio kept, at the left top of black",
+}
+"""The cfg's `image_fit` → how images come into the input."""
 
 FORMS = {
     "boxes": "boxes: centre x, centre y, width, height as fractions of the input; scores: objectness * class",

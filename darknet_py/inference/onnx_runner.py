@@ -51,10 +51,12 @@ class OnnxRunner(Runner):
             raise DarknetError(f"{path}: a recurrent network; run it with onnxruntime, its states are inputs")
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """The model's outputs. images: (n, channels, height, width) float 0..1, RGB."""
+        """The model's outputs. images: (n, channels, height, width) float, as the network reads them."""
         self.check(images)
         if self.uint8:
-            images = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+            net = self.network.net
+            images = images.flip(1) if net.channel_order == "bgr" else images
+            images = (images * (255 / net.input_max)).round().to(torch.uint8).permute(0, 2, 3, 1)
         outputs = self.session.run(None, {"images": images.contiguous().numpy()})
         return [torch.from_numpy(output) for output in outputs]
 

@@ -235,3 +235,23 @@ def test_the_command_exports_and_detect_opens_the_file(tmp_path: Path, monkeypat
         found.append([one["name"] for one in json.loads(Path("r.json").read_text())[0]["objects"]])
     assert found[0] == found[1]
     assert len(found[0]) > 3
+
+
+def test_bytes_come_into_a_network_that_reads_other_pixels(tmp_path: Path) -> None:
+    """YOLOX reads BGR, 0..255: its exported model takes RGB bytes as every other."""
+    network = Network(parse_cfg("cfg/yolox-nano.cfg"), size=(96, 64)).initialise(1)
+    for name, buffer in network.named_buffers():
+        if name.endswith("rolling_variance"):
+            buffer.fill_(1)
+    path = tmp_path / "model.onnx"
+    export_onnx(network, path, Form("boxes", uint8=True))
+    image = torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8)
+    ours = network.eval()(image.permute(2, 0, 1).flip(0)[None].float())
+    heads = zip(network.head_layers(), ours, strict=True)
+    boxes = torch.cat([head.boxes(raw, network.size).xywh for head, raw in heads], 1)
+    theirs = open_session(path).run(["boxes"], {"images": image[None].numpy()})[0]
+    assert np.abs(theirs - boxes.detach().numpy()).max() <= 1e-4
+    through_runner = OnnxRunner(path)(image.permute(2, 0, 1).flip(0)[None].float())[0]
+    assert np.abs(through_runner.numpy() - theirs).max() <= 1e-6
+    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert entries["resize"] == "aspect ratio kept, at the left top of grey 114 of 255"
