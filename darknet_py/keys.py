@@ -30,6 +30,7 @@ CONSTANTS = re.compile(
     r"(.*\.)?(num_batches_tracked|anchors|anchor_grid|stride|strides|proj|proj_conv\.weight|dfl\.conv\.weight)"
 )
 """Tensors that are no weights: counters, and what the cfg says or the head's formula implies."""
+ANCHOR_ROUNDING = 0.01  # they are stored in half precision
 RENAMED = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
@@ -81,7 +82,24 @@ def own_tensors(
     if rest and cutoff is None:
         text = f"{path}: {len(rest)} tensors belong to no layer of {network.cfg.path}, e.g. '{rest[0]}'; not read"
         warnings.warn(text, CfgWarning, stacklevel=5)
+    _check_anchors(network, tensors, path)
     return result
+
+
+def _check_anchors(network: Network, tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """A warning if the file has other anchors than the cfg: YOLOv5 and v7 choose some for a data set, (heads, anchors,
+    2), in cells."""
+    heads = [head for head in network.head_layers() if head.anchors is not None]
+    for name, values in tensors.items():
+        if not re.fullmatch(r"(.*\.)?anchors", name) or len(values) != len(heads) or values.ndim != 3:
+            continue
+        cells = [torch.tensor(network.size) / torch.tensor(head.shape[2:0:-1]) for head in heads]
+        pixels = torch.stack([level.cpu() * cell for level, cell in zip(values.float(), cells, strict=True)])
+        known = torch.stack([head.anchors.cpu() for head in heads if head.anchors is not None])
+        if pixels.shape != known.shape or not torch.allclose(pixels, known, rtol=ANCHOR_ROUNDING):
+            listed = ", ".join(f"{side:.4g}" for side in pixels.flatten().tolist())
+            text = f"{path}: '{name}' are other anchors than those of {network.cfg.path}; write anchors={listed}"
+            warnings.warn(text, CfgWarning, stacklevel=6)
 
 
 def _identity(like: Tensor, eps: float) -> dict[str, Tensor]:

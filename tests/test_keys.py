@@ -101,6 +101,22 @@ def test_tensors_of_no_layer_are_named_in_a_warning(tmp_path: Path) -> None:
         loaded(values, tmp_path)
 
 
+def test_other_anchors_than_the_cfgs_are_named_in_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """They belong to the data set that the weights were trained on; the file has them in cells."""
+    head = (
+        "[convolutional]\nfilters=24\nactivation=linear\nkey=out\n[yolo]\nclasses=3\nnum=3\nanchors=4,8, 16,16, 2,6\n"
+    )
+    (tmp_path / "b.cfg").write_text(CFG + head)  # cells of 2 pixels
+    anchors = torch.tensor([[[2.0, 4.0], [8.0, 8.0], [1.0, 3.0]]])
+    values = state("stem.conv", "stem.bn") | {"out.weight": torch.rand(24, 4, 1, 1), "out.bias": torch.rand(24)}
+    torch.save(values | {"head.anchors": anchors.half()}, tmp_path / "b.pt")
+    darknet_py.load(tmp_path / "b.cfg", tmp_path / "b.pt")
+    assert not recwarn.list
+    torch.save(values | {"head.anchors": anchors * 2}, tmp_path / "b.pt")
+    with pytest.warns(CfgWarning, match=r"'head\.anchors' are .*; write anchors=8, 16, 32, 32, 4, 12$"):
+        darknet_py.load(tmp_path / "b.cfg", tmp_path / "b.pt")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
