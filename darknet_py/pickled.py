@@ -90,7 +90,9 @@ def read_pickled(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             return _read(archive, path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, NotImplementedError):
+    except WeightsError:
+        raise
+    except (zipfile.BadZipFile, EOFError, LookupError, ValueError, OverflowError, RuntimeError, struct.error):
         raise WeightsError(
             f"{path}: not a file as torch.save writes it since PyTorch 1.6; is it cut off? (an older one: load it with "
             "PyTorch and save it again)"

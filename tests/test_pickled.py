@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -172,3 +173,15 @@ def test_storages_that_are_larger_than_the_file_are_refused(tmp_path: Path) -> N
     assert len(zipfile.ZipFile(path).infolist()) == 10
     with pytest.raises(WeightsError, match=r"its parts overlap; not read$"):
         read_pickled(path)
+
+
+def test_every_damaged_byte_of_the_archive_is_a_sentence(tmp_path: Path) -> None:
+    """The library that reads archives gives whatever strange bytes lead to."""
+    path = tmp_path / "a.pt"
+    archive(path, tensor_of((4,), (1,)))
+    data = path.read_bytes()
+    for position in range(len(data)):
+        for value in (0x00, 0xFF, data[position] ^ 0x80):
+            path.write_bytes(data[:position] + bytes([value]) + data[position + 1 :])
+            with contextlib.suppress(WeightsError):
+                read_pickled(path)
