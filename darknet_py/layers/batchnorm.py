@@ -21,12 +21,15 @@ class Normalised(Layer):
     rolling_mean: Tensor
     rolling_variance: Tensor
     weights: nn.Parameter
+    momentum: float = 0.1  # fraction by which a training mini-batch renews the rolling statistics
     filters_dim: ClassVar[int] = 0  # the dimension of the weights that belongs to the normalised channels
     folds: ClassVar[tuple[str, ...]] = ("batch_normalize",)
 
     def __init__(self, options: LayerOptions, place: Place) -> None:
         super().__init__(options, place)
-        self.eps, self.momentum = place.net.bn_eps, place.net.bn_momentum
+        self.eps = place.net.bn_eps
+        if place.net.bn_momentum is not None:
+            self.momentum = place.net.bn_momentum
 
     def make_normalisation(self, channels: int, batch_normalize: bool) -> None:
         self.biases = self.empty(channels)

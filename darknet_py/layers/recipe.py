@@ -91,9 +91,9 @@ class RecipeOptions:
         use="training",
         own=True,
     )
-    bn_momentum: float = option(
-        0.1,
-        "fraction by which a mini-batch renews the rolling statistics of batch norm",
+    bn_momentum: float | None = option(
+        None,
+        "fraction by which a mini-batch renews the rolling statistics of batch norm; default: 0.1, in [connected] 0.05",
         minimum=0,
         maximum=1,
         use="training",

@@ -402,16 +402,16 @@ def test_the_average_of_the_weights_begins_in_the_middle_and_is_applied_before_t
     ema = Ema(network)
     weights = network.layers[0].weights
     first = weights.detach().clone()
-    ema.update(1999)
+    ema.update(1999, 1999)
     assert not ema.values
-    ema.update(2000)
+    ema.update(2000, 2000)
     with torch.no_grad():
         weights += 1
-    ema.update(2001)
+    ema.update(2001, 2001)
     with ema.applied() as averaged:
         assert torch.allclose(averaged.layers[0].weights, first + 0.1, atol=1e-6)
     assert torch.equal(weights, first + 1)
-    ema.update(3000)
+    ema.update(3000, 3000)
     assert torch.allclose(weights, first + 0.1, atol=1e-6)
 
 
