@@ -11,6 +11,8 @@ from darknet_py.options import option
 
 OPTIMIZERS = ("darknet", "sgd", "adamw")
 POLICIES = ("cosine", "linear", "warmcos")
+NOT_DARKNETS = ("nesterov", "clip_norm", "nominal_batch", "accumulate_modulo")
+"""Options that optimizer=darknet has no use for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import PRECISIONS
 from darknet_py.layers import Head, Layer
 from darknet_py.layers.needs import BoxNeeds, Needs
+from darknet_py.layers.recipe import NOT_DARKNETS
 from darknet_py.losses import LOSSES, Loss, Output, Rejection, State, Value, loss_of, unread_options
 from darknet_py.losses.assign import ASSIGNERS
 from darknet_py.network import Network, raw_of
@@ -176,6 +177,10 @@ class Trainer:
         ):
             for option in untrained(section, options):
                 cfg.warn(section, option, "not implemented in training; it has no effect")
+        for name in NOT_DARKNETS if self.net.optimizer == "darknet" else ():
+            if getattr(self.net, name):
+                text = "is for PyTorch's optimizers; write optimizer=sgd or optimizer=adamw, or remove this"
+                cfg.fail(cfg.sections[0], cfg.sections[0].get(name), text)
         forms = {_truth_form(needs): layer for layer in self.loss_layers if (needs := layer.needs()) is not None}
         if len(forms) > 1:
             layers = " and ".join(f"layer {layer.index} ([{layer.kind}])" for layer in forms.values())

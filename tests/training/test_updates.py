@@ -75,6 +75,52 @@ def test_adam_is_darknets() -> None:
             assert weights(trainer, 0, name).numpy() == pytest.approx(ours[name], abs=2e-5)
 
 
+@pytest.mark.parametrize("words", ["optimizer=sgd", "optimizer=sgd\nnesterov=1", "optimizer=adamw\neps=1e-8"])
+def test_other_optimizers_are_pytorch_s_with_decay_for_weights_alone(words: str) -> None:
+    trainer = make(f"{words}\nmomentum=0.9\ndecay=0.1\nclip_norm=0.05\n")
+    own = list(trainer.optimizer.parameters())
+    theirs = [parameter.detach().clone().requires_grad_() for parameter in own]
+    groups = [
+        {"params": [one for one in theirs if (one.ndim > 1) == decayed], "weight_decay": 0.1 if decayed else 0.0}
+        for decayed in (True, False)
+    ]
+    if "adamw" in words:
+        other: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=0.1)
+    else:
+        other = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov="nesterov" in words)
+    for seed in range(4):
+        trainer.accumulate(*batch(seed))
+        for one, parameter in zip(theirs, own, strict=True):
+            assert parameter.grad is not None
+            one.grad = parameter.grad.clone()
+        assert torch.nn.utils.clip_grad_norm_(theirs, 0.05) > 0.05
+        other.step()
+        trainer.update()
+        for one, parameter in zip(theirs, own, strict=True):
+            torch.testing.assert_close(parameter, one, rtol=1e-6, atol=1e-7)
+
+
+def test_gradients_wait_until_the_nominal_batch_is_full() -> None:
+    words = "optimizer=sgd\nmomentum=0\ndecay=0\n"
+    waiting, at_once = make(f"{words}nominal_batch={8}\n"), make(words)
+    before = weights(waiting)
+    waiting.accumulate(*batch(0))
+    waiting.update()
+    assert torch.equal(weights(waiting), before)
+    waiting.accumulate(*batch(1))
+    waiting.update()
+    for seed in range(2):
+        at_once.accumulate(*batch(seed))
+    at_once.update()
+    torch.testing.assert_close(weights(waiting), weights(at_once), rtol=1e-5, atol=1e-7)
+
+
+def test_what_pytorch_s_optimizers_alone_do_is_refused_without_them() -> None:
+    message = r"\[net\] clip_norm=1: is for PyTorch's optimizers; write optimizer=sgd or optimizer=adamw, or remove"
+    with pytest.raises(CfgError, match=message):
+        make("clip_norm=1\n")
+
+
 def test_clip_limits_the_weights_of_convolutions() -> None:
     trainer = make(first="clip=0.05")
     before = weights(trainer, 1)
