@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -43,11 +45,17 @@ def images_for(network: Network, count: int = 1) -> torch.Tensor:
     return torch.rand((count, network.net.channels, height, width), generator=torch.Generator().manual_seed(3))
 
 
-def assert_same(actual: list[torch.Tensor], expected: list[torch.Tensor], tolerance: float = TOLERANCE) -> None:
+def assert_same(actual: list[Any], expected: list[Any], tolerance: float = TOLERANCE) -> None:
+    """Raw outputs of heads: tensors, or tuples of tensors."""
     assert len(actual) == len(expected)
-    for tensor, other in zip(actual, expected, strict=True):
+    for tensor, other in zip(each_tensor(actual), each_tensor(expected), strict=True):
         assert tensor.shape == other.shape
         assert float((tensor - other).abs().max()) <= tolerance * max(float(other.abs().max()), 1e-6)
+
+
+def each_tensor(raws: list[Any]) -> Iterator[torch.Tensor]:
+    for raw in raws:
+        yield from raw if isinstance(raw, tuple) else (raw,)
 
 
 def small(name: str) -> tuple[int, int] | None:
