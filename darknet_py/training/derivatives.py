@@ -102,7 +102,7 @@ class Training(Arithmetic):
 
     @torch.no_grad()
     def sample(self, layer: RoiSample, regions: Tensor, images: Tensor) -> Tensor:
-        if self.truths is None:
+        if self.truths is None or not layer.training:
             return super().sample(layer, regions, images)
         objects = objects_of(self.truths, (images.shape[3], images.shape[2]), layer.convention)
         return sampled_regions(regions, objects, layer.options, layer.convention)
