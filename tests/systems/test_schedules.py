@@ -7,15 +7,18 @@ import itertools
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from project import CFGS
 from yolos import YOLOS, needs_yolos
 
-from darknet_py.cfg import parse_text
+from darknet_py.cfg import parse_cfg, parse_text
 from darknet_py.layers.net import NetOptions
 from darknet_py.network import Network
+from darknet_py.options import read_options
 from darknet_py.training.ema import moving_average
 from darknet_py.training.schedule import (
     accumulated,
@@ -29,15 +32,22 @@ from darknet_py.training.step import Trainer
 
 pytestmark = needs_yolos
 
-WARMED = {
-    "power": 1,
-    "burn_in_bias_rate": 0.1,
-    "burn_in_momentum": 0.8,
-    "momentum": 0.937,
-    "nominal_batch": 64,
-    "decay": 0.0005,
+CFGS_OF = {
+    "hyp.scratch.p5.yaml": "yolov7-ota",
+    "hyp.scratch.p6.yaml": "yolov7-w6",
+    "hyp.scratch.tiny.yaml": "yolov7-tiny-ota",
+    "yolov5": "yolov5n",
+    "yolov6": "yolov6n",
+    "yolov8": "yolov8n",
+    "yolox": "yolox-nano",
 }
-LAST_RATES = {"hyp.scratch.p5.yaml": 0.1, "hyp.scratch.p6.yaml": 0.2, "hyp.scratch.tiny.yaml": 0.01}  # of YOLOv7
+"""A system, or the settings of a table, → the cfg whose recipe it is."""
+
+
+def recipe(name: str) -> NetOptions:
+    """The [net] of a cfg."""
+    cfg = parse_cfg(CFGS / f"{CFGS_OF[name]}.cfg")
+    return read_options(NetOptions, cfg, cfg.sections[0])
 
 
 def content(name: str) -> Any:
@@ -46,25 +56,22 @@ def content(name: str) -> Any:
 
 
 def tables(system: str) -> Iterator[tuple[NetOptions, dict[str, Any]]]:
-    """[net] in our words for each table of YOLOv5, v6 and v7, and the table."""
+    """[net] for each table of YOLOv5, v6 and v7, and the table: the cfg's, with what the table has of its own."""
     for table in content(f"{system}/schedule.json").get("tables", []):
-        first = 0.02 if system == "yolov6" else 0.01
-        last = first * LAST_RATES.get(table.get("hyp"), 0.01)
-        epochs, linear = table["epochs"], table.get("linear_lr", not table.get("cos_lr", True))
+        net, epochs = recipe(table.get("hyp", system)), table["epochs"]
+        linear, last = table.get("linear_lr", not table.get("cos_lr", True)), net.learning_rate_min
         if system == "yolov7" and linear:  # it arrives an epoch earlier
-            last = first - (first - last) * epochs / (epochs - 1)
+            last = net.learning_rate - (net.learning_rate - last) * epochs / (epochs - 1)
         yield (
-            NetOptions(
-                **WARMED,
+            replace(
+                net,
                 policy="linear" if linear else "cosine",
-                policy_delay=1,
-                learning_rate=first,
                 learning_rate_min=last,
                 epochs=epochs,
                 max_batches=epochs * table["batches_per_epoch"],
                 burn_in=table["warmup_iterations"],
+                burn_in_epochs=0,
                 batch=table["batch"],
-                accumulate_modulo=int(system == "yolov7"),
             ),
             table,
         )
@@ -110,16 +117,12 @@ def test_each_iteration_has_the_rates_and_the_momentum_of_the_original(net: NetO
 @pytest.mark.parametrize("kind", content("yolov8/schedule.json"))
 def test_a_real_run_of_yolov8_has_these_rates_and_updates(kind: str) -> None:
     run = content("yolov8/schedule.json")[kind]
-    about = run["args"]
-    net = NetOptions(
-        **WARMED,
-        policy="cosine" if about["cos_lr"] else "linear",
-        learning_rate=about["lr0"],
-        learning_rate_min=about["lr0"] * about["lrf"],
-        epochs=run["epochs"],
-        max_batches=run["epochs"] * run["iterations_per_epoch"],
-        burn_in=100,
-        burn_in_epochs=about["warmup_epochs"],
+    epochs = run["epochs"]
+    net = replace(
+        recipe("yolov8"),
+        policy="cosine" if run["args"]["cos_lr"] else "linear",
+        epochs=epochs,
+        max_batches=epochs * run["iterations_per_epoch"],
         batch=run["batch"],
     )
     rows = [dict(zip(run["columns"], row, strict=True)) for row in run["rows"]]
@@ -136,9 +139,8 @@ def test_a_real_run_of_yolov8_has_these_rates_and_updates(kind: str) -> None:
 def test_the_rate_of_yolox_rises_by_squares_falls_along_a_cosine_and_stays(name: str) -> None:
     schedule = content("yolox/schedule_ema.json")["schedules"][name]
     about = schedule["args"]
-    net = NetOptions(
-        policy="warmcos",
-        power=2,
+    net = replace(
+        recipe("yolox"),
         learning_rate=about["lr"],
         learning_rate_min=about["lr"] * about["min_lr_ratio"],
         epochs=about["total_epochs"],
