@@ -185,6 +185,7 @@ def cfg_text(model: str, about: dict[str, Any]) -> str:
         "nesterov": 1,
         "policy": "constant",
         "burn_in": 0,
+        "burn_in_bias_rate": 0,
         "burn_in_epochs": 0,
         "epochs": 0,
         "max_batches": 1000,
@@ -227,6 +228,23 @@ def by_original_names(network: Network, weights: dict[str, Tensor], tensors: dic
     return {key: everything[place.flatten()].view(place.shape) for key, place in places.items()}
 
 
+def groups_of(trainer: Trainer, weights: dict[str, Tensor]) -> dict[str, str]:
+    """In which of the original's groups of parameters each parameter is: decayed weights, biases, the others."""
+    kinds = ("others", "bias", "weight_decay")
+    numbers = {
+        id(tensor): 2 if group["decayed"] else 1 if group["bias"] else 0
+        for group in trainer.optimizer.param_groups
+        for tensor in group["params"]
+    }
+    filled = {
+        name: torch.full_like(tensor, numbers[id(tensor)])
+        for name, tensor in stored(trainer).items()
+        if id(tensor) in numbers
+    }
+    named = by_original_names(trainer.network, weights, filled)
+    return {key: kinds[int(values.max())] for key, values in named.items() if not values.isnan().any()}
+
+
 def truths_of(file: Path, about: dict[str, Any]) -> Tensor:
     """(images, truths, 6): x, y, w, h, class, 0."""
     given = about["targets"] if "targets" in about else arrays(file.parent / "loss" / "default.npz")["targets"]
@@ -260,6 +278,8 @@ def test_a_step_of_a_whole_network_is_the_original_s(file: Path, tmp_path: Path)
     network = darknet_py.load(path, tmp_path / "original.pt")
     trainer = Trainer(network)
     images, truths = drawn_input(about["input_seed"], tuple(about["input"])), truths_of(file, about)
+    wanted = {key: group if group in ("bias", "weight_decay") else "others" for key, group in about["groups"].items()}
+    assert groups_of(trainer, weights) == {key: wanted[key] for key in about["parameters"] if key in weights}
     near, originals = NEAR[file.parent.name], {"grad": "parameters", "param": "parameters", "buffer": "buffers"}
     for number, step in enumerate(about["steps"]):
         cost = trainer.accumulate(images, truths).cost
