@@ -95,5 +95,6 @@ def _value(names: tuple[str, str], parts: Sequence[tuple[Tensor, Tensor]]) -> Va
 RPN = Loss(
     rpn_loss,
     frozenset({"samples", "positives", "truth_thresh", "ignore_thresh", "border", "clobber", "positive_weight"}),
+    mean=True,
 )
-ROI_HEAD = Loss(roi_loss)
+ROI_HEAD = Loss(roi_loss, mean=True)

@@ -115,6 +115,18 @@ def test_gradients_wait_until_the_nominal_batch_is_full() -> None:
     torch.testing.assert_close(weights(waiting), weights(at_once), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(("loss", "share"), [("yolox\nobjectness=1\ncoords=xywh", 0.5), ("yolov8\nreg_max=15", 1.0)])
+def test_of_a_loss_that_is_a_mean_each_mini_batch_has_its_share(loss: str, share: float) -> None:
+    filters = 6 if share < 1 else 65
+    head = f"[convolutional]\nfilters={filters}\nsize=8\nstride=8\n[anchor_free]\nclasses=1\nloss={loss}\n"
+    costs = []
+    for subdivisions in (1, 2):
+        trainer = make(f"optimizer=sgd\nsubdivisions={subdivisions}\n", layers=head)
+        truths = torch.tensor([0.5, 0.5, 0.6, 0.6, 0.0, 0.0]).expand(2, 1, 6)
+        costs.append(trainer.accumulate(batch()[0][:2], truths).cost)
+    assert costs[1] == pytest.approx(share * costs[0], rel=1e-6)
+
+
 def test_what_pytorch_s_optimizers_alone_do_is_refused_without_them() -> None:
     message = r"\[net\] clip_norm=1: is for PyTorch's optimizers; write optimizer=sgd or optimizer=adamw, or remove"
     with pytest.raises(CfgError, match=message):
