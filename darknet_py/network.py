@@ -213,6 +213,17 @@ class Network(nn.Module):
         """The heads, in the order of `forward`'s result."""
         return [cast(Head, self.layers[index]) for index in self.heads]
 
+    def check_graph(self, problem: str) -> None:
+        """Refuses what needs the whole network as one graph; `problem` says what, and what to do instead.
+
+        Raises:
+            CfgError: the number of values that a layer gives depends on the image.
+        """
+        for layer in self.layers:
+            if not layer.one_graph:
+                text = f"how many values it gives depends on the image: it {problem}"
+                self.cfg.fail(self.cfg.sections[layer.index + 1], None, text)
+
     def summary(self, *, receptive_field: bool = False) -> str:
         """The layer table, as Darknet prints it, with totals."""
         return table(self, receptive_field=receptive_field)

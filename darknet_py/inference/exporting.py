@@ -199,10 +199,7 @@ def output_names(network: Network, form: Form) -> list[str]:
 
 def _check(network: Network, form: Form) -> None:
     """Refuses what the form cannot say of the network, at the option that is the reason."""
-    for layer in network.layers:
-        if not layer.one_graph:
-            text = "how many values it gives depends on the image: it has no ONNX form here; detect with the weights"
-            network.cfg.fail(network.cfg.sections[layer.index + 1], None, text)
+    network.check_graph("has no ONNX form here; detect with the weights")
     for head in network.head_layers() if form.outputs != "raw" else []:
         section = network.cfg.sections[head.index + 1]
         if not head.dense:

@@ -171,7 +171,7 @@ class Layer(nn.Module):
     folds: ClassVar[tuple[str, ...]] = ()  # options that `folded` moves into the weights: 0 in the deployed form
     zeroed: ClassVar[frozenset[str]] = frozenset()  # activations for which Darknet gives 0 in this kind of layer
     own_rows: ClassVar[bool] = False  # the kind sets `shape.rows` itself (region proposals); else its sources' rows
-    one_graph: ClassVar[bool] = True  # False: the number of values depends on the image, as no ONNX graph here can say
+    one_graph: ClassVar[bool] = True  # False: the number of values depends on the image: no ONNX form, no compilation
     auxiliary: bool = False  # a head that exists in training only
     arithmetic: Arithmetic = PLAIN  # what differs in training; see arithmetic.py
 

@@ -130,10 +130,9 @@ class Trainer:
         self.ema = moving_average(network)
         self._forward = self._raws
         if compiled:
-            # the sizes of dropped blocks and the number of sampled regions change during training. Not decorators: they
-            # import the compiler, for seconds
+            network.check_graph("cannot be compiled; train without --compile")
+            # the sizes of dropped blocks change during training. Not a decorator: it imports the compiler, for seconds
             self.arithmetic.drop_blocks = torch.compiler.disable(self.arithmetic.drop_blocks)  # type: ignore[method-assign]
-            self.arithmetic.sample = torch.compiler.disable(self.arithmetic.sample)  # type: ignore[method-assign]
             self._forward = torch.compile(self._raws)
 
     def _stopped(self) -> frozenset[int]:

@@ -98,3 +98,9 @@ def test_an_export_is_refused(outputs: str, tmp_path: Path) -> None:
     with pytest.raises(CfgError, match=r"^small\.cfg:\d+: \[rpn\]: how many values it gives depends on the image"):
         export_onnx(network, tmp_path / "small.onnx", Form(outputs))
     assert not (tmp_path / "small.onnx").exists()
+
+
+def test_compilation_is_refused() -> None:
+    network = Network(parse_text(small_cfg(4), "small.cfg")).initialise(0)
+    with pytest.raises(CfgError, match=r"^small\.cfg:\d+: \[rpn\]: .* it cannot be compiled; train without --compile$"):
+        Trainer(network, compiled=True)
