@@ -59,6 +59,18 @@ def test_it_trains_evaluates_and_detects(tmp_path: Path) -> None:
     assert all((np.abs(one.xywh[:, :2] - 0.5) <= 0.5).all() for one in found)
 
 
+def test_a_resumed_run_draws_what_a_whole_one_draws(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "shapes", train=8, valid=1)
+    cfg = tmp_path / "small.cfg"
+    cfg.write_text(small_cfg(6, "width=64\nheight=64\nmax_batches=4\nbatch=2\n"))
+    arguments = [str(data), str(cfg), "--workers", "0", "--device", "cpu"]
+    assert train.main([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    assert train.main([*arguments, "--out", str(tmp_path / "parts"), "--max-batches", "2"]) == 0
+    assert train.main([*arguments, "--out", str(tmp_path / "parts"), "--resume"]) == 0
+    whole, parts = (tmp_path / name / "small_final.weights" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
 def test_the_truths_are_among_the_regions_that_are_trained() -> None:
     network = Network(parse_text(small_cfg(4))).initialise(0)
     images, rows = trained_images()
