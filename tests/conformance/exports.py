@@ -80,6 +80,8 @@ def measure(path: Path) -> list[str]:
             file = Path(folder) / "model.onnx"
             report = export_onnx(network, file, Form("raw"))
             own = [tensor.numpy() for tensor in network.eval()(images)]
+            if not all(output.std() > 0 for output in own):
+                return [size, "not shown: an output is constant", "", ""]
             texts = [f"{max(report.differences.values()):.0e}"]
             for consumer in (in_opencv, in_openvino):
                 texts.append(difference(consumer, file, images.numpy(), own))
@@ -100,7 +102,7 @@ def small_network(path: Path) -> Network:
     network.initialise(1)
     for name, buffer in network.named_buffers():
         if name.endswith("rolling_variance"):
-            buffer.fill_(1)
+            buffer.fill_(1 / 3)  # outputs keep their magnitude from layer to layer
     return network.requires_grad_(False)
 
 
