@@ -14,7 +14,8 @@ from darknet_py.network import Network
 from darknet_py.table import describe
 
 NEW = ("shapes", "cells")  # of this project alone; no official file
-OWN = [path.stem for path in OWN_CFGS if path.stem not in NEW]
+OTHERS = [path.stem for path in OWN_CFGS if "\nkey=" in path.read_text()]  # networks of other programs
+OWN = [path.stem for path in OWN_CFGS if path.stem not in (*NEW, *OTHERS)]
 IOU_LOSS = {"iou": 0, "giou": 1, "mse": 2, "diou": 3, "ciou": 4}
 WORDS: dict[str, dict[str, int]] = {
     "iou_loss": IOU_LOSS,

@@ -16,7 +16,7 @@ LARGE = 20_000_000  # weights; larger networks take longer and show nothing else
 
 
 def small(path: str) -> Network:
-    network = Network(parse_cfg(path), size=(96, 96)).initialise(1)
+    network = Network(parse_cfg(path), size=(128, 128)).initialise(1)
     for name, buffer in network.named_buffers():
         if name.endswith("rolling_variance"):
             buffer.fill_(1)
@@ -36,7 +36,7 @@ def test_detectors_are_fused_and_keep_their_numbers(path: object) -> None:
     if sum(parameter.numel() for parameter in network.parameters()) > LARGE:
         pytest.skip("a large network")
     plain, runner = prepare(network, batch=BATCH), fused_runner(network)
-    images = torch.rand(BATCH + 1, 3, 96, 96)
+    images = torch.rand(BATCH + 1, 3, 128, 128)
     for count in range(1, BATCH + 2):
         for ours, expected in zip(runner(images[:count]), plain(images[:count]), strict=True):
             assert ours.shape == expected.shape
@@ -45,7 +45,7 @@ def test_detectors_are_fused_and_keep_their_numbers(path: object) -> None:
 
 def test_a_fused_network_reads_other_number_formats() -> None:
     network = small("cfg/yolov3-tiny.cfg")
-    images = torch.rand(1, 3, 96, 96)
+    images = torch.rand(1, 3, 128, 128)
     expected = prepare(network)(images)
     runner = prepare(network, precision="bf16", batch=1, fused=True)  # some CPUs fuse it, some do not
     for ours, exact in zip(runner(images.bfloat16()), expected, strict=True):
