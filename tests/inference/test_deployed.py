@@ -59,8 +59,9 @@ activation=leaky
 
 
 def assert_deployed(network: Network, folder: Path, inputs: list[torch.Tensor]) -> None:
-    """The inputs are consecutive, as recurrent layers remember them. A [batchnorm] section has no weights to fold into."""
+    """The inputs are consecutive, as recurrent layers remember them."""
     form = deployed(network)
+    # a [batchnorm] section has no weights to be folded into
     with_weights = [layer for layer in form.layers if layer.kind != "batchnorm"]
     assert not [stored.name for layer in with_weights for stored in layer.stored() if "rolling" in stored.name]
     (folder / "form.cfg").write_text(form.cfg.text, encoding="utf-8")
