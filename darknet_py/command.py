@@ -128,15 +128,16 @@ def add_size(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_network(parser: argparse._ActionsContainer) -> None:
-    """`--cfg` and `--weights`."""
+def add_network(parser: argparse._ActionsContainer, *, onnx: bool = False) -> None:
+    """`--cfg` and `--weights`. onnx: the command opens exported models, too."""
     parser.add_argument("--cfg", help="the network's .cfg (default: the one in the .safetensors)")
-    parser.add_argument("--weights", required=True, help="its .weights, .safetensors, or state_dict (.pt)")
+    exported = ", or an exported .onnx alone" if onnx else ""
+    parser.add_argument("--weights", required=True, help=f"its .weights, .safetensors, or state_dict (.pt){exported}")
 
 
-def add_model(parser: argparse._ActionsContainer) -> None:
+def add_model(parser: argparse._ActionsContainer, *, onnx: bool = False) -> None:
     """`--cfg`, `--weights`, `--names` and `--data`: a model as separate files, or as one file."""
-    add_network(parser)
+    add_network(parser, onnx=onnx)
     parser.add_argument("--names", help="class names, one per line (default: those in the .safetensors, or numbers)")
     parser.add_argument("--data", help="a .data file that says where the names are")
 

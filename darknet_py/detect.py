@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--time-limit", type=positive, metavar="SECONDS", help="end each video or stream after so many seconds"
     )
     model = result.add_argument_group("model")
-    add_model(model)
+    add_model(model, onnx=True)
     add_size(model)
     model.add_argument("--strict", action="store_true", help="treat warnings about the cfg as errors")
     detection = result.add_argument_group("detection")
