@@ -21,6 +21,7 @@ from darknet_py.inference.runner import Runner, prepare
 from darknet_py.layers.softmax import Softmax
 from darknet_py.names import class_names
 from darknet_py.network import Network
+from darknet_py.pictures.levels import levels_of
 from darknet_py.pictures.read import Image, as_image, read_image
 from darknet_py.pictures.resize import short_side_crop
 
@@ -91,6 +92,11 @@ class Classifier:
     def probabilities(self, images: Sequence[Image]) -> Tensor:
         """(n, classes) float32 of n images from `read`."""
         self.network.reset_state()
-        batch = torch.from_numpy(np.stack(images)).to(self.runner.device, self.runner.dtype).permute(0, 3, 1, 2)
+        levels = levels_of(self.network.net)
+        batch = (
+            torch.from_numpy(np.stack([levels.values(image) for image in images]))
+            .to(self.runner.device, self.runner.dtype)
+            .permute(0, 3, 1, 2)
+        )
         probabilities = self.runner(batch)[0].flatten(1).float()
         return probabilities if self.tree is None else self.tree.along_paths(probabilities)

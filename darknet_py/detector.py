@@ -28,10 +28,11 @@ from darknet_py.layers.head import NMS_KINDS
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import class_names, find_beside, names_file, read_data, read_lines
 from darknet_py.network import Network, load
-from darknet_py.pictures.fit import as_input, fit_of
+from darknet_py.pictures.fit import fit_of
+from darknet_py.pictures.levels import levels_of
 from darknet_py.pictures.read import Image, as_image, read_image, split_batch
 from darknet_py.pictures.resize import Size
-from darknet_py.postprocess import Fitted, Suppression, best_class, postprocess
+from darknet_py.postprocess import Fitted, Suppression, chosen, postprocess
 from darknet_py.text import shortened, whole_number
 
 Classes: TypeAlias = str | int | Sequence[str | int] | None
@@ -81,8 +82,7 @@ class Detector:
         self.network, self.batch, self.dtype = self.runner.network, self.runner.batch, self.runner.dtype
         self.heads = self.network.head_layers()
         if not self.heads:
-            kinds = "[yolo], [Gaussian_yolo], [region], [detection]"
-            raise DarknetError(f"{self.network.cfg.path}: no detection head ({kinds}); is it a classifier?")
+            raise DarknetError(f"{self.network.cfg.path}: no detection head ([yolo], [region] …); is it a classifier?")
         if len({head.options.classes for head in self.heads}) > 1:
             heads = ", ".join(f"layer {head.index}: classes={head.options.classes}" for head in self.heads)
             raise DarknetError(f"{self.network.cfg.path}: all heads need the same classes ({heads})")
@@ -101,7 +101,7 @@ class Detector:
         self.nms_kind = nms_kind or self.heads[-1].nms_kind
         self.beta_nms = self.heads[-1].beta_nms if beta_nms is None else beta_nms
         self.net = self.network.net
-        self.fit = fit_of(self.net.image_fit, self.letterbox)
+        self.fit, self.levels = fit_of(self.net.image_fit, self.letterbox), levels_of(self.net)
         self.agnostic = bool(self.net.agnostic) if agnostic is None else agnostic
         self._shown = np.array([not name.startswith(HIDDEN) for name in self.names], dtype=bool)
 
@@ -212,7 +212,7 @@ class Detector:
 
     def as_batch(self, fitted: Sequence[Image]) -> Tensor:
         """Images of the network's size → (n, channels, height, width), in the order and the range of its input."""
-        batch = np.stack([as_input(image, self.net.channel_order, self.net.input_max) for image in fitted])
+        batch = np.stack([self.levels.values(image) for image in fitted])
         return torch.from_numpy(batch).to(self.runner.device, self.dtype).permute(0, 3, 1, 2)
 
     def candidates(self, raw: Sequence[Tensor], thresh: float) -> Candidates:
@@ -241,8 +241,7 @@ class Detector:
         nms = fraction("nms", net.nms if nms is None else nms)
         suppression = Suppression(nms, self.nms_kind, self.beta_nms, self.agnostic, most=net.max_nms)
         candidates = self.candidates(raw, fraction("thresh", net.thresh if thresh is None else thresh))
-        if net.best_class:
-            candidates = best_class(candidates)
+        candidates = chosen(candidates, net, best=bool(net.best_class))
         if classes is not None:
             wanted = torch.from_numpy(self.wanted(classes)).to(candidates.probs.device)
             candidates = candidates._replace(probs=candidates.probs * wanted)

@@ -305,6 +305,10 @@ def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
     if options.policy == "steps" and not 0 < len(options.steps) <= len(options.scales):
         text = f"{len(options.steps)} steps and {len(options.scales)} scales; write as many of both"
         cfg.stop(section, section.get("scales") or section.get("policy"), text)
+    for name in ("input_mean", "input_deviation"):
+        if (count := len(getattr(options, name))) not in (1, options.channels):
+            text = f"{count} numbers for {options.channels} channels; write one for each, or a single one"
+            cfg.fail(section, section.get(name), text)
     if size is not None:
         options = replace(options, width=size[0], height=size[1], inputs=None)
     return options

@@ -15,6 +15,7 @@ from torch import Tensor
 from darknet_py.boxes import centres, corners, nms
 from darknet_py.detections import Detections
 from darknet_py.layers import Candidates
+from darknet_py.layers.image_input import ImageOptions
 from darknet_py.pictures.fit import DarknetFit, Fit
 from darknet_py.pictures.resize import Size
 
@@ -86,6 +87,36 @@ def postprocess(
     return by_image(found, sizes, names)
 
 
+def chosen(candidates: Candidates, net: ImageOptions, *, best: bool) -> Candidates:
+    """The candidates that suppression is to see, as [net] says. best: each box counts for one class alone."""
+    if net.objectness_thresh is not None or net.class_thresh is not None:
+        objectness, probability = net.objectness_thresh or 0.0, net.class_thresh or 0.0
+        candidates = probable_classes(candidates, objectness, probability, net.max_nms)
+    return best_class(candidates) if best else candidates
+
+
+def probable_classes(
+    candidates: Candidates, objectness: float, probability: float, count: int | None = None
+) -> Candidates:
+    """Boxes by their objectness and their classes by the probabilities given an object, as MMDetection's YOLOv3 chooses
+    them.
+
+    Args:
+        objectness: what a box needs at least. probability: what its classes must exceed.
+        count: the most classes of boxes in an image, the most probable ones; None: all.
+    """
+    enough = candidates.objectness >= objectness
+    image, xywh, objectnesses, probs = (column[enough] for column in candidates)
+    classes = probs / objectnesses[:, None]
+    box, class_id = (classes > probability).nonzero(as_tuple=True)
+    if count is not None:
+        kept = _highest(image[box], classes[box, class_id], count)
+        box, class_id = box[kept], class_id[kept]
+    only = torch.zeros_like(probs)
+    only[box, class_id] = probs[box, class_id]
+    return Candidates(image, xywh, objectnesses, only)
+
+
 def best_class(candidates: Candidates) -> Candidates:
     """Each box with its most probable class alone; of equal ones the first."""
     best = candidates.probs.argmax(1, keepdim=True)
@@ -97,12 +128,17 @@ def most_confident(objects: Objects, count: int | None) -> Objects:
     """The `count` most confident objects of each image, in their order; None: all."""
     if count is None or not len(objects.image):
         return objects
-    order = objects.confidence.argsort(descending=True, stable=True)
-    order = order[objects.image[order].argsort(stable=True)]
-    image = objects.image[order]
-    rank = torch.arange(len(image), device=image.device) - torch.searchsorted(image, image)
-    kept = order[rank < count].sort().values
+    kept = _highest(objects.image, objects.confidence, count)
     return Objects(*(column[kept] for column in objects))
+
+
+def _highest(image: Tensor, value: Tensor, count: int) -> Tensor:
+    """Which of the values (m,) are among the `count` highest of their image (m,): their numbers, ascending."""
+    order = value.argsort(descending=True, stable=True)
+    order = order[image[order].argsort(stable=True)]
+    image = image[order]
+    rank = torch.arange(len(image), device=image.device) - torch.searchsorted(image, image)
+    return order[rank < count].sort().values
 
 
 def from_letterbox(xywh: Tensor, image: Tensor, sizes: Sequence[Size], network: Size, fit: Fit = LETTERBOX) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.command import add_size, run_command
+from darknet_py.conventions import conventions
 from darknet_py.network import Network
 from darknet_py.reference import option_table, options_page
 from darknet_py.table import describe, table
@@ -22,7 +23,8 @@ from darknet_py.table import describe, table
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m darknet_py.summary",
-        description="Prints the layer table of a cfg, as Darknet does, with totals.",
+        description="Prints the layer table of a cfg, as Darknet does, with totals, and what the cfg says of images, "
+        "detection and training.",
         epilog="example: python -m darknet_py.summary cfg/yolov3.cfg --receptive-field",
     )
     result.add_argument("cfg", nargs="?", help="the .cfg, or a .safetensors that carries it")
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(describe(network), indent=1))
     else:
-        print(table(network, receptive_field=args.receptive_field))
+        print(table(network, receptive_field=args.receptive_field), *conventions(network), sep="\n")
     return 0
 
 

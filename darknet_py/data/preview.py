@@ -6,30 +6,31 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 
 from darknet_py.data.samples import ImageBatch
 from darknet_py.data.truths import TRUTH_SIZE
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.colours import class_colour
+from darknet_py.pictures.levels import Levels
 from darknet_py.pictures.read import Image
 
 BACKGROUND = 127
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 LABEL_COLOUR = (255, 255, 0)
+DARKNETS = Levels()
 MAX_LABELS = 4  # of a class vector, the most probable first
 
 
-def preview(batch: ImageBatch, names: Sequence[str], *, columns: int | None = None) -> Image:
+def preview(batch: ImageBatch, names: Sequence[str], *, levels: Levels = DARKNETS, columns: int | None = None) -> Image:
     """The images of a mini-batch side by side, with their boxes (or a classifier's classes): (height, width, 3) uint8
     RGB.
 
-    names: of the classes. columns: images in a row; None: as many as rows, or one more. Truths in any other form are
-    not shown.
+    names: of the classes. levels: how the images became values. columns: images in a row; None: as many as rows, or one
+    more. Truths in any other form are not shown.
     """
     count, _, height, width = batch.images.shape
     columns = columns or int(np.ceil(np.sqrt(count)))
-    images = (batch.images[:, :3].clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    images = levels.bytes_of_values(batch.images)[..., :3].cpu().numpy()
     result = np.full((-(-count // columns) * height, columns * width, 3), BACKGROUND, np.uint8)
     for k, truth in enumerate(batch.truths.cpu().numpy()):
         canvas = np.ascontiguousarray(np.broadcast_to(images[k], (height, width, 3)))

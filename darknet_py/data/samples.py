@@ -28,6 +28,7 @@ from darknet_py.data.truths import DataWarning, ImageTruths
 from darknet_py.errors import DarknetError
 from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import BoxNeeds, ClassNeeds, Needs, Rows
+from darknet_py.pictures.levels import levels_of
 from darknet_py.pictures.read import read_image
 
 MAX_FAILURES = 50  # images in a row that cannot be used, before training stops
@@ -89,10 +90,7 @@ class SampleMaker:
             for place in range(request.images):
                 rng, requests = self.requests(request, place)
                 sample = recipe(map(self.load, requests), request.size, rng)
-                maximum = np.float32((255 if sample.image.dtype == np.uint8 else 1) / self.net.input_max)
-                planes = images[place] if self.net.channel_order == "rgb" else images[place][::-1]
-                for plane, channel in zip(planes, cv2.split(sample.image), strict=True):
-                    np.divide(channel, maximum, out=plane, dtype=np.float32)
+                levels_of(self.net).fill(images[place], sample.image)
                 truths.append(self.formatted(sample.truths))
                 paths.append(sample.path)
         except DarknetError as error:

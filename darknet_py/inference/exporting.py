@@ -28,6 +28,8 @@ from darknet_py.inference.onnx_runner import METADATA, open_session
 from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
+from darknet_py.pictures.fit import fit_of
+from darknet_py.pictures.levels import levels_of
 
 OUTPUTS = ("boxes", "raw", "detections")
 TYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -47,7 +49,7 @@ class Form:
     the input, and `scores` (n, k, classes), objectness times class probability; "detections": (m, 7) after suppression:
     image, class, confidence, centre x, centre y, width, height; of an image and a class, the most confident first.
     uint8: the input is (n, height, width, channels) uint8, RGB, not (n, channels, height, width) float,
-        in the cfg's channel_order and 0..input_max.
+        in the cfg's order and range (`levels_of`).
     type: of the weights, a key of TYPES. thresh, nms, nms_kind: of "detections"; None: the kind that the cfg says.
     """
 
@@ -80,8 +82,7 @@ class Graph(nn.Module):
 
     def forward(self, images: Tensor, others: list[Tensor]) -> tuple[Tensor, ...]:
         if self.form.uint8:
-            images = images.permute(0, 3, 1, 2).float() * (self.network.net.input_max / 255)
-            images = images.flip(1) if self.network.net.channel_order == "bgr" else images
+            images = levels_of(self.network.net).values_of_bytes(images)
         self.network.set_states(dict(zip(self.states, others, strict=not self.suppresses)))
         raw = [part.float() for part in self.network(images.to(TYPES[self.form.type]))]
         return (*self._outputs(raw, others), *(self.network.states()[name] for name in self.states))
@@ -303,7 +304,7 @@ def _describe(model: Any, network: Network, form: Form, names: Sequence[str], le
     entries = {
         METADATA: json.dumps({**about, "letterbox": letterbox}),
         "input": f"{_pixels(network, form)}, {width} x {height}",
-        "resize": RESIZED.get(network.net.image_fit) or (LETTERBOXED if letterbox else "stretched"),
+        "resize": str(fit_of(network.net.image_fit, letterbox)),
         "outputs": FORMS[form.outputs if network.heads else "none"],
         "classes": "\n".join(names),
     }
@@ -316,18 +317,8 @@ def _pixels(network: Network, form: Form) -> str:
     """What a value of the input means."""
     if form.uint8:
         return "uint8, height x width x RGB"
-    return f"{network.net.channel_order.upper()}, 0..{network.net.input_max:g}"
+    return str(levels_of(network.net))
 
-
-LETTERBOXED = "aspect ratio kept, padded with grey 0.5"
-IN_THE_MIDDLE = "aspect ratio kept, in the middle of grey 114 of 255"
-RESIZED = {
-    "yolov5": IN_THE_MIDDLE,
-    "yolov8": IN_THE_MIDDLE,
-    "yolox": "aspect ratio kept, at the left top of grey 114 of 255",
-    "mmdet": "aspect ratio kept, at the left top of black",
-}
-"""The cfg's `image_fit` → how images come into the input."""
 
 FORMS = {
     "boxes": "boxes: centre x, centre y, width, height as fractions of the input; scores: objectness * class",

@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
 from darknet_py.network import Network
+from darknet_py.pictures.levels import levels_of
 
 METADATA = "darknet_py"  # the key of the model's metadata in which `export_onnx` describes it
 
@@ -46,6 +48,8 @@ class OnnxRunner(Runner):
         super().__init__(network.requires_grad_(False).eval(), "fp32", batch)
         self.letterbox = about["letterbox"]
         self.outputs, self.uint8 = about["outputs"] if network.heads else "raw", about["uint8"]
+        if self.outputs != "raw":  # objectness and classes are multiplied already
+            network.net = replace(network.net, objectness_thresh=None, class_thresh=None)
         self.states = [entry.name for entry in self.session.get_inputs()][1:]
         if self.states:
             raise DarknetError(f"{path}: a recurrent network; run it with onnxruntime, its states are inputs")
@@ -54,9 +58,7 @@ class OnnxRunner(Runner):
         """The model's outputs. images: (n, channels, height, width) float, as the network reads them."""
         self.check(images)
         if self.uint8:
-            net = self.network.net
-            images = images.flip(1) if net.channel_order == "bgr" else images
-            images = (images * (255 / net.input_max)).round().to(torch.uint8).permute(0, 2, 3, 1)
+            images = levels_of(self.network.net).bytes_of_values(images)
         outputs = self.session.run(None, {"images": images.contiguous().numpy()})
         return [torch.from_numpy(output) for output in outputs]
 

@@ -9,8 +9,6 @@ from darknet_py.options import option
 FITS = ("darknet", "yolov5", "yolov8", "yolox", "mmdet")
 ORDERS = ("rgb", "bgr")
 BEST_NEVER, BEST_DETECTING, BEST_ALWAYS = 0, 1, 2  # best_class
-
-
 AUGMENTATIONS = ("darknet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "mmdet")
 
 
@@ -28,6 +26,12 @@ class ImageOptions:
     )
     channel_order: str = option("rgb", "order of the input's channels: rgb or bgr (YOLOX)", choices=ORDERS, own=True)
     input_max: float = option(1.0, "value of white in the input: 1, or 255 (YOLOX)", minimum=1e-6, own=True)
+    input_mean: tuple[float, ...] = option(
+        (0.0,), "subtracted from the input's channels, in their order and range; one number holds for all", own=True
+    )
+    input_deviation: tuple[float, ...] = option(
+        (1.0,), "the input's channels are divided by it, after input_mean", minimum=1e-6, own=True
+    )
     thresh: float = option(0.25, "detection: minimum confidence, unless the user says one", minimum=0, own=True)
     nms: float = option(
         0.45, "detection: overlap above which the less confident of two boxes is suppressed, unless the user says one",
@@ -46,6 +50,17 @@ class ImageOptions:
         own=True,
     )
     agnostic: int = option(0, "1: detection: boxes of different classes suppress each other too", own=True)
+    objectness_thresh: float | None = option(
+        None, "detection and evaluation: minimum objectness, whatever the class (MMDetection's conf_thr)", minimum=0,
+        own=True,
+    )  # fmt: skip
+    class_thresh: float | None = option(
+        None,
+        "detection and evaluation: what a class probability must exceed before the objectness multiplies it, and then "
+        "max_nms counts by it (MMDetection's score_thr and nms_pre)",
+        minimum=0,
+        own=True,
+    )
     max_nms: int | None = option(
         None, "boxes of an image that suppression sees, the most confident; default: all", minimum=1, own=True
     )

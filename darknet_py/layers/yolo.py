@@ -237,6 +237,11 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         return str(self.options.loss)
 
     @property
+    def classless(self) -> bool:
+        """Whether the confidence is the objectness alone: YOLOv7's loss does not train the class of a single one."""
+        return self.classes == 1 and self.loss_name == "yolov7"
+
+    @property
     def reads_logits(self) -> bool:
         """Whether the layer before gives logits, not probabilities."""
         return not self.options.new_coords or bool(self.options.logistic)
@@ -266,7 +271,8 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         in_cell, multiples = self._in_cell(active)
         centre = (corner + in_cell) / pixels(grid, values)
         sides = multiples * anchor / pixels(size, values)
-        return Boxes(torch.cat((centre, sides), -1), active[..., 4], active[..., 5:])
+        classes = torch.ones_like(active[..., 5:]) if self.classless else active[..., 5:]
+        return Boxes(torch.cat((centre, sides), -1), active[..., 4], classes)
 
     def likely(self, values: Tensor, thresh: float) -> Tensor:
         objectness = values[..., 4].float()

@@ -33,7 +33,7 @@ from darknet_py.pictures.fit import DarknetFit, Fit
 from darknet_py.pictures.read import Image
 from darknet_py.pictures.read_ahead import batched, read_ahead
 from darknet_py.pictures.resize import Size
-from darknet_py.postprocess import Objects, Suppression, best_class, by_image, postprocess, suppressed
+from darknet_py.postprocess import Objects, Suppression, by_image, chosen, postprocess, suppressed
 
 
 class Rule(NamedTuple):
@@ -160,8 +160,7 @@ def detect_images(detector: Detector, images: Sequence[str], rule: Rule) -> Data
     for numbers, raw, sizes in _run(detector, images, results.unreadable, detector.fit):
         with torch.inference_mode():
             candidates = raw_order(detector.candidates(raw, thresh))
-            if net.best_class == BEST_ALWAYS:
-                candidates = best_class(candidates)
+            candidates = chosen(candidates, net, best=net.best_class == BEST_ALWAYS)
             found = postprocess(candidates, sizes, detector.names, suppression, detector.fitted, net.max_det)
         for number, detections in zip(numbers, found, strict=True):
             results.detections[number] = detections

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from darknet_py.pictures.levels import WHITE
 from darknet_py.pictures.read import Image
 from darknet_py.pictures.resize import Floats, Size, letterbox, letterbox_fractions, resize
-
-WHITE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}  # of floats: 1
 
 
 class Fit(Protocol):
@@ -50,6 +49,9 @@ class DarknetFit:
         if self.keeps_aspect:
             return letterbox_fractions(images, network)
         return np.ones((len(images), 2), np.float32), np.zeros((len(images), 2), np.float32)
+
+    def __str__(self) -> str:
+        return "aspect ratio kept, padded with grey 0.5" if self.keeps_aspect else "stretched"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ class Letterbox:
         margins = free / 2 if self.exact and self.centred else self._margins(free)
         return (inner / network_size).astype(np.float32), (margins / network_size).astype(np.float32)
 
+    def __str__(self) -> str:
+        around = f"grey {self.fill} of 255" if self.fill else "black"
+        return f"aspect ratio kept, {'in the middle' if self.centred else 'at the left top'} of {around}"
+
 
 FITS: dict[str, Fit] = {
     "yolov5": Letterbox(round, 114, centred=True, exact=True, clips=True),
@@ -101,12 +107,3 @@ FITS: dict[str, Fit] = {
 def fit_of(name: str, keeps_aspect: bool) -> Fit:
     """The way that the option image_fit names; Darknet's stretching where the aspect ratio is not to be kept."""
     return FITS[name] if keeps_aspect and name in FITS else DarknetFit(keeps_aspect)
-
-
-def as_input(image: Image, order: str, maximum: float) -> Floats:
-    """RGB (h, w, channels) uint8, uint16 or float 0..1 → float32 0..maximum, its colours in this order."""
-    if order == "bgr" and image.shape[2] == 3:
-        image = image[..., ::-1]
-    if maximum == 1 and image.dtype == np.float32:
-        return image
-    return np.divide(image, np.float32(WHITE.get(image.dtype, 1.0) / maximum), dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from darknet_py.layers.needs import BoxNeeds, Needs
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import DataFile, read_data
 from darknet_py.network import Network
+from darknet_py.pictures.levels import Levels, levels_of
 from darknet_py.pictures.write import write_image
 from darknet_py.training.schedule import is_plain, sequence_length
 from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
@@ -36,6 +37,7 @@ class Material:
 
     count: how many images or symbols, as `unit` says. batches: its mini-batches, without end. options: of the .data
     file; none of a text. dataset: the images; None for a text. summary: what of them can be used, in a sentence.
+    levels: how the images became values.
     """
 
     count: int
@@ -44,6 +46,7 @@ class Material:
     options: DataFile
     dataset: Dataset | None = None
     summary: str = ""
+    levels: Levels = field(default_factory=Levels)
 
 
 def open_material(
@@ -80,7 +83,7 @@ def open_material(
     def batches(seed: int, first_iteration: int, mini_batch: int, world: World) -> Iterator[ImageBatch]:
         return _image_batches(network, dataset, seed, first_iteration, mini_batch, world, workers)
 
-    return Material(len(dataset), "images", batches, options, dataset, summary)
+    return Material(len(dataset), "images", batches, options, dataset, summary, levels_of(network.net))
 
 
 def _names(dataset: Dataset, needs: Needs) -> list[str]:
@@ -175,5 +178,5 @@ def write_previews(material: Material, folder: Path, count: int, *, seed: int = 
     for number, batch in zip(range(count), material.batches(seed, 1, 0, World()), strict=False):
         assert isinstance(batch, ImageBatch)
         written.append(folder / f"batch-{number + 1}.png")
-        write_image(written[-1], preview(batch, material.dataset.names))
+        write_image(written[-1], preview(batch, material.dataset.names, levels=material.levels))
     return written

@@ -18,7 +18,8 @@ from darknet_py.boxes import centres, corners
 from darknet_py.cfg import parse_text
 from darknet_py.detector import Detector
 from darknet_py.network import Network
-from darknet_py.pictures.fit import FITS, as_input
+from darknet_py.pictures.fit import FITS
+from darknet_py.pictures.levels import Levels
 from darknet_py.postprocess import from_letterbox
 
 pytestmark = needs_yolos
@@ -76,7 +77,7 @@ def test_yolov8_letterboxes_a_picture(case: dict[str, Any]) -> None:
 def test_yolox_puts_a_picture_at_the_left_top(case: dict[str, Any]) -> None:
     numbers, key, (height, width) = arrays(YOLOS / "yolox/preprocess.npz"), case["case"], case["input_size_hw"]
     rgb = np.ascontiguousarray(numbers[f"{key}.in_u8_hwc"][..., ::-1])
-    made = as_input(FITS["yolox"](rgb, width, height), "bgr", 255)
+    made = Levels("bgr", 255).values(FITS["yolox"](rgb, width, height))
     assert np.array_equal(made.transpose(2, 0, 1), numbers[f"{key}.out"])
 
 
@@ -92,9 +93,9 @@ def test_a_detector_reads_from_the_cfg_how_pictures_come_in(fit: str, order: str
 
 def test_a_picture_of_16_bits_or_floats_is_letterboxed_like_one_of_bytes() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    expected = as_input(FITS["yolov5"](picture, 64, 64), "rgb", 1)
-    for same in (picture.astype(np.uint16) * 257, as_input(picture, "rgb", 1)):
-        assert np.abs(as_input(FITS["yolov5"](same, 64, 64), "rgb", 1) - expected).max() < 1 / 255
+    expected = Levels().values(FITS["yolov5"](picture, 64, 64))
+    for same in (picture.astype(np.uint16) * 257, Levels().values(picture)):
+        assert np.abs(Levels().values(FITS["yolov5"](same, 64, 64)) - expected).max() < 1 / 255
 
 
 @needs_realdata

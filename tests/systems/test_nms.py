@@ -7,6 +7,7 @@ Here classes are suppressed apart, exactly: the goldens of 80 classes say how ma
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from yolos import YOLOS, arrays, needs_yolos
 
+from darknet_py import Detector
+from darknet_py.cfg import parse_text
 from darknet_py.detections import Detections
 from darknet_py.layers import Candidates
+from darknet_py.network import Network
 from darknet_py.postprocess import Suppression, best_class, postprocess
 
 pytestmark = needs_yolos
@@ -129,3 +133,48 @@ def test_yolox_reports_these_objects(name: str, run: dict[str, Any]) -> None:
         expected = np.concatenate((expected[:, :4], expected[:, 4:5] * expected[:, 5:6], expected[:, 6:]), 1)
         assert len(image) == len(expected) == count
         assert np.allclose(rows(image), expected, rtol=1e-6, atol=1e-4)
+
+
+def mmdet_detector(how: dict[str, Any], path: Path) -> Detector:
+    """MMDetection's YOLOv3 heads for 5 classes at 128x96, on convolutions of stride 8, 16 and 32."""
+    net = {
+        "width": 128, "height": 96, "channels": 3, "image_fit": "mmdet", "nms": how["nms"]["iou_threshold"],
+        "agnostic": int(how["nms"].get("class_agnostic", False)), "max_det": how["max_per_img"],
+        "max_nms": how["nms_pre"], "objectness_thresh": max(how["conf_thr"], 0), "class_thresh": how["score_thr"],
+    }  # fmt: skip
+    text = "[net]\n" + "".join(f"{name}={value}\n" for name, value in net.items())
+    for stride, mask in ((8, "0,1,2"), (2, "3,4,5"), (2, "6,7,8")):
+        text += "[route]\nlayers=-2\n" if mask != "0,1,2" else ""
+        text += f"[convolutional]\nfilters=30\nsize=1\nstride={stride}\n"
+        text += f"[yolo]\nclasses=5\nnum=9\nmask={mask}\nanchors={ANCHORS}\n"
+    return Detector(Network(parse_text(text, str(path))))
+
+
+ANCHORS = "10,13, 16,30, 33,23, 30,61, 62,45, 59,119, 116,90, 156,198, 373,326"
+
+
+@pytest.mark.parametrize(("name", "run"), read("mmdet_yolov3/decode", "runs"), ids=run_name)
+def test_mmdetection_reports_these_objects(name: str, run: dict[str, Any], tmp_path: Path) -> None:
+    numbers, detector = arrays(YOLOS / f"{name}.npz"), mmdet_detector(run["cfg"], tmp_path / "mmdet.cfg")
+    maps = [torch.from_numpy(numbers[f"map_{stride}"]) for stride in (8, 16, 32)]
+    scale = json.loads((YOLOS / f"{name}.json").read_text())["scale_factor_wh"] if run["rescale"] else [1, 1]
+    found = detector.postprocess(maps, [(128, 96)] * len(maps[0]), 0.0, None)
+    for place, (image, count) in enumerate(zip(found, run["n"], strict=True)):
+        expected = numbers[f"{run['key']}.im{place}"]
+        made = rows(image)
+        made[:, :4] /= np.tile(scale, 2)
+        assert len(made) == len(expected) == count
+        assert np.allclose(made, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_a_single_class_of_yolov7_counts_by_its_objectness_alone(tmp_path: Path) -> None:
+    text = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=6\nsize=1\nstride=32\n"
+    head = "[yolo]\nclasses=1\nnum=1\nanchors=8,8\n"
+    raw = torch.zeros(1, 6, 1, 1)
+    raw[0, 4], raw[0, 5] = 2.0, 1.0
+    objectness, class_prob = (float(raw[0, channel].sigmoid()) for channel in (4, 5))
+    for loss, expected in (("", objectness * class_prob), ("loss=yolov5\n", objectness * class_prob),
+                           ("loss=yolov7\n", objectness)):  # fmt: skip
+        detector = Detector(Network(parse_text(text + head + loss, str(tmp_path / "one.cfg"))))
+        (found,) = detector.postprocess([raw], [(32, 32)], 0.1, None)
+        assert found.confidences == pytest.approx([expected], abs=1e-6), loss

@@ -14,7 +14,8 @@ from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.steps import DrawContext, ImageStep, LoadedImage, Recipe, Sample, Size
 from darknet_py.data.truths import TRUTH_SIZE
 from darknet_py.layers.needs import Rows
-from darknet_py.pictures.fit import FITS, WHITE, Fit
+from darknet_py.pictures.fit import FITS, Fit
+from darknet_py.pictures.levels import WHITE
 from darknet_py.pictures.read import Image
 
 Point = tuple[int, int]  # (x, y), pixels
