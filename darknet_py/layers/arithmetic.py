@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.functions import ACTIVATIONS, IN_PLACE, drop_blocks
+from darknet_py.layers.functions import ACTIVATIONS, IN_A_TRACE, IN_PLACE, drop_blocks
 
 if TYPE_CHECKING:
     from darknet_py.layers.batchnorm import Normalised
@@ -36,8 +36,9 @@ class Arithmetic:
     def activate(self, x: Tensor, name: str, *, own: bool = False) -> Tensor:
         """The activation `name` of x. own: nothing else reads `x`, so it may be overwritten (not in a trace, whose
         fusion expects values that do not change)."""
-        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
-        if own and name in IN_PLACE and not torch.is_grad_enabled() and not is_traced:
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
+            return IN_A_TRACE.get(name, ACTIVATIONS[name])(x)
+        if own and name in IN_PLACE and not torch.is_grad_enabled():
             return IN_PLACE[name](x)
         return ACTIVATIONS[name](x)
 

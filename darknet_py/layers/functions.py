@@ -91,6 +91,18 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def _mish_of_sigmoid(x: Tensor) -> Tensor:
+    """x * tanh(log(1 + e^x)) without exponentials that overflow: with s = sigmoid(x) and q = s * (2 - s), it is
+    x * q / (2 - q)."""
+    s = x.sigmoid()
+    q = s * (-s + 2.0)
+    return x * q / (-q + 2.0)
+
+
+# Activations as a fused graph computes them fastest.
+IN_A_TRACE: dict[str, Callable[[Tensor], Tensor]] = {"mish": _mish_of_sigmoid}
+
+
 class BlockOptions(Protocol):
     """What dropblock reads of [dropout]."""
 
