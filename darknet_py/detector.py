@@ -22,7 +22,8 @@ from torch import Tensor
 from darknet_py.arguments import fraction, whole
 from darknet_py.detections import Detections
 from darknet_py.errors import DarknetError
-from darknet_py.inference.runner import Runner, prepare
+from darknet_py.inference.engines import engine_runner
+from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
 from darknet_py.layers.head import NMS_KINDS
 from darknet_py.layers.rnn import Recurrent
@@ -51,6 +52,8 @@ class Detector:
         nms_kind, beta_nms: how the overlap of boxes is measured; None: as the cfg's last head says.
         agnostic: boxes of different classes suppress each other too; None: as the cfg says (default: no).
         precision, batch, fused: see `prepare`; a runner has its own.
+        engine: what runs the network: "torch", or "onnxruntime" and "openvino" where they are installed, or "auto" for
+            the fastest of them; see `engine_runner`.
         class_map: for heads with a class tree (YOLO9000), the tree's classes to report, in the order of `names`; other
             heads ignore it.
 
@@ -71,13 +74,14 @@ class Detector:
         batch: int = 8,
         class_map: Sequence[int] | None = None,
         fused: bool = False,
+        engine: str = "torch",
     ) -> None:
         if isinstance(model, (str, os.PathLike)) and os.fspath(model).lower().endswith(".onnx"):
             from darknet_py.inference.onnx_runner import OnnxRunner  # onnxruntime is an extra
 
             model = OnnxRunner(model, batch=batch)
         if not isinstance(model, Runner):
-            model = prepare(model, precision=precision, batch=batch, fused=fused)  # type: ignore[arg-type]  # refuses a path
+            model = engine_runner(model, engine, precision=precision, batch=batch, fused=fused)  # type: ignore[arg-type]  # refuses a path
         self.runner = model
         self.network, self.batch, self.dtype = self.runner.network, self.runner.batch, self.runner.dtype
         self.heads = self.network.head_layers()

@@ -58,7 +58,7 @@ def of_darknet_py(model: Model, batch: int, threads: int) -> tuple[str, Callable
 
 
 def of_openvino(model: Model, batch: int, threads: int) -> tuple[str, Callable[[], object]]:
-    import openvino  # type: ignore[import-untyped]
+    import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(model.onnx, "CPU", settings).create_infer_request()

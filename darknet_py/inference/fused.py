@@ -8,7 +8,7 @@ PyTorch and the machine: so the graph is looked at, and its outputs are compared
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 
-FusedGraph: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
+Graph: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
 CALLS = 2  # the first one notes shapes, the second one compiles
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 """By number format: how far an output may be from the unfused one, relative to its largest value."""
 
 
-def fused_graph(network: Network, count: int) -> FusedGraph | None:
-    """The network as a function of `count` images, (count, channels, height, width) in channels-last memory → what
-    `network(images)` gives; compiled. None: this PyTorch does not fuse it, or fused it gives other numbers.
+def fused_graph(network: Network, count: int) -> Graph | None:
+    """The network as a function of `count` images, (count, channels, height, width) → what `network(images)` gives;
+    compiled. None: this PyTorch does not fuse it, or fused it gives other numbers.
 
     network: in evaluation mode, on the CPU. It may be changed afterwards: the graph has its own weights.
     """
@@ -41,15 +41,16 @@ def fused_graph(network: Network, count: int) -> FusedGraph | None:
     with torch.inference_mode(False), torch.no_grad(), _fusing():
         try:
             traced = torch.jit.trace(_AsTuple(network).eval(), images.clone(), check_trace=False, strict=False)
-            graph: FusedGraph = torch.jit.freeze(traced, optimize_numerics=False)
+            graph = torch.jit.freeze(traced, optimize_numerics=False)
             for _ in range(CALLS):
                 outputs = graph(images)
             is_fused = "oneDNNFusionGroup" in str(torch._C._last_executed_optimized_graph())
         except (RuntimeError, NotImplementedError):  # what TorchScript cannot say
             return None
         expected = network(images)
-    pairs = zip(outputs, expected, strict=True)
-    return graph if is_fused and all(_close(a, b, TOLERANCES[parameter.dtype]) for a, b in pairs) else None
+    if not is_fused or difference(outputs, expected) > TOLERANCES[parameter.dtype]:
+        return None
+    return lambda images: graph(images.contiguous(memory_format=torch.channels_last))
 
 
 class _AsTuple(nn.Module):
@@ -76,6 +77,13 @@ def _fusing() -> Iterator[None]:
         torch.jit.enable_onednn_fusion(before)
 
 
-def _close(ours: Tensor, plain: Tensor, tolerance: float) -> bool:
-    largest = plain.abs().max().clamp(min=1e-30)
-    return bool(ours.shape == plain.shape and ((ours - plain).abs().max() <= tolerance * largest))
+def difference(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """The greatest difference of an output, relative to its largest value; infinite where shapes or NaN differ."""
+    worst = 0.0
+    for ours, plain in zip(outputs, expected, strict=True):
+        if ours.shape != plain.shape:
+            return float("inf")
+        largest = plain.abs().max().clamp(min=1e-30)
+        one = float((ours - plain).abs().max() / largest)
+        worst = max(worst, one if one == one else float("inf"))
+    return worst

@@ -6,7 +6,7 @@ heads = runner(images)                          # as network(images); the networ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from darknet_py.arguments import whole
 from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
-from darknet_py.inference.fused import FusedGraph, fused_graph
+from darknet_py.inference.fused import Graph, fused_graph
 from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.layers import Candidates
 from darknet_py.network import Network
@@ -28,17 +28,28 @@ class Runner:
 
     Attributes:
         network: what runs, derived from the user's network. precision: a key of PRECISIONS. batch: images per batch.
-        fused: whether batches go through a fused graph where there can be one (fused.py).
+        dtype: of the images.
+
+    compile: makes what runs a fixed number of images in the network's place (fused.py, engines.py), or None if it
+        cannot; None: the network itself runs.
     """
 
-    def __init__(self, network: Network, precision: str, batch: int, *, fused: bool = False) -> None:
+    def __init__(
+        self,
+        network: Network,
+        precision: str,
+        batch: int,
+        *,
+        compile: Callable[[Network, int], Graph | None] | None = None,
+    ) -> None:
         self.network, self.precision, self.batch = network, precision, batch
-        self.dtype = PRECISIONS[precision]
+        parameter = next(network.parameters(), None)
+        self.dtype = PRECISIONS[precision] if parameter is None else parameter.dtype
         self.device = network.device
         self.letterbox = network.net.keeps_aspect
-        self.fused = fused
-        self._graphs: dict[int, FusedGraph | None] = {}
-        if fused:
+        self._compile = compile
+        self._graphs: dict[int, Graph | None] = {}
+        if compile is not None:
             self._graph(batch)
 
     @property
@@ -55,19 +66,19 @@ class Runner:
         """
         self.check(images)
         count = len(images)
-        graph = self._graph(1 if count == 1 else self.batch) if self.fused and count <= self.batch else None
+        graph = self._graph(1 if count == 1 else self.batch) if count <= self.batch else None
         if graph is None:
             return self.network(images)
         if 1 < count < self.batch:
             images = torch.cat((images, images.new_zeros((self.batch - count, *images.shape[1:]))))
-        outputs = graph(images.contiguous(memory_format=torch.channels_last))
+        outputs = graph(images)
         return [output[:count] for output in outputs]
 
-    def _graph(self, count: int) -> FusedGraph | None:
-        """The graph for batches of `count` images; the first call compiles it."""
-        if count not in self._graphs:
-            self._graphs[count] = fused_graph(self.network, count)
-        return self._graphs[count]
+    def _graph(self, count: int) -> Graph | None:
+        """What runs batches of `count` images in the network's place; the first call compiles it."""
+        if self._compile is not None and count not in self._graphs:
+            self._graphs[count] = self._compile(self.network, count)
+        return self._graphs.get(count)
 
     def candidates(self, raw: Sequence[Tensor], thresh: float, class_map: Tensor | None = None) -> Candidates:
         """What `__call__` gave → the boxes of all heads before suppression, relative to the network's input."""
@@ -124,4 +135,4 @@ def prepare(
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     target = network.device if device is None else pick_device(device)
     derived = reparameterised(network, size=size).to(target, PRECISIONS[precision])
-    return Runner(derived.channels_last(), precision, whole("batch", batch), fused=fused)
+    return Runner(derived.channels_last(), precision, whole("batch", batch), compile=fused_graph if fused else None)

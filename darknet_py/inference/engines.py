@@ -1,0 +1,198 @@
+"""The engines that run a network for `Detector`: PyTorch, or onnxruntime and OpenVINO on a file of `export_onnx`.
+
+runner = engine_runner(network, "openvino")     # as prepare(network): the same outputs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from darknet_py.arguments import whole
+from darknet_py.errors import DarknetError
+from darknet_py.inference.exporting import Form, export_onnx
+from darknet_py.inference.fused import Graph, difference
+from darknet_py.inference.onnx_runner import open_session
+from darknet_py.inference.reparameterise import reparameterised
+from darknet_py.inference.runner import Runner, prepare
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.network import Network
+
+Floats: TypeAlias = NDArray[np.float32]
+Session: TypeAlias = Callable[[Floats], Sequence[Floats]]
+AUTO = "auto"
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}  # what to install for an engine
+TOLERANCES = {"fp32": 1e-4, "bf16": 0.1}
+"""By precision: how far an output may be from PyTorch's in float32, relative to its largest value."""
+
+
+def engine_runner(
+    network: Network, engine: str = "torch", *, precision: str = "fp32", batch: int = 8, fused: bool = False
+) -> Runner:
+    """A runner by an engine, which gives the network's outputs.
+
+    Other engines than PyTorch run an exported file; it is made once, and kept in a cache (XDG_CACHE_HOME, else
+    ~/.cache/darknet_py). Its outputs are compared with the network's before it is used.
+
+    Args:
+        engine: a name of `ENGINES`, or "auto": see `fastest`.
+        precision: PyTorch and OpenVINO have "fp32" and "bf16", PyTorch "fp16" too.
+        batch, fused: see `prepare`; other engines are always compiled.
+
+    Raises:
+        DarknetError: the engine is unknown or not installed, or cannot run this network at this precision.
+    """
+    if engine == AUTO and isinstance(network, Network):
+        engine, _ = fastest(network, precision)
+    if engine == "torch" or not isinstance(network, Network):
+        return prepare(network, precision=precision, batch=batch, fused=fused)
+    if engine not in ENGINES:
+        raise DarknetError(f"unknown engine '{engine}'; write {', '.join(ENGINES)} or {AUTO}")
+    if reason := _reason_against(engine, network, precision):
+        raise DarknetError(f"engine {engine}: {reason}")
+    derived = reparameterised(network)
+    path = _exported(derived)
+    return Runner(derived, precision, whole("batch", batch), compile=partial(_graph, path, engine, precision))
+
+
+def fastest(network: Network, precision: str = "fp32") -> tuple[str, str]:
+    """The fastest engine that is installed and can run the network, and why it is taken, in a sentence.
+
+    On a CPU: OpenVINO, onnxruntime, PyTorch, in this order; on a GPU PyTorch.
+    """
+    reasons = []
+    for engine in ENGINES:
+        if engine == "torch":
+            break
+        reason = _reason_against(engine, network, precision)
+        if reason is None:
+            return engine, f"{engine} {version(engine)}, the fastest one here"
+        reasons.append(f"{engine}: {reason}")
+    return "torch", f"torch {torch.__version__} ({'; '.join(reasons)})"
+
+
+def _reason_against(engine: str, network: Network, precision: str) -> str | None:
+    """Why an engine cannot run a network; None: it can."""
+    if network.device.type != "cpu":
+        return f"runs on the CPU, the network is on {network.device}"
+    if precision not in ENGINES[engine]:
+        return f"has no {precision}; write {' or '.join(ENGINES[engine])}"
+    if any(isinstance(layer, Recurrent) for layer in network.layers):
+        return "recurrent layers keep states, which only PyTorch carries on"
+    try:
+        network.check_graph("has no ONNX form")
+    except DarknetError as error:
+        return str(error)
+    missing = [package for package in (engine, "onnx", "onnxscript", "onnxruntime") if not find_spec(package)]
+    if missing:
+        return f"{', '.join(missing)} not installed; pip install 'darknet-cfg[{EXTRAS[engine]}]'"
+    return None
+
+
+def _exported(network: Network) -> Path:
+    """The network as a file of raw outputs, from the cache or made for it."""
+    path = _cache_folder() / f"{Path(network.cfg.path).stem or 'network'}-{_digest(network)}.onnx"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        export_onnx(network, path, Form("raw"))
+    return path
+
+
+def _cache_folder() -> Path:
+    """Where exported networks are kept; a temporary folder where that cannot be written."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darknet_py"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.gettempdir()) / f"darknet_py-{os.getuid() if hasattr(os, 'getuid') else ''}"
+
+
+def _digest(network: Network) -> str:
+    """Of all that the exported file depends on: cfg, size, weights, and the packages that make it."""
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update(f"{network.cfg.text}\n{network.size}\n{_versions()}".encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _versions() -> list[str]:
+    found = []
+    for package in ("darknet-cfg", "torch", "onnx", "onnxscript"):
+        try:
+            found.append(version(package))
+        except PackageNotFoundError:  # run from a clone that is not installed
+            found.append("")
+    return found
+
+
+def _graph(path: Path, engine: str, precision: str, network: Network, count: int) -> Graph:
+    """The engine as a function of `count` images.
+
+    Raises:
+        DarknetError: it gives other numbers than the network.
+    """
+    session = ENGINES[engine][precision](path, count)
+    images = torch.rand((count, *network.input_shape[:3]), generator=torch.Generator().manual_seed(0))
+
+    def run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(output) for output in session(images.contiguous().numpy())]
+
+    with torch.inference_mode():
+        worst = difference(run(images), network(images))
+    if not worst <= TOLERANCES[precision]:
+        raise DarknetError(
+            f"engine {engine}: its outputs differ from PyTorch's by {worst:.1e} of their largest value; "
+            f"{TOLERANCES[precision]:.0e} is the limit; write another engine"
+        )
+    return run
+
+
+def _onnxruntime(path: Path, count: int) -> Session:
+    session = open_session(path)
+    return lambda images: session.run(None, {"images": images})
+
+
+def _openvino(path: Path, count: int, hint: str = "f32") -> Session:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(os.fspath(path))
+    model.reshape({"images": [count, *(axis.get_length() for axis in model.input("images").partial_shape[1:])]})
+    settings = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    outputs = range(len(model.outputs))
+
+    def run(images: Floats) -> list[Floats]:
+        request.infer([images])
+        return [request.get_output_tensor(number).data.copy() for number in outputs]
+
+    return run
+
+
+ENGINES: dict[str, dict[str, Callable[[Path, int], Session]]] = {
+    "openvino": {"fp32": _openvino, "bf16": partial(_openvino, hint="bf16")},
+    "onnxruntime": {"fp32": _onnxruntime},
+    "torch": {},
+}
+"""The fastest on a CPU first; besides PyTorch, by precision: (file, images of a batch) → what runs them."""
