@@ -1,0 +1,119 @@
+"""Trains cfgs of several systems from scratch on a small data set, and prints a row of docs/SYSTEMS.md for each.
+
+    python tests/systems/trainings.py bccd.data OUT yolov8n yolov5n …
+
+The cfgs are those of cfg/ with other classes, a smaller input and a recipe for a few hundred iterations; they stay in
+OUT with the weights, the curve (chart.png) and the commands (commands.txt).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from darknet_py.names import read_data  # noqa: E402
+
+SIZE = {"width": "256", "height": "192", "batch": "16", "subdivisions": "1"}
+# for fewer than 10,000 iterations, YOLOv8's own program takes AdamW, too
+ADAMW = {"optimizer": "adamw", "learning_rate": "0.0015", "learning_rate_min": "0.000015", "momentum": "0.9"}
+PYTORCH = SIZE | ADAMW | {"nominal_batch": "16", "burn_in_bias_rate": "0"}
+NET = {
+    "yolov5n": PYTORCH | {"epochs": "90"},
+    "yolov6n": PYTORCH | {"epochs": "60", "burn_in": "100"},
+    "yolov7-tiny-ota": PYTORCH | {"epochs": "60", "burn_in": "100"},
+    "yolov8n": PYTORCH | {"epochs": "60"},
+    "yolox-nano": SIZE | ADAMW | {"epochs": "80"},
+    "yolov3-tiny": SIZE | {"max_batches": "1200", "burn_in": "100", "steps": "960,1080"},
+    "faster-rcnn-small": {"width": "288", "height": "208", "batch": "4", "optimizer": "adamw", "learning_rate": "0.001"}
+    | {"max_batches": "1400", "burn_in": "100", "steps": "1050,1250"},
+}
+REGIONS = {  # of the two-stage network: a dozen cells in each image need more than its own 40 proposals
+    "rpn": {"pre_nms": "600", "post_nms": "150", "train_pre_nms": "600", "train_post_nms": "200", "samples": "128"},
+    "roi_sample": {"samples": "64"},
+}
+
+
+def for_classes(text: str, classes: int) -> str:
+    """The cfg for other classes than COCO's 80 (or the two-stage network's 4): heads, and the layers before."""
+    sections = re.split(r"(?m)^(?=\[)", text)
+    anchors = 3 * (80 + 5)
+    for number, section in enumerate(sections):
+        section = re.sub(r"(?m)^classes=(80|4)$", f"classes={classes}", section)
+        if "batch_normalize" not in section and "activation=linear" in section:
+            section = re.sub(rf"(?m)^filters={anchors}$", f"filters={3 * (classes + 5)}", section)
+            section = re.sub(r"(?m)^filters=80$", f"filters={classes}", section)
+            section = re.sub(r"(?m)^output=5$", f"output={classes + 1}", section)
+            section = re.sub(r"(?m)^output=20$", f"output={4 * (classes + 1)}", section)
+        sections[number] = section
+    return "".join(sections)
+
+
+def with_options(text: str, section: str, options: dict[str, str]) -> str:
+    """The cfg with these options of a section that it has once."""
+    start = text.index(f"\n[{section}]\n") + 1
+    end = text.find("\n[", start) % (len(text) + 1)
+    changed = text[start:end]
+    for name, value in options.items():
+        changed, count = re.subn(rf"(?m)^{name} *=.*$", f"{name}={value}", changed)
+        changed += "" if count else f"\n{name}={value}\n"
+    return text[:start] + changed + text[end:]
+
+
+def with_batch_norm(text: str) -> str:
+    """The cfg with batch norm in each layer with a rectifier."""
+    return text.replace("activation=relu\n", "activation=relu\nbatch_normalize=1\n")
+
+
+def train(data: Path, folder: Path, name: str) -> str:
+    """Trains and evaluates; the row of the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = for_classes((ROOT / "cfg" / f"{name}.cfg").read_text(), read_data(data).count("classes") or 0)
+    text = with_options(text, "net", NET[name])
+    if "\n[rpn]\n" in text:
+        text = with_batch_norm(text)
+        for section, options in REGIONS.items():
+            text = with_options(text, section, options)
+    cfg = folder / f"{name}.cfg"
+    cfg.write_text(text)
+    run(folder, ["train", str(data), str(cfg), "--out", str(folder), "--map", "--map-every", "100", "--workers", "1"])
+    average = folder / f"{name}_ema.weights"
+    weights = average if average.is_file() else folder / f"{name}_final.weights"
+    found = folder / "coco.json"
+    run(folder, ["evaluate", str(data), str(cfg), str(weights), "--metric", "coco", "--json", str(found)])
+    return row(folder)
+
+
+def row(folder: Path) -> str:
+    """A finished training's row: AP at an overlap of .5 and COCO's, iterations, images a second, minutes."""
+    numbers = json.loads((folder / "coco.json").read_text())["coco"]
+    with (folder / "metrics.csv").open() as file:
+        steps = list(csv.DictReader(file))
+    speed = statistics.median(float(step["images_per_second"]) for step in steps)
+    minutes = sum(float(step["seconds"]) for step in steps) / 60
+    accuracy = f"{numbers['AP50']:.3f} | {numbers['AP']:.3f}"
+    return f"| `{folder.name}` | {accuracy} | {len(steps)} | {speed:.0f} | {minutes:.0f} |"
+
+
+def run(folder: Path, words: list[str]) -> None:
+    with (folder / "commands.txt").open("a") as file:
+        file.write(f"python -m darknet_py.{' '.join(words)}\n")
+    subprocess.run(
+        [sys.executable, "-m", f"darknet_py.{words[0]}", *words[1:]],
+        cwd=folder,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+if __name__ == "__main__":
+    for name in sys.argv[3:]:
+        print(train(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve() / name, name), flush=True)
