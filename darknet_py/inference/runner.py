@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.arguments import whole
+from darknet_py.choices import PRECISIONS
 from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.inference.fused import FusedGraph, fused_graph
@@ -20,7 +21,7 @@ from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.layers import Candidates
 from darknet_py.network import Network
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, dtype) for name, dtype in PRECISIONS.items()}
 
 
 class Runner:
@@ -33,7 +34,7 @@ class Runner:
 
     def __init__(self, network: Network, precision: str, batch: int, *, fused: bool = False) -> None:
         self.network, self.precision, self.batch = network, precision, batch
-        self.dtype = PRECISIONS[precision]
+        self.dtype = DTYPES[precision]
         self.device = network.device
         self.letterbox = network.net.keeps_aspect
         self.fused = fused
@@ -123,5 +124,5 @@ def prepare(
     if precision not in PRECISIONS:
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     target = network.device if device is None else pick_device(device)
-    derived = reparameterised(network, size=size).to(target, PRECISIONS[precision])
+    derived = reparameterised(network, size=size).to(target, DTYPES[precision])
     return Runner(derived.channels_last(), precision, whole("batch", batch), fused=fused)
