@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 
-from darknet_py.classifier import Classifier
-from darknet_py.command import UNREADABLE, add_device, add_model, add_size, positive, run_command
-from darknet_py.errors import DarknetError, ImageError
-from darknet_py.measuring.accuracy import TOP
-from darknet_py.names import names_file, read_data
-from darknet_py.network import load
-from darknet_py.pictures.sources import ImageSource, expand
+from darknet_py.choices import TOP
+from darknet_py.command import (
+    UNREADABLE,
+    add_device,
+    add_model,
+    add_size,
+    check_files,
+    positive,
+    run_command,
+)
+from darknet_py.errors import DarknetError
+from darknet_py.pictures.sources import ImageSource, VideoSource, all_missing, expand
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,27 +47,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
-    names, top = args.names, args.top
-    if args.data:
-        options = read_data(args.data)
-        names = names or names_file(options, args.data)
-        top = top or options.count("top")
-    classifier = Classifier(load(args.cfg, args.weights, device=args.device, size=args.size), names)
-    unreadable = 0
-    for source in expand(args.sources, recursive=args.recursive):
-        if not isinstance(source, ImageSource):
+    sources = expand(args.sources, recursive=args.recursive)
+    for source in sources:
+        if isinstance(source, VideoSource):
             raise DarknetError(f"{source.shown}: this is a video, but a classifier reads images")
-        start = time.perf_counter()
-        try:
-            guesses = classifier(source.path, top or TOP)
-        except ImageError as error:
-            print(f"error: {error}", file=sys.stderr)
-            unreadable += 1
-            continue
-        print(f"{source.path}: Predicted in {(time.perf_counter() - start) * 1000:.3f} milli-seconds.")
-        for guess in guesses:
-            print(f"{guess.name}: {guess.probability:.6f}")
-    return UNREADABLE if unreadable else 0
+    check_files(args.cfg, args.weights, args.names, args.data)
+    if all_missing(sources):
+        return UNREADABLE
+    from darknet_py.work.classify import run
+
+    return run(args, [source.path for source in sources if isinstance(source, ImageSource)])
 
 
 if __name__ == "__main__":

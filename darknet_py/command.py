@@ -13,10 +13,12 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from tqdm import tqdm
-
+from darknet_py.bundled import or_bundled
+from darknet_py.cfg import parse_cfg
+from darknet_py.choices import AUTO, ENGINES, PRECISIONS
 from darknet_py.errors import CfgWarning, DarknetError, out_of_memory
-from darknet_py.inference.runner import PRECISIONS
+from darknet_py.metadata import open_weights
+from darknet_py.names import read_data, read_names
 from darknet_py.text import printable, whole_number
 
 # Exit statuses; 0: all is well.
@@ -73,6 +75,8 @@ def _flush() -> None:
 
 def say(text: str) -> None:
     """Prints a line of a run that goes on, also after its reader has closed the pipe (`… | head`)."""
+    from tqdm import tqdm
+
     try:
         tqdm.write(text)
         sys.stdout.flush()
@@ -85,6 +89,27 @@ def _show_warning(shown: set[str], message: Any, category: type[Warning], *_: An
     if issubclass(category, CfgWarning) and str(message) not in shown:
         shown.add(str(message))
         print(f"warning: {printable(str(message))}", file=sys.stderr)
+
+
+def check_files(
+    cfg: str | None = None, weights: str | None = None, names: str | None = None, data: str | None = None
+) -> None:
+    """Finds out before PyTorch is imported, which takes seconds, whether the files that a user names can be read.
+    Warnings are left to those who use the files. None: not named.
+
+    Raises:
+        DarknetError: one of them cannot.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CfgWarning)
+        if cfg is not None:
+            parse_cfg(cfg)
+        if weights is not None:
+            open_weights(or_bundled(weights)).close()
+        if data is not None:
+            read_data(data)
+        if names is not None:
+            read_names(names)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -148,7 +173,7 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 
 
 def add_inference(parser: argparse._ActionsContainer) -> None:
-    """`--device`, `--batch` and `--precision`: how a detector runs."""
+    """`--device`, `--batch`, `--precision` and `--engine`: how a detector runs."""
     add_device(parser)
     parser.add_argument("--batch", type=int, default=8, help="images per forward pass (default: %(default)s)")
     parser.add_argument(
@@ -156,4 +181,11 @@ def add_inference(parser: argparse._ActionsContainer) -> None:
         choices=tuple(PRECISIONS),
         default="fp32",
         help="number format of the network (default: %(default)s, as in Darknet)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=(AUTO, *ENGINES),
+        default="torch",
+        help="what runs the network; auto: the fastest of those that are installed, which is said; others than torch "
+        "run an exported file, which is made the first time (default: %(default)s)",
     )

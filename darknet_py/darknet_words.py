@@ -14,14 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_cfg
-from darknet_py.data.labels import replace_image_to_label
+from darknet_py.choices import REWRITES
+from darknet_py.command import check_files
 from darknet_py.errors import CfgError, DarknetError
-from darknet_py.layers import NetOptions
-from darknet_py.options import read_options
 from darknet_py.pictures.addresses import is_address
 from darknet_py.pictures.sources import file_name
 from darknet_py.text import whole_number
@@ -121,6 +118,8 @@ def _device(words: Words) -> list[str]:
         raise DarknetError(f"option -i {number}: write the number of a GPU, or -1 for the CPU")
     if number.startswith("-"):
         return ["--device", "cpu"]
+    import torch
+
     if not torch.cuda.is_available():
         print(f"note: -i {number}: there is no GPU; the CPU is used", file=sys.stderr)
         return ["--device", "cpu"]
@@ -149,6 +148,8 @@ def _detect(words: Words, model: list[str], source: str, **defaults: str) -> int
 
 def _label_file(image: str) -> str:
     """Where Darknet's -save_labels writes: beside the image, or where training looks for its label."""
+    from darknet_py.data.labels import replace_image_to_label
+
     path = replace_image_to_label(file_name(image) if is_address(image) else image)
     return path if path.endswith(".txt") else os.path.splitext(path)[0] + ".txt"
 
@@ -242,6 +243,8 @@ def _train(words: Words) -> int:
 def _map_every(words: Words) -> int:
     """-mAP_epochs as iterations (detector.c:train_detector)."""
     from darknet_py.data.dataset import open_dataset
+    from darknet_py.layers import NetOptions
+    from darknet_py.options import read_options
     from darknet_py.training.run import MIN_MAP_ITERATIONS
 
     data, cfg = words.plain[:2]
@@ -337,9 +340,10 @@ def _rewrite(operation: str) -> Callable[[Words], int]:
 
 
 def _oneoff(words: Words) -> int:
+    cfg, weights, out = words.plain[:3]
+    check_files(cfg, weights)
     from darknet_py.rewriting import oneoff, with_header
 
-    cfg, weights, out = words.plain[:3]
     network = with_header(oneoff(cfg, weights))
     network.save_weights(out)
     print(network.layers[-2].options.filters)
@@ -347,6 +351,7 @@ def _oneoff(words: Words) -> int:
 
 
 def _statistics(words: Words) -> int:
+    check_files(*words.plain[:2])
     from darknet_py.network import load
     from darknet_py.rewriting import statistics
 
@@ -355,10 +360,11 @@ def _statistics(words: Words) -> int:
 
 
 def _ops(words: Words) -> int:
+    cfg = parse_cfg(words.plain[0])
     from darknet_py.network import Network
     from darknet_py.rewriting import operations
 
-    count = operations(Network(parse_cfg(words.plain[0])))
+    count = operations(Network(cfg))
     print(f"Floating Point Operations: {count}\nFloating Point Operations: {count / 1e9:.2f} Bn")
     return 0
 
@@ -398,11 +404,7 @@ ACTIONS = {
     "yolo demo": Action("CFG WEIGHTS [VIDEO]", _yolo_demo, DEMO),
     "partial": Action("CFG WEIGHTS OUT N", _partial),
     "average": Action("CFG OUT WEIGHTS [WEIGHTS …]", _average),
-    "rescale": Action("CFG WEIGHTS OUT", _rewrite("rescale")),
-    "rgbgr": Action("CFG WEIGHTS OUT", _rewrite("rgbgr")),
-    "reset": Action("CFG WEIGHTS OUT", _rewrite("reset")),
-    "denormalize": Action("CFG WEIGHTS OUT", _rewrite("denormalize")),
-    "normalize": Action("CFG WEIGHTS OUT", _rewrite("normalize")),
+    **{word: Action("CFG WEIGHTS OUT", _rewrite(word)) for word in REWRITES},
     "oneoff": Action("CFG WEIGHTS OUT", _oneoff),
     "statistics": Action("CFG WEIGHTS", _statistics),
     "ops": Action("CFG", _ops),

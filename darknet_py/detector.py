@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darknet_py.arguments import fraction, whole
+from darknet_py.choices import NMS_KINDS
 from darknet_py.detections import Detections
 from darknet_py.errors import DarknetError
 from darknet_py.inference.engines import engine_runner
 from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
-from darknet_py.layers.head import NMS_KINDS
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import class_names, find_beside, names_file, read_data, read_lines
 from darknet_py.network import Network, load

@@ -8,12 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from darknet_py.command import add_model, add_size, fraction, run_command
-from darknet_py.inference.exporting import IOU_KINDS, OUTPUTS, TYPES, Form, export_onnx
-from darknet_py.names import class_names, names_file, read_data
-from darknet_py.network import load
+from darknet_py.choices import EXPORTED_NMS_KINDS, EXPORTED_OUTPUTS, EXPORTED_TYPES
+from darknet_py.command import add_model, add_size, check_files, fraction, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,12 +28,12 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--format", choices=("onnx",), default="onnx", help="file format (default: %(default)s)")
     form.add_argument(
         "--outputs",
-        choices=OUTPUTS,
-        default=OUTPUTS[0],
+        choices=EXPORTED_OUTPUTS,
+        default=EXPORTED_OUTPUTS[0],
         help="boxes: all boxes and the scores of their classes; raw: what the heads read; detections: after "
         "suppression, in the graph (default: %(default)s)",
     )
-    form.add_argument("--type", choices=tuple(TYPES), default="fp32", help="number format (default: %(default)s)")
+    form.add_argument("--type", choices=EXPORTED_TYPES, default="fp32", help="number format (default: %(default)s)")
     form.add_argument(
         "--uint8", action="store_true", help="the input is images of bytes, (n, height, width, 3), instead of 0..1"
     )
@@ -49,27 +46,18 @@ def parser() -> argparse.ArgumentParser:
     )
     form.add_argument("--thresh", type=fraction, default=0.25, help="of detections: minimum confidence, 0..1")
     form.add_argument("--nms", type=fraction, default=0.45, help="of detections: overlap that suppresses; 0: none")
-    form.add_argument("--nms-kind", choices=IOU_KINDS, help="of detections: measure of overlap (default: the cfg's)")
+    form.add_argument(
+        "--nms-kind", choices=EXPORTED_NMS_KINDS, help="of detections: measure of overlap (default: the cfg's)"
+    )
     return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
-    names = args.names
-    if args.data and not names:
-        names = names_file(read_data(args.data), args.data)
-    networks = [load(args.cfg, args.weights, size=args.size)]  # handed over, for its memory
-    names = class_names(names, networks[0].classes) if names or not networks[0].names else networks[0].names
-    out = Path(args.out or f"{Path(args.weights or args.cfg).stem}.onnx")
-    form = Form(args.outputs, args.uint8, args.type, args.thresh, args.nms, args.nms_kind)
-    report = export_onnx(
-        networks.pop(), out, form, names=names, letterbox=args.letterbox,
-        dynamic_size=args.dynamic_size, opset=args.opset,
-    )  # fmt: skip
-    for name, difference in report.differences.items():
-        print(f"{name}: differs from the network by {difference:.1e} of its largest value, in onnxruntime")
-    print(f"{report.path}: {report.size / 1e6:.1f} MB")
-    return 0
+    check_files(args.cfg, args.weights, args.names, args.data)
+    from darknet_py.work.export import run
+
+    return run(args)
 
 
 if __name__ == "__main__":

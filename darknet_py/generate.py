@@ -9,10 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from darknet_py.command import add_network, run_command
-from darknet_py.generator import generate
+from darknet_py.command import add_network, check_files, run_command
 from darknet_py.names import read_text
-from darknet_py.network import load
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,16 +35,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
+    check_files(args.cfg, args.weights)
     tokens = read_text(args.tokens, "tokens file").split("\n") if args.tokens else None
-    network = load(args.cfg, args.weights)
-    seed = list(args.seed.encode())
-    for symbol in [*seed, *generate(network, seed, args.length, args.temperature, args.random_seed)]:
-        if tokens is None:
-            sys.stdout.buffer.write(bytes([symbol]) if symbol < 256 else b"?")
-        else:
-            print(tokens[symbol] if symbol < len(tokens) else "?", end=" ")
-    print(flush=True)
-    return 0
+    from darknet_py.work.generate import run
+
+    return run(args, tokens)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ With it, the file is a model that opens alone: `load("model.safetensors")`, `--w
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from typing import Any, NamedTuple
@@ -50,6 +51,18 @@ def is_safetensors(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).endswith(".safetensors")
 
 
+def open_weights(path: str | os.PathLike[str]) -> io.FileIO:
+    """Opens a file with a model's weights, of any format.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        return open_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
+
+
 def read_model(path: str | os.PathLike[str]) -> About:
     """`read_about` of a file that carries its cfg.
 
@@ -68,8 +81,8 @@ def read_about(path: str | os.PathLike[str]) -> About | None:
     Raises:
         WeightsError: the file cannot be read, is not a safetensors file, or its metadata is damaged.
     """
+    open_weights(path).close()
     try:
-        open_file(path).close()
         with safe_open(os.fspath(path), "pt") as file:
             text = (file.metadata() or {}).get(KEY)
     except OSError as error:

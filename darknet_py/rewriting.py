@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg import Cfg, parse_cfg
+from darknet_py.choices import REWRITES
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.layers import Layer
 from darknet_py.layers.batchnorm import BATCH_NORM_NAMES, Normalised
@@ -182,13 +183,9 @@ def _rebuilt(network: Network, cfg: Cfg) -> Network:
     return result.requires_grad_(False).eval()
 
 
-OPERATIONS: dict[str, Callable[[Network], Network]] = {
-    "rescale": rescale,
-    "rgbgr": rgbgr,
-    "reset": reset_normalize,
-    "denormalize": denormalize,
-    "normalize": normalize,
-}
+OPERATIONS: dict[str, Callable[[Network], Network]] = dict(
+    zip(REWRITES, (rescale, rgbgr, reset_normalize, denormalize, normalize), strict=True)
+)
 """Darknet's word → what it does to a network."""
 
 

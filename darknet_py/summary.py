@@ -8,16 +8,10 @@ python -m darknet_py.summary --options convolutional
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
-from darknet_py.cfg import parse_cfg
-from darknet_py.command import add_size, run_command
-from darknet_py.conventions import conventions
-from darknet_py.network import Network
-from darknet_py.reference import option_table, options_page
-from darknet_py.table import describe, table
+from darknet_py.command import add_size, check_files, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,17 +41,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
-    if args.options is not None:
-        print(option_table(args.options.strip("[]")) if args.options else options_page().rstrip("\n"))
-        return 0
-    if not args.cfg:
+    if args.options is None and not args.cfg:
         parser().error("name a cfg, e.g. cfg/yolov3.cfg")
-    network = Network(parse_cfg(args.cfg, strict=args.strict), size=args.size)
-    if args.json:
-        print(json.dumps(describe(network), indent=1))
-    else:
-        print(table(network, receptive_field=args.receptive_field), *conventions(network), sep="\n")
-    return 0
+    check_files(args.cfg)
+    from darknet_py.work.summary import run
+
+    return run(args)
 
 
 if __name__ == "__main__":

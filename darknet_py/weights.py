@@ -26,7 +26,7 @@ from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.files import open_file, replacing
 from darknet_py.keys import own_tensors
 from darknet_py.layers import Layer, Stored
-from darknet_py.metadata import MAX_VERSION, About, is_safetensors, read_about
+from darknet_py.metadata import MAX_VERSION, About, is_safetensors, open_weights, read_about
 from darknet_py.pickled import read_pickled
 from darknet_py.state_dict import is_state_dict, save_state_dict
 
@@ -79,11 +79,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     Raises:
         WeightsError: there is no such file, it is too short for a header, or it is not a .weights file.
     """
-    try:
-        with open_file(path) as file:
-            data = file.read(20)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read this file: {error.strerror or error}") from None
+    with open_weights(path) as file:
+        data = file.read(20)
     if len(data) < 16:
         raise WeightsError(
             f"{path}: {len(data)} bytes; too short even for the header (16 bytes); did the download fail?"

@@ -97,13 +97,14 @@ def test_a_detection_that_is_asked_to_end_leaves_complete_json(tmp_path: Path) -
     script = """if True:
         import os, signal, sys
         from darknet_py import detect
+        from darknet_py.work.detect import Run
         from darknet_py.command import run_command
-        print_line = detect.Run._print
+        print_line = Run._print
         def stop(self, *words):
             print_line(self, *words)
             if self.files.count == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
-        detect.Run._print = stop
+        Run._print = stop
         sys.exit(run_command(lambda: detect.main(sys.argv[1:])))
     """
     model = ["--cfg", "cfg/shapes.cfg", "--weights", "weights/shapes.weights", "--names", "cfg/shapes.names"]

@@ -21,7 +21,7 @@ from darknet_py import __main__ as program
 from darknet_py.command import run_command
 from darknet_py.darknet_words import SWITCHES, VALUES, split
 from darknet_py.detect import main as detect
-from darknet_py.pictures.sources import Video
+from darknet_py.pictures.videos import Video
 from darknet_py.summary import main as summary
 
 MODEL = KIT / "real" / "yolo-fastest-1.1"

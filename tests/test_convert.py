@@ -31,6 +31,7 @@ from darknet_py.layers.softmax import Softmax
 from darknet_py.names import read_names
 from darknet_py.network import Network
 from darknet_py.weights import load_weights
+from darknet_py.work import benchmark as measurements
 
 CFG, WEIGHTS, NAMES, IMAGE = (str(bundled(what)) for what in ("cfg", "weights", "names", "image"))
 SHAPES = read_names(NAMES)
@@ -108,7 +109,7 @@ def test_every_command_opens_one_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "measure_import", lambda: None)  # it takes long, and reads no model
+    monkeypatch.setattr(measurements, "measure_import", lambda: None)  # it takes long, and reads no model
     main, words = COMMANDS[command]
     assert main([{"MODEL": str(model), "DATA": data}.get(word, word) for word in words]) in (0, 1)
     printed = capsys.readouterr().out

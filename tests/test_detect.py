@@ -24,13 +24,15 @@ from project import ROOT
 
 from darknet_py.bundled import bundled
 from darknet_py.command import run_command
-from darknet_py.detect import Run, main, parser
+from darknet_py.detect import main, parser
 from darknet_py.detection_files import as_labels, folder_name
 from darknet_py.detections import Detections
 from darknet_py.detector import Detector, load_detector
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.pictures import serving
-from darknet_py.pictures.sources import Video, VideoSource
+from darknet_py.pictures.sources import VideoSource
+from darknet_py.pictures.videos import Video
+from darknet_py.work.detect import Run
 
 MODEL = [part for what in ("cfg", "weights", "names") for part in (f"--{what}", str(bundled(what)))]
 PICTURE = ROOT / "weights" / "shapes.png"

@@ -28,7 +28,6 @@ from darknet_py.network import Network
 from darknet_py.text import UTF16, decoded
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
-METHODS = ("darknet", "notes", "yolov5")
 MAX_ITERATIONS = 1000  # matrix.c:do_kmeans
 LEAST_SIDE = 2.0  # pixels, of boxes that count and of anchors, in YOLOv5's search
 FACTOR = 4.0  # YOLOv5's anchor_t: both sides of a box differ by less from those of its anchor

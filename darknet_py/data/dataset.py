@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from darknet_py.choices import SPLITS
 from darknet_py.data.coco import read_coco
 from darknet_py.data.labels import label_path, read_labels
 from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
@@ -23,9 +24,9 @@ from darknet_py.errors import DarknetError
 from darknet_py.files import folders_around
 from darknet_py.names import DataFile, find_beside, find_files, read_data, read_lines, read_names
 from darknet_py.pictures.addresses import is_address, shown
-from darknet_py.pictures.read import SUFFIXES, read_image
+from darknet_py.pictures.read import read_image
+from darknet_py.pictures.sources import SUFFIXES
 
-SPLITS = ("train", "valid")
 MAX_UNNAMED = 100_000  # classes without names
 
 

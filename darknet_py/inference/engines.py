@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darknet_py.arguments import whole
+from darknet_py.choices import AUTO, ENGINES
 from darknet_py.errors import DarknetError
 from darknet_py.inference.exporting import Form, export_onnx
 from darknet_py.inference.fused import Graph, difference
@@ -32,7 +33,6 @@ from darknet_py.network import Network
 
 Floats: TypeAlias = NDArray[np.float32]
 Session: TypeAlias = Callable[[Floats], Sequence[Floats]]
-AUTO = "auto"
 EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}  # what to install for an engine
 TOLERANCES = {"fp32": 1e-4, "bf16": 0.1}
 """By precision: how far an output may be from PyTorch's in float32, relative to its largest value."""
@@ -47,48 +47,53 @@ def engine_runner(
     ~/.cache/darknet_py). Its outputs are compared with the network's before it is used.
 
     Args:
-        engine: a name of `ENGINES`, or "auto": see `fastest`.
+        engine: "torch", "onnxruntime", "openvino", or "auto": see `fastest`.
         precision: PyTorch and OpenVINO have "fp32" and "bf16", PyTorch "fp16" too.
         batch, fused: see `prepare`; other engines are always compiled.
 
     Raises:
         DarknetError: the engine is unknown or not installed, or cannot run this network at this precision.
     """
+    reason = ""
     if engine == AUTO and isinstance(network, Network):
-        engine, _ = fastest(network, precision)
+        engine, reason = fastest(network, precision)
     if engine == "torch" or not isinstance(network, Network):
-        return prepare(network, precision=precision, batch=batch, fused=fused)
+        runner = prepare(network, precision=precision, batch=batch, fused=fused)
+        runner.engine += reason
+        return runner
     if engine not in ENGINES:
         raise DarknetError(f"unknown engine '{engine}'; write {', '.join(ENGINES)} or {AUTO}")
-    if reason := _reason_against(engine, network, precision):
-        raise DarknetError(f"engine {engine}: {reason}")
+    if against := _reason_against(engine, network, precision):
+        raise DarknetError(f"engine {engine}: {against}")
     derived = reparameterised(network)
-    path = _exported(derived)
-    return Runner(derived, precision, whole("batch", batch), compile=partial(_graph, path, engine, precision))
+    compile = partial(_graph, _exported(derived), engine, precision)
+    return Runner(
+        derived, precision, whole("batch", batch), compile=compile, engine=f"{engine} {version(engine)}{reason}"
+    )
 
 
 def fastest(network: Network, precision: str = "fp32") -> tuple[str, str]:
-    """The fastest engine that is installed and can run the network, and why it is taken, in a sentence.
+    """The fastest engine that is installed and can run the network, and why others are not taken, or "".
 
     On a CPU: OpenVINO, onnxruntime, PyTorch, in this order; on a GPU PyTorch.
     """
-    reasons = []
-    for engine in ENGINES:
-        if engine == "torch":
-            break
+    reasons: list[str] = []
+    for engine in ENGINES[: ENGINES.index("torch")]:
         reason = _reason_against(engine, network, precision)
         if reason is None:
-            return engine, f"{engine} {version(engine)}, the fastest one here"
+            break
         reasons.append(f"{engine}: {reason}")
-    return "torch", f"torch {torch.__version__} ({'; '.join(reasons)})"
+    else:
+        engine = "torch"
+    return engine, f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def _reason_against(engine: str, network: Network, precision: str) -> str | None:
     """Why an engine cannot run a network; None: it can."""
     if network.device.type != "cpu":
         return f"runs on the CPU, the network is on {network.device}"
-    if precision not in ENGINES[engine]:
-        return f"has no {precision}; write {' or '.join(ENGINES[engine])}"
+    if precision not in SESSIONS[engine]:
+        return f"has no {precision}; write {' or '.join(SESSIONS[engine])}"
     if any(isinstance(layer, Recurrent) for layer in network.layers):
         return "recurrent layers keep states, which only PyTorch carries on"
     try:
@@ -148,7 +153,7 @@ def _graph(path: Path, engine: str, precision: str, network: Network, count: int
     Raises:
         DarknetError: it gives other numbers than the network.
     """
-    session = ENGINES[engine][precision](path, count)
+    session = SESSIONS[engine][precision](path, count)
     images = torch.rand((count, *network.input_shape[:3]), generator=torch.Generator().manual_seed(0))
 
     def run(images: Tensor) -> list[Tensor]:
@@ -190,9 +195,8 @@ def _openvino(path: Path, count: int, hint: str = "f32") -> Session:
     return run
 
 
-ENGINES: dict[str, dict[str, Callable[[Path, int], Session]]] = {
+SESSIONS: dict[str, dict[str, Callable[[Path, int], Session]]] = {
     "openvino": {"fp32": _openvino, "bf16": partial(_openvino, hint="bf16")},
     "onnxruntime": {"fp32": _onnxruntime},
-    "torch": {},
 }
-"""The fastest on a CPU first; besides PyTorch, by precision: (file, images of a batch) → what runs them."""
+"""Engine, precision → what opens a file for a fixed number of images."""

@@ -22,23 +22,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from darknet_py.boxes import nms
+from darknet_py.choices import EXPORTED_NMS_KINDS
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
 from darknet_py.inference.onnx_runner import METADATA, open_session
 from darknet_py.inference.reparameterise import reparameterised
+from darknet_py.inference.runner import DTYPES
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 from darknet_py.pictures.fit import fit_of
 from darknet_py.pictures.levels import levels_of
 
-OUTPUTS = ("boxes", "raw", "detections")
-TYPES = {"fp32": torch.float32, "fp16": torch.float16}
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 """By type: the greatest difference from the network, relative to the largest value of the output."""
 THRESHOLDS = ("nms", "thresh")  # inputs of "detections" while its numbers are checked, then constants
 FRACTIONS = ("boxes", "scores", "detections")
 MAX_BYTES = 2**31 - 1  # of a protobuf message
-IOU_KINDS = ("default", "cornersnms")  # kinds of suppression that ONNX can say: greedy, by IoU
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Form:
     image, class, confidence, centre x, centre y, width, height; of an image and a class, the most confident first.
     uint8: the input is (n, height, width, channels) uint8, RGB, not (n, channels, height, width) float,
         in the cfg's order and range (`levels_of`).
-    type: of the weights, a key of TYPES. thresh, nms, nms_kind: of "detections"; None: the kind that the cfg says.
+    type: of the weights, a key of TOLERANCES. thresh, nms, nms_kind: of "detections"; None: the kind that the cfg says.
     """
 
     outputs: str = "boxes"
@@ -84,7 +83,7 @@ class Graph(nn.Module):
         if self.form.uint8:
             images = levels_of(self.network.net).values_of_bytes(images)
         self.network.set_states(dict(zip(self.states, others, strict=not self.suppresses)))
-        raw = [part.float() for part in self.network(images.to(TYPES[self.form.type]))]
+        raw = [part.float() for part in self.network(images.to(DTYPES[self.form.type]))]
         return (*self._outputs(raw, others), *(self.network.states()[name] for name in self.states))
 
     def _outputs(self, raw: list[Tensor], others: list[Tensor]) -> tuple[Tensor, ...]:
@@ -162,7 +161,7 @@ def export_onnx(
     if names and len(names) != network.classes:
         raise DarknetError(f"{len(names)} names, but {network.cfg.path} has {network.classes} classes")
     _check(network, form)
-    network = reparameterised(network).to(TYPES[form.type])
+    network = reparameterised(network).to(DTYPES[form.type])
     graph = Graph(network, form).eval()
     outputs = [*output_names(network, form), *(f"{_state_name(name)}_out" for name in graph.states)]
     inputs, expected = _expected(graph)
@@ -206,7 +205,7 @@ def _check(network: Network, form: Form) -> None:
         if not head.dense:
             text = "these boxes depend on the threshold, as no graph of all boxes can say; export raw outputs"
             network.cfg.fail(section, section.get("tree") or section.get("classfix"), text)
-        if form.outputs == "detections" and (form.nms_kind or head.nms_kind) not in IOU_KINDS:
+        if form.outputs == "detections" and (form.nms_kind or head.nms_kind) not in EXPORTED_NMS_KINDS:
             text = "ONNX suppresses by IoU alone; export boxes, or choose another kind (--nms-kind default)"
             network.cfg.fail(section, section.get("nms_kind"), text)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.arguments import whole
+from darknet_py.choices import PRECISIONS
 from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.inference.fused import Graph, fused_graph
@@ -20,7 +21,7 @@ from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.layers import Candidates
 from darknet_py.network import Network
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, dtype) for name, dtype in PRECISIONS.items()}
 
 
 class Runner:
@@ -28,7 +29,7 @@ class Runner:
 
     Attributes:
         network: what runs, derived from the user's network. precision: a key of PRECISIONS. batch: images per batch.
-        dtype: of the images.
+        dtype: of the images. engine: what runs it, with its version.
 
     compile: makes what runs a fixed number of images in the network's place (fused.py, engines.py), or None if it
         cannot; None: the network itself runs.
@@ -41,10 +42,11 @@ class Runner:
         batch: int,
         *,
         compile: Callable[[Network, int], Graph | None] | None = None,
+        engine: str = f"torch {torch.__version__}",
     ) -> None:
-        self.network, self.precision, self.batch = network, precision, batch
+        self.network, self.precision, self.batch, self.engine = network, precision, batch, engine
         parameter = next(network.parameters(), None)
-        self.dtype = PRECISIONS[precision] if parameter is None else parameter.dtype
+        self.dtype = DTYPES[precision] if parameter is None else parameter.dtype
         self.device = network.device
         self.letterbox = network.net.keeps_aspect
         self._compile = compile
@@ -134,5 +136,5 @@ def prepare(
     if precision not in PRECISIONS:
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     target = network.device if device is None else pick_device(device)
-    derived = reparameterised(network, size=size).to(target, PRECISIONS[precision])
+    derived = reparameterised(network, size=size).to(target, DTYPES[precision])
     return Runner(derived.channels_last(), precision, whole("batch", batch), compile=fused_graph if fused else None)

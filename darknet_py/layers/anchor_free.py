@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import NMS_KINDS, Boxes, Head, pixels, read_anchors
+from darknet_py.choices import NMS_KINDS
+from darknet_py.layers.head import Boxes, Head, pixels, read_anchors
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.options import option

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import NMS_KINDS, Boxes, pixels, stretched
+from darknet_py.choices import NMS_KINDS
+from darknet_py.layers.head import Boxes, pixels, stretched
 from darknet_py.layers.yolo import YoloFamily, YoloOptions
 from darknet_py.options import option
 

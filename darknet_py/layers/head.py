@@ -14,7 +14,6 @@ from darknet_py.text import shortened, whole_number
 
 FLT_MAX = 3.4028234663852886e38
 MAX_ANCHORS = 100_000
-NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 
 
 class Boxes(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import NMS_KINDS, Boxes, Candidates, Head
+from darknet_py.choices import NMS_KINDS
+from darknet_py.layers.head import Boxes, Candidates, Head
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.layers.regions import clipped, fractions_of, moved, regions_at
 from darknet_py.layers.roi_sample import RoiSample

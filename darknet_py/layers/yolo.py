@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, NMS_KINDS, Boxes, GridHead, pixels, read_anchors, stretched
+from darknet_py.choices import NMS_KINDS, YOLO_LOSSES
+from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, Boxes, GridHead, pixels, read_anchors, stretched
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.options import option
 
@@ -152,8 +153,8 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         dets_for_show: int = option(1, "tracking: detections after which a track is shown", use="none")
         track_ciou_norm: float = option(0.01, "tracking: weight of the distance between boxes", use="none")
         loss: str = option(
-            "darknet",
-            "the loss: darknet, grid, giou, focal, yolov5, yolov7 (docs/TRAINING.md)",
+            YOLO_LOSSES[0],
+            f"the loss: {', '.join(YOLO_LOSSES)} (docs/TRAINING.md)",
             use="training",
             own=True,
         )

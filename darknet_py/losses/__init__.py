@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from darknet_py.choices import YOLO_LOSSES
 from darknet_py.layers import Layer
 from darknet_py.losses.assign import READS as ASSIGNER_READS
 from darknet_py.losses.classifier import COST, SOFTMAX
@@ -31,7 +32,7 @@ from darknet_py.losses.yolov8 import YOLOV8
 from darknet_py.losses.yolox import YOLOX
 
 LOSSES: dict[str, dict[str, Loss]] = {
-    "yolo": {"darknet": YOLO, "grid": GRID, "giou": GIOU, "focal": FOCAL, "yolov5": YOLOV5, "yolov7": YOLOV7},
+    "yolo": dict(zip(YOLO_LOSSES, (YOLO, GRID, GIOU, FOCAL, YOLOV5, YOLOV7), strict=True)),
     "anchor_free": {"yolox": YOLOX, "yolov8": YOLOV8, "yolov6": YOLOV6},
     "Gaussian_yolo": {"darknet": GAUSSIAN_YOLO},
     "region": {"darknet": REGION},

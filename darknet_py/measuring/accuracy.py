@@ -22,8 +22,6 @@ from darknet_py.measuring.results import ratio
 from darknet_py.network import Network
 from darknet_py.pictures.read_ahead import batched, read_ahead
 
-TOP = 5  # classes among which the right one may be, where nothing else is said
-
 
 @dataclass(frozen=True)
 class Accuracy:

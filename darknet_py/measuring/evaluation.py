@@ -28,6 +28,7 @@ from darknet_py.layers.image_input import BEST_ALWAYS
 from darknet_py.measuring.coco import coco_map
 from darknet_py.measuring.maps import darknet_map, voc_map
 from darknet_py.measuring.results import MapResult
+from darknet_py.measuring.rules import RULES, Rule
 from darknet_py.network import Network
 from darknet_py.pictures.fit import DarknetFit, Fit
 from darknet_py.pictures.read import Image
@@ -35,17 +36,6 @@ from darknet_py.pictures.read_ahead import batched, read_ahead
 from darknet_py.pictures.resize import Size
 from darknet_py.postprocess import Objects, Suppression, by_image, chosen, postprocess, suppressed
 
-
-class Rule(NamedTuple):
-    """Which boxes are found: minimum confidence, the overlap of suppression, and whether that is measured in pixels."""
-
-    thresh: float
-    nms: float
-    pixels: bool
-
-
-# detector.c: validate_detector_map has fractions of the image, validate_detector pixels
-RULES = {"darknet": Rule(0.005, 0.45, False), "voc": Rule(0.001, 0.6, True), "coco": Rule(0.001, 0.6, True)}
 STRETCHED = DarknetFit(keeps_aspect=False)
 RECALL_THRESH, RECALL_IOU, RECALL_NMS = 0.001, 0.5, 0.4  # detector.c: validate_detector_recall
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from darknet_py.data.truths import ImageTruths
 from darknet_py.detections import Detections
-from darknet_py.errors import DarknetError
 from darknet_py.measuring.matching import (
     Bools,
     Floats,
@@ -26,6 +25,7 @@ from darknet_py.measuring.matching import (
     truth_table,
 )
 from darknet_py.measuring.results import ClassResult, MapResult, ratio
+from darknet_py.measuring.rules import check_points
 from darknet_py.pictures.resize import Size
 
 Doubles: TypeAlias = NDArray[np.float64]
@@ -54,16 +54,6 @@ def average_precision(hits: Bools, truths: int, points: int = 0) -> tuple[float,
         index = np.searchsorted(recall, np.arange(points) / (points - 1))
         area = float(np.append(best, 0.0)[index].mean())
     return area, precision, recall
-
-
-def check_points(points: int) -> None:
-    """Recall points are 0, or at least the two ends of the curve.
-
-    Raises:
-        DarknetError: neither.
-    """
-    if points < 0 or points == 1:
-        raise DarknetError(f"points={points}: write 0 (area under the curve), 11 (VOC 2007) or 101 (COCO)")
 
 
 def darknet_map(

@@ -22,10 +22,6 @@ from darknet_py.pictures.header import check_pixels
 
 Image: TypeAlias = NDArray[Any]
 
-SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".avif",
-))  # fmt: skip
 MAX_IMAGE_BYTES = 1 << 30  # of a file
 ROUNDING = 1e-3  # how far floats may lie beyond 0 and 1, as resizing leaves them
 TWELVE_BITS = 4095  # the largest value

@@ -10,13 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from darknet_py.errors import DarknetError
 from darknet_py.files import beside, into_place, write_file
+from darknet_py.pictures.codecs import CODECS, Codec
 from darknet_py.pictures.read import Image
 
 MAX_WAITING = 8  # frames of a video that wait to be written
@@ -35,28 +35,6 @@ def write_image(path: Path, image: Image) -> None:
     if not good:
         raise DarknetError(f"{path}: OpenCV cannot write this kind of image")
     write_file(path, data.tobytes(), sync=False)
-
-
-class Codec(NamedTuple):
-    """How a video is written: a name, the file's ending, OpenCV's code, whether browsers play it, and whether writing
-    keeps up with a camera."""
-
-    name: str
-    suffix: str
-    fourcc: str
-    in_browsers: bool
-    fast: bool = True
-
-
-# The first that this machine's OpenCV can write is taken: what browsers play first. VP8 takes 20 times as long to write
-# as MPEG-4, VP9 would take 60 times as long.
-CODECS = (
-    Codec("h264", ".mp4", "avc1", True),
-    Codec("vp8", ".webm", "VP80", True, fast=False),
-    Codec("mpeg4", ".mp4", "mp4v", False),
-    Codec("mpeg4", ".avi", "XVID", False),
-    Codec("mpeg4", ".mkv", "mp4v", False),
-)
 
 
 def pick_codec(name: str | None = None, suffix: str | None = None, *, live: bool = False) -> Codec:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import CfgError, DarknetError
-from darknet_py.inference.runner import PRECISIONS
+from darknet_py.inference.runner import DTYPES
 from darknet_py.layers import Head, Layer
 from darknet_py.layers.needs import BoxNeeds, Needs
 from darknet_py.layers.recipe import NOT_DARKNETS
@@ -98,7 +98,7 @@ class Trainer:
         self.network, self.net = network, network.net
         self.exact = exact = exact or self.net.optimizer != "darknet"
         self.world = world or World()
-        self.dtype = PRECISIONS[precision]
+        self.dtype = DTYPES[precision]
         self.scaler = torch.amp.GradScaler(enabled=precision == "fp16" and network.device.type == "cuda")
         self.groups = _groups(network)
         self.loss_layers = [layer for layers in self.groups.values() for layer in layers]

@@ -11,17 +11,17 @@ import torch
 from project import CFGS, ROOT
 
 import darknet_py
-from darknet_py import Detector
+from darknet_py import Detector, detect
 from darknet_py.cfg import parse_cfg, parse_text
+from darknet_py.choices import ENGINES
 from darknet_py.errors import DarknetError
 from darknet_py.inference import engines
-from darknet_py.inference.engines import ENGINES, engine_runner, fastest
+from darknet_py.inference.engines import SESSIONS, engine_runner, fastest
 from darknet_py.network import Network
 
 INSTALLED = [
     pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason=f"{name} is not installed"))
-    for name in ENGINES
-    if name != "torch"
+    for name in SESSIONS
 ]
 IMAGE = ROOT / "weights" / "shapes.png"
 
@@ -80,8 +80,7 @@ def test_the_fastest_engine_is_named_with_a_reason(monkeypatch: pytest.MonkeyPat
     assert name == "torch"
     assert "pip install 'darknet-cfg[openvino]'" in reason
     monkeypatch.setattr(engines, "find_spec", lambda name: True)
-    monkeypatch.setattr(engines, "version", lambda name: "1")
-    assert fastest(shapes()) == ("openvino", "openvino 1, the fastest one here")
+    assert fastest(shapes()) == ("openvino", "")
 
 
 def test_auto_takes_pytorch_where_no_other_engine_can_run_the_network() -> None:
@@ -111,3 +110,14 @@ def test_another_programs_numbers_are_not_taken(engine: str, monkeypatch: pytest
     monkeypatch.setattr(engines, "TOLERANCES", {"fp32": -1.0})
     with pytest.raises(DarknetError, match=f"engine {engine}: its outputs differ"):
         engine_runner(shapes(), engine)
+
+
+def test_each_word_for_an_engine_has_one() -> None:
+    assert {*SESSIONS, "torch"} == set(ENGINES)
+
+
+@pytest.mark.parametrize("engine", [*INSTALLED, "auto"])
+def test_detect_says_which_engine_it_takes(engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--cfg", str(CFGS / "shapes.cfg"), "--weights", str(ROOT / "weights" / "shapes.weights"), str(IMAGE)]
+    assert detect.main([*arguments, "--out", str(tmp_path), "--engine", engine, "--device", "cpu"]) == 0
+    assert "engine: " in capsys.readouterr().err

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from darknet_py import Detector, Network, load, parse_cfg
+from darknet_py.choices import EXPORTED_OUTPUTS
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference import exporting
 from darknet_py.inference.exporting import Form, export_onnx
@@ -45,7 +46,7 @@ def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Call
     return export
 
 
-FORMS = {outputs: Form(outputs, thresh=0.05) for outputs in exporting.OUTPUTS}
+FORMS = {outputs: Form(outputs, thresh=0.05) for outputs in EXPORTED_OUTPUTS}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("outputs", exporting.OUTPUTS)
+@pytest.mark.parametrize("outputs", EXPORTED_OUTPUTS)
 def test_a_detector_needs_the_exported_file_alone(
     outputs: str, network: Network, exported: Callable[[Form], Path]
 ) -> None:
@@ -204,7 +205,7 @@ def in_openvino(path: Path, images: np.ndarray, outputs: list[str]) -> list[np.n
     return [results[name] for name in outputs]
 
 
-@pytest.mark.parametrize("outputs", exporting.OUTPUTS)
+@pytest.mark.parametrize("outputs", EXPORTED_OUTPUTS)
 @pytest.mark.parametrize("consumer", [in_opencv, in_openvino])
 def test_other_programs_read_the_model(
     consumer: Any, outputs: str, network: Network, exported: Callable[[Form], Path]

@@ -16,9 +16,10 @@ import pytest
 
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.files import write_json
-from darknet_py.pictures import sources
+from darknet_py.pictures import sources, videos
 from darknet_py.pictures.addresses import shown
-from darknet_py.pictures.sources import ImageSource, LiveVideo, VideoSource, expand, file_name
+from darknet_py.pictures.sources import ImageSource, VideoSource, expand, file_name
+from darknet_py.pictures.videos import LiveVideo
 
 
 @pytest.fixture
@@ -126,9 +127,9 @@ def test_sources_without_images(folder: Path, name: str, message: str) -> None:
 
 def test_files_that_are_no_videos(folder: Path) -> None:
     with pytest.raises(ImageError, match="not a video"):
-        sources.Video("film.mp4")
+        videos.Video("film.mp4")
     with pytest.raises(ImageError, match="no such file"):
-        sources.Video("gone.mp4")
+        videos.Video("gone.mp4")
 
 
 class FakeStream:
@@ -188,7 +189,7 @@ def test_a_stream_that_is_not_up_yet_is_waited_for(
 ) -> None:
     FakeStream.opened = 0
     monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=10_000, works=lambda opened: opened == 3))
-    monkeypatch.setattr(sources, "START_PAUSE", 0.01)
+    monkeypatch.setattr(videos, "START_PAUSE", 0.01)
     video = LiveVideo("rtsp://me:secret@host/x")
     assert next(iter(video)) is not None
     video.close()
@@ -213,7 +214,7 @@ def test_frames_end_at_the_deadline_though_none_comes(monkeypatch: pytest.Monkey
 
 def test_a_stream_that_never_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeStream(lasts=1, works=lambda opened: False))
-    monkeypatch.setattr(sources, "START_PAUSE", 0.01)
+    monkeypatch.setattr(videos, "START_PAUSE", 0.01)
     with pytest.raises(ImageError, match=r"rtsp://\*\*\*@host/x: cannot be opened within 0 s"):
         LiveVideo("rtsp://me:secret@host/x", start_limit=0.05)
 

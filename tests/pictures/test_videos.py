@@ -15,9 +15,10 @@ import pytest
 
 from darknet_py.errors import DarknetError
 from darknet_py.pictures import write
+from darknet_py.pictures.codecs import CODECS
 from darknet_py.pictures.serving import JsonPort, MjpegPort
-from darknet_py.pictures.sources import Video
-from darknet_py.pictures.write import CODECS, VideoFile, pick_codec
+from darknet_py.pictures.videos import Video
+from darknet_py.pictures.write import VideoFile, pick_codec
 
 FAST = pick_codec("mpeg4", ".mp4")
 FRAME = np.full((48, 64, 3), 128, np.uint8)
