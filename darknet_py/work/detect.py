@@ -51,7 +51,7 @@ def run(
     detector = load_detector(
         args.cfg, args.weights, args.names, data=args.data, device=args.device, size=args.size, strict=args.strict,
         letterbox=args.letterbox, nms_kind=args.nms_kind, agnostic=args.agnostic,
-        precision=args.precision, batch=args.batch, fused=_is_worth_compiling(sources), engine=args.engine,
+        precision=args.precision, batch=_batch(args.batch, sources), fused=_is_worth_compiling(sources), engine=args.engine,
     )  # fmt: skip
     if args.engine != "torch" and not args.quiet:
         print(f"engine: {detector.runner.engine}", file=sys.stderr)
@@ -60,6 +60,13 @@ def run(
     whole = Run(detector, args, json_lines=json_lines, save_as=save_as, labels=labels)
     with redirect_stdout(sys.stderr) if json_on_stdout else nullcontext():  # of all that is not JSON
         return whole.over(sources)
+
+
+def _batch(most: int, sources: Sequence[Source]) -> int:
+    """Images per forward pass: no more than there are, as what is compiled is compiled for so many."""
+    if any(isinstance(source, VideoSource) and not source.live for source in sources):
+        return most
+    return min(most, max(1, sum(isinstance(source, ImageSource) for source in sources)))
 
 
 def _is_worth_compiling(sources: Sequence[Source]) -> bool:
@@ -148,7 +155,7 @@ class Run:
         return pick_codec(self.args.codec, Path(self.save_as).suffix.lower() if self.save_as else None, live=live)
 
     def _images(self, paths: list[str]) -> None:
-        batch_size = self.args.batch
+        batch_size = self.detector.batch
         with tqdm(total=len(paths), unit="image", disable=None if len(paths) > 1 else True) as bar:
             for batch in batched(read_ahead(paths, self.detector.read, 2 * batch_size), batch_size):
                 readable = []
@@ -181,7 +188,7 @@ class Run:
         stem = self.files.free_stem(source.name)
         target = self.folder / (self.save_as or f"{stem}{codec.suffix if codec else ''}")
         output = VideoFile(target, video.fps, codec) if codec else None
-        step = 1 if source.live or self.detector.recurrent else self.args.batch
+        step = 1 if source.live or self.detector.recurrent else self.detector.batch
         rate, start, number = Rate(), time.perf_counter(), 0
         if isinstance(video, LiveVideo) and self.args.time_limit:
             video.deadline = time.monotonic() + self.args.time_limit
