@@ -171,9 +171,11 @@ class Detector:
         classes: Classes = None,
         max_det: int | None = None,
         continued: bool = False,
+        fitted: Sequence[Image] | None = None,
     ) -> list[Detections]:
         """Detects in images that are already read, as one batch.
 
+        fitted: the images of `fitted_image`; None: they are made here.
         continued: they follow the images of the call before, as a video's frames do: recurrent layers keep their
             states.
         """
@@ -181,7 +183,7 @@ class Detector:
             return []
         if not continued:
             self.network.reset_state()
-        raw = self.runner(self.prepare(images))
+        raw = self.runner(self.prepare(images) if fitted is None else self.as_batch(fitted))
         sizes = [(image.shape[1], image.shape[0]) for image in images]
         return self.postprocess(raw, sizes, thresh, nms, classes=classes, max_det=max_det)
 
@@ -212,7 +214,11 @@ class Detector:
 
     def prepare(self, images: Sequence[Image]) -> Tensor:
         """Images → (n, channels, height, width), stretched or letterboxed to the network's input, on its device."""
-        return self.as_batch([self.fit(image, *self.network.size) for image in images])
+        return self.as_batch([self.fitted_image(image) for image in images])
+
+    def fitted_image(self, image: Image) -> Image:
+        """An image of `read`, stretched or letterboxed to (height, width, channels) of the network's input."""
+        return self.fit(image, *self.network.size)
 
     def as_batch(self, fitted: Sequence[Image]) -> Tensor:
         """Images of the network's size → (n, channels, height, width), in the order and the range of its input."""

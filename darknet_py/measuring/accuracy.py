@@ -20,7 +20,7 @@ from darknet_py.data.dataset import Dataset
 from darknet_py.errors import DarknetError, ImageError
 from darknet_py.measuring.results import ratio
 from darknet_py.network import Network
-from darknet_py.pictures.read_ahead import batched, read_ahead
+from darknet_py.pictures.threads import batched, read_ahead
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from darknet_py.measuring.rules import RULES, Rule
 from darknet_py.network import Network
 from darknet_py.pictures.fit import DarknetFit, Fit
 from darknet_py.pictures.read import Image
-from darknet_py.pictures.read_ahead import batched, read_ahead
 from darknet_py.pictures.resize import Size
+from darknet_py.pictures.threads import batched, read_ahead
 from darknet_py.postprocess import Objects, Suppression, by_image, chosen, postprocess, suppressed
 
 STRETCHED = DarknetFit(keeps_aspect=False)

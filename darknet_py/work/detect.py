@@ -25,9 +25,9 @@ from darknet_py.pictures.addresses import shown
 from darknet_py.pictures.codecs import Codec
 from darknet_py.pictures.draw import Style, draw
 from darknet_py.pictures.read import Image
-from darknet_py.pictures.read_ahead import batched, read_ahead
 from darknet_py.pictures.serving import JsonPort, MjpegPort, Port
 from darknet_py.pictures.sources import ImageSource, Source, VideoSource
+from darknet_py.pictures.threads import Behind, batched, read_ahead
 from darknet_py.pictures.videos import LiveVideo, Rate, open_video
 from darknet_py.pictures.write import VideoFile, pick_codec, write_image
 
@@ -51,7 +51,8 @@ def run(
     detector = load_detector(
         args.cfg, args.weights, args.names, data=args.data, device=args.device, size=args.size, strict=args.strict,
         letterbox=args.letterbox, nms_kind=args.nms_kind, agnostic=args.agnostic,
-        precision=args.precision, batch=_batch(args.batch, sources), fused=_is_worth_compiling(sources), engine=args.engine,
+        precision=args.precision, batch=_batch(args.batch, sources),
+        fused=_is_worth_compiling(sources), engine=args.engine,
     )  # fmt: skip
     if args.engine != "torch" and not args.quiet:
         print(f"engine: {detector.runner.engine}", file=sys.stderr)
@@ -155,28 +156,39 @@ class Run:
         return pick_codec(self.args.codec, Path(self.save_as).suffix.lower() if self.save_as else None, live=live)
 
     def _images(self, paths: list[str]) -> None:
+        """Reads ahead, detects, and writes behind, each in threads of its own."""
         batch_size = self.detector.batch
-        with tqdm(total=len(paths), unit="image", disable=None if len(paths) > 1 else True) as bar:
-            for batch in batched(read_ahead(paths, self.detector.read, 2 * batch_size), batch_size):
+        with (
+            tqdm(total=len(paths), unit="image", disable=None if len(paths) > 1 else True) as bar,
+            Behind(self.files.add_image, 2 * batch_size) as writer,
+        ):
+            for batch in batched(read_ahead(paths, self._read, 2 * batch_size), batch_size):
                 readable = []
-                for path, image in batch:
-                    if isinstance(image, ImageError):
-                        self._report(image)
+                for path, images in batch:
+                    if isinstance(images, ImageError):
+                        self._report(images)
                     else:
-                        readable.append((path, image))
-                self._batch(readable, single=len(paths) == 1)
+                        readable.append((path, *images))
+                self._batch(readable, writer, single=len(paths) == 1)
                 bar.update(len(batch))
+
+    def _read(self, path: str) -> tuple[Image, Image]:
+        """An image, and the same in the size of the network's input."""
+        image = self.detector.read(path)
+        return image, self.detector.fitted_image(image)
 
     def _report(self, error: ImageError) -> None:
         tqdm.write(f"error: {error}", file=sys.stderr)
         self.unreadable += 1
 
-    def _batch(self, batch: Sequence[tuple[str, Image]], single: bool) -> None:
-        detections, milliseconds = self._detect([image for _, image in batch])
-        for (path, image), found in zip(batch, detections, strict=True):
+    def _batch(self, batch: Sequence[tuple[str, Image, Image]], writer: Behind[Image | None], single: bool) -> None:
+        detections, milliseconds = self._detect(
+            [image for _, image, _ in batch], fitted=[fitted for *_, fitted in batch]
+        )
+        for (path, image, _), found in zip(batch, detections, strict=True):
             self._print(shown(path), milliseconds, found)
-            annotated = self.files.add_image(path, image, found)
-            if self.args.show and annotated is not None:
+            written = writer.call(path, image, found)
+            if self.args.show and (annotated := written.result()) is not None:
                 self._show(annotated, wait=single)
 
     def _video(self, source: VideoSource, codec: Codec | None) -> None:
@@ -249,14 +261,16 @@ class Run:
             text += f"; {output.path.name} is {output.codec.name}, {browsers}"
         say(text)
 
-    def _detect(self, images: Sequence[Image], continued: bool = False) -> tuple[list[Detections], float]:
+    def _detect(
+        self, images: Sequence[Image], *, continued: bool = False, fitted: Sequence[Image] | None = None
+    ) -> tuple[list[Detections], float]:
         """The detections, and the milliseconds that each image took."""
         if not images:
             return [], 0.0
         start = time.perf_counter()
         detections = self.detector.detect(
             images, self.args.thresh, self.args.nms,
-            classes=self.classes, max_det=self.args.max_det, continued=continued,
+            classes=self.classes, max_det=self.args.max_det, continued=continued, fitted=fitted,
         )  # fmt: skip
         return detections, (time.perf_counter() - start) * 1000 / len(images)
 

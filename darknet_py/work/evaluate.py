@@ -29,7 +29,17 @@ from darknet_py.measuring.rules import RULES
 from darknet_py.names import read_data
 from darknet_py.network import load
 
-OF_DETECTORS = ("metric", "iou_thresh", "thresh", "points", "annotations", "letterbox", "valid_results", "precision")
+OF_DETECTORS = (
+    "metric",
+    "iou_thresh",
+    "thresh",
+    "points",
+    "annotations",
+    "letterbox",
+    "valid_results",
+    "precision",
+    "engine",
+)
 OF_CLASSIFIERS = ("top",)
 
 

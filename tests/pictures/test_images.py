@@ -20,7 +20,7 @@ from darknet_py.errors import ImageError
 from darknet_py.pictures import resize
 from darknet_py.pictures.header import check_pixels
 from darknet_py.pictures.read import as_image, read_image
-from darknet_py.pictures.read_ahead import batched, read_ahead
+from darknet_py.pictures.threads import batched, read_ahead
 
 TOLERANCE = (
     5e-7  # float32, values in 0..1: bytes are divided by 255 after blending, not before; two units in the last place
