@@ -85,7 +85,7 @@ class Shortcut(Layer, kinds=("shortcut",)):
         if self.weights is not None:
             return self.arithmetic.activate(self._weighted(x, others), self.options.activation, own=True)
         for other in others:
-            x = x + _channels(other, x.shape[1]) if self.plain else self._scattered(x, other)
+            x = x + _channels(other, self.shape.c) if self.plain else self._scattered(x, other)
         return self.arithmetic.activate(x, self.options.activation, own=True)
 
     def _weighted(self, x: Tensor, others: tuple[Tensor, ...]) -> Tensor:
@@ -101,7 +101,7 @@ class Shortcut(Layer, kinds=("shortcut",)):
         scale = weights.unsqueeze(-1).unsqueeze(-1)  # (sources, 1 or channels, 1, 1)
         total = x * scale[0]
         for k, other in enumerate(others, 1):
-            total = total + _channels(other, x.shape[1]) * scale[k]
+            total = total + _channels(other, self.shape.c) * scale[k]
         return total
 
     def _scattered(self, x: Tensor, other: Tensor) -> Tensor:
@@ -137,5 +137,7 @@ def _factors(length: int, other: int) -> tuple[int, int]:
 
 def _channels(other: Tensor, channels: int) -> Tensor:
     """The first `channels` channels, padded with zeros if there are fewer."""
-    missing = channels - other.shape[1]
-    return other[:, :channels] if missing <= 0 else F.pad(other, (0, 0, 0, 0, 0, missing))
+    missing = channels - int(other.shape[1])
+    if missing == 0:  # a slice of all of them would keep a fused graph from adding in the convolution
+        return other
+    return other[:, :channels] if missing < 0 else F.pad(other, (0, 0, 0, 0, 0, missing))
