@@ -109,17 +109,22 @@ class Network(nn.Module):
                 del outputs[source]
         return outputs
 
-    def forward(self, images: Tensor) -> list[Any]:
+    def forward(self, images: Tensor, read: Read | None = None) -> list[Any]:
         """The raw output of each head, ready for its `boxes` and `decode`: a tensor, or a tuple of tensors for a head
         that reads several layers. A network without heads gives its last layer's output.
 
         Args:
             images: (n, channels, height, width) float, 0..1, RGB; (n, inputs) for networks without image input.
+            read: see `run`.
         """
-        outputs = self.run(images, self._outputs)
+        outputs = self.run(images, self._outputs, read)
         if not self.heads:
             return [outputs[index] for index in self._outputs]
         return [raw_of(self.layers[index], outputs) for index in self.heads]
+
+    def is_read_after(self, source: int, reader: int) -> bool:
+        """Whether a layer's output is read by a layer after `reader`, or is the network's own."""
+        return all(source not in done for index, _, done in self._plan(self._outputs) if index <= reader)
 
     def features(self, images: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
         """These layers' outputs, Darknet's `l.output`, by their indices: (n, c, h, w), or (n, count) for flat outputs.

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from darknet_py.layers import Layer
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 
@@ -54,14 +55,22 @@ def fused_graph(network: Network, count: int) -> Graph | None:
 
 
 class _AsTuple(nn.Module):
-    """A network whose outputs are a tuple: a trace gives no list."""
+    """A network whose outputs are a tuple, as a trace gives no list."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network(images))
+        return tuple(self.network(images, self._kept))
+
+    def _kept(self, layer: Layer, source: int, output: Tensor) -> Tensor:
+        """What a layer reads of another. A fused sum overwrites what it adds, so what is read later, or is part of
+        another tensor, is hidden from the fusion by a slice of all channels."""
+        is_part = output.untyped_storage().nbytes() != output.numel() * output.element_size()
+        if layer.kind == "shortcut" and (is_part or self.network.is_read_after(source, layer.index)):
+            return output[:, : int(output.shape[1])]
+        return output
 
 
 @contextmanager

@@ -138,6 +138,6 @@ def _factors(length: int, other: int) -> tuple[int, int]:
 def _channels(other: Tensor, channels: int) -> Tensor:
     """The first `channels` channels, padded with zeros if there are fewer."""
     missing = channels - int(other.shape[1])
-    if missing == 0:  # a slice of all of them would keep a fused graph from adding in the convolution
+    if missing == 0:
         return other
     return other[:, :channels] if missing < 0 else F.pad(other, (0, 0, 0, 0, 0, missing))
