@@ -15,6 +15,10 @@ from darknet_py.layers.batchnorm import BATCH_NORM_NAMES, Normalised, uniform_
 from darknet_py.layers.layer import LayerOptions, Place, Shape, Stored, positive
 from darknet_py.options import option
 
+FEW_CHANNELS = 8
+"""Of fewer channels, PyTorch's gradient of a 1x1 convolution with a stride overwrites memory that is not its own (2.13,
+CPU, channels-last): the pixels that it reads are taken first. The numbers are the same."""
+
 
 class Convolutional(Normalised, kinds=("convolutional", "conv")):
     stored_names = ("biases", *BATCH_NORM_NAMES, "weights")
@@ -159,10 +163,13 @@ class Convolutional(Normalised, kinds=("convolutional", "conv")):
             if self.stride[0] == self.stride[1]:  # the bit-packed convolution has no 0, so it pads with -1
                 x = F.pad(x, (padding,) * 4, value=-1.0)
                 padding = 0
+        stride = self.stride
+        if weights.shape[2:] == (1, 1) and not padding and torch.is_grad_enabled() and weights.shape[1] < FEW_CHANNELS:
+            x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
         if owner.scales is None or not self.normalises:
-            x = F.conv2d(x, weights, owner.biases, self.stride, padding, self.dilation, self.groups)
+            x = F.conv2d(x, weights, owner.biases, stride, padding, self.dilation, self.groups)
         else:
-            x = owner.normalise(F.conv2d(x, weights, None, self.stride, padding, self.dilation, self.groups))
+            x = owner.normalise(F.conv2d(x, weights, None, stride, padding, self.dilation, self.groups))
         if not (self.options.bin_output and self.xnor) or self.read_by_name:
             x = self.arithmetic.activate(x, self.options.activation, own=True)
         return self.blur(x) if self.blur is not None else x
