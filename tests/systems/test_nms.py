@@ -6,7 +6,6 @@ Here classes are suppressed apart, exactly: the goldens of 80 classes say how ma
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from yolos import YOLOS, arrays, needs_yolos
+from yolos import YOLOS, arrays, content, needs_yolos
 
 from darknet_py import Detector
 from darknet_py.cfg import parse_text
@@ -29,8 +28,7 @@ MAX_DET, MAX_NMS = 300, 30000  # of YOLOv5 to v8
 
 
 def read(name: str, key: str) -> list[tuple[str, dict[str, Any]]]:
-    path = YOLOS / f"{name}.json"
-    return [(name, case) for case in json.loads(path.read_text())[key]] if path.is_file() else []
+    return [(name, case) for case in content(f"{name}.json").get(key, [])]
 
 
 def run_name(value: Any) -> str:
