@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
+from loss_cases import LossCase, truth_rows
 from torch import Tensor
-from yolos import YOLOS, arrays, needs_yolos, truth_rows
+from yolos import YOLOS, arrays, content, needs_yolos, tensors
 
 from darknet_py.boxes import corners
 from darknet_py.cfg import parse_text
@@ -28,21 +28,10 @@ from darknet_py.training.step import Trainer
 
 RECIPES = {"yolov5": V5, "yolov7": V7}
 CASES = [
-    (path.parent.parent.name, case["case"])
-    for path in sorted(YOLOS.glob("yolov[57]/loss/cases.json"))
-    for case in json.loads(path.read_text())["cases"]
+    (system, case["case"]) for system in RECIPES for case in content(f"{system}/loss/cases.json").get("cases", [])
 ] or [("(no yolos)", "")]
 V5_ANCHORS = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))  # pixels
 OVERLAPS = {"IoU": iou, "GIoU": giou, "DIoU": diou}
-
-
-class Case(NamedTuple):
-    about: dict[str, Any]
-    values: dict[str, Any]
-    outputs: list[Output]
-    leaves: list[Tensor]
-    rows: Tensor
-    state: State
 
 
 def cfg_of(system: str, about: dict[str, Any], strides: list[int], *, auxiliary: bool, written: str = "") -> str:
@@ -71,10 +60,10 @@ def cfg_of(system: str, about: dict[str, Any], strides: list[int], *, auxiliary:
     return text
 
 
-def case_of(system: str, name: str, *, written: bool = True) -> Case:
+def case_of(system: str, name: str, *, written: bool = True) -> LossCase:
     """written: the weights of the terms are written in the cfg."""
     folder = YOLOS / system / "loss"
-    everything = json.loads((folder / "cases.json").read_text())
+    everything = content(f"{system}/loss/cases.json")
     about = next(case for case in everything["cases"] if case["case"] == name)
     strides, hyp, values = (
         about.get("strides", everything.get("strides")),
@@ -95,7 +84,7 @@ def case_of(system: str, name: str, *, written: bool = True) -> Case:
     raws = [leaf.movedim(4, 2).flatten(1, 2) for leaf in leaves]
     outputs = [Output(*pair) for pair in zip(heads, raws, strict=True)]
     rows = truth_rows(torch.from_numpy(values["targets"]), len(leaves[0]))
-    return Case(about, values, outputs, leaves, rows, State(network.size, network.net))
+    return LossCase(about, values, outputs, leaves, rows, State(network.size, network.net))
 
 
 def rows_of(head: Prediction, image: Tensor, box: Tensor) -> Tensor:
@@ -109,13 +98,13 @@ def rows_of(head: Prediction, image: Tensor, box: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", ["IoU", "GIoU", "DIoU", "CIoU"])
 @pytest.mark.parametrize("system", RECIPES)
 def test_overlaps_and_their_gradients(system: str, kind: str, form: str) -> None:
-    pairs, case = arrays(YOLOS / system / "boxes.npz"), f"{kind}_{form}"
-    leaf, other = torch.from_numpy(pairs["box1_xywh"]), corners(torch.from_numpy(pairs["box2_xywh"]))
+    pairs, case = tensors(YOLOS / system / "boxes.npz"), f"{kind}_{form}"
+    leaf, other = pairs["box1_xywh"], corners(pairs["box2_xywh"])
     leaf = (leaf if form == "xywh" else corners(leaf)).requires_grad_()
     boxes = corners(leaf) if form == "xywh" else leaf
     overlap = RECIPES[system].overlap(boxes, other) if kind == "CIoU" else OVERLAPS[kind](boxes, other, EPS)
     (gradient,) = torch.autograd.grad(overlap.sum(), leaf)
-    expected, slopes = (torch.from_numpy(pairs[name]) for name in (case, f"grad1_{case}"))
+    expected, slopes = pairs[case], pairs[f"grad1_{case}"]
     known = ~slopes.isnan().any(1)
     assert known.sum() >= 199
     torch.testing.assert_close(overlap[known], expected[known], rtol=1e-6, atol=1e-6)
