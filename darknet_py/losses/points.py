@@ -1,4 +1,4 @@
-"""What the losses of [anchor_free] heads share: the raw outputs as one list of boxes, and the sum of the parts."""
+"""What the losses of [anchor_free] heads share: raw outputs as one list of boxes, and which heads go together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.anchor_free import corners_of_cells
-from darknet_py.losses.loss import Output, Value, full
+from darknet_py.losses.loss import Output, Value, full, sum_of
 
 
 class Points(NamedTuple):
@@ -55,8 +55,8 @@ def start_of(head: Any, box: float, objectness: float, classes: float) -> Tensor
     return torch.cat([torch.full((count * width,), float(value)) for width, value in parts])
 
 
-def value_of_parts(outputs: Sequence[Output], parts_of: Callable[[Sequence[Output]], dict[str, Tensor]]) -> Value:
-    """The sum of the parts of the loss: those of the heads that detect, and of the auxiliary ones.
+def sum_of_groups(outputs: Sequence[Output], parts_of: Callable[[Sequence[Output]], dict[str, Tensor]]) -> Value:
+    """The loss of all heads: the parts of those that detect, and of the auxiliary ones, which are assigned apart.
 
     parts_of: gives the parts, weighted scalars in the graph, of heads that are assigned together.
     """
@@ -64,4 +64,4 @@ def value_of_parts(outputs: Sequence[Output], parts_of: Callable[[Sequence[Outpu
     for auxiliary, prefix in ((False, ""), (True, "auxiliary ")):
         if group := [output for output in outputs if output.layer.auxiliary == auxiliary]:
             parts |= {f"{prefix}{name}": part for name, part in parts_of(group).items()}
-    return Value(torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()})
+    return sum_of(parts)

@@ -24,7 +24,7 @@ from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
 from darknet_py.losses.loss import Loss, Output, State, Value
 from darknet_py.losses.overlaps import OVERLAPS, iou
-from darknet_py.losses.points import Points, points, start_of, value_of_parts
+from darknet_py.losses.points import Points, points, start_of, sum_of_groups
 from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
@@ -53,7 +53,7 @@ def yolov6_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     """The host waits for the device where it counts the truths, and, for each group, the boxes that they train."""
     first = outputs[0].layer
     truths = truths_to_the_edge(rows, first.classes)
-    return value_of_parts(outputs, lambda group: _parts(group, truths, state))
+    return sum_of_groups(outputs, lambda group: _parts(group, truths, state))
 
 
 def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str, Tensor]:

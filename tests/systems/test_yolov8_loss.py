@@ -17,7 +17,7 @@ from darknet_py.losses import Output, State
 from darknet_py.losses.overlaps import OVERLAPS
 from darknet_py.losses.points import points
 from darknet_py.losses.truths import truths_to_the_edge
-from darknet_py.losses.yolov8 import ALPHA, BETA, EPS, LEAST, TOP, assigned, yolov8_loss
+from darknet_py.losses.yolov8 import ALPHA, BETA, EPS, SMALLEST, TOP, assigned, yolov8_loss
 
 FILES = case_files("yolov8", "tal_*loss")
 CASES = [(file, case) for file, (_, about) in FILES.items() for case in about["cases"]] or [("(no yolos)", "")]
@@ -64,7 +64,7 @@ def test_assignment(file: str, case: str) -> None:
     assert about["assigner"] == {"topk": TOP, "alpha": ALPHA, "beta": BETA, "eps": 1e-9}
     truths = truths_to_the_edge(rows, about["num_classes"])
     low_high = corners(truths.xywh * torch.tensor(state.size * 2))
-    owner, score = assigned(points(outputs, state.size), truths, low_high, LEAST[assigner_of(about)])
+    owner, score = assigned(points(outputs, state.size), truths, low_high, SMALLEST[assigner_of(about)])
     trained = owner >= 0
     assert trained.sum(1).tolist() == about["cases"][case]["n_fg"]
     assert torch.equal(trained, torch.from_numpy(values["fg_mask"]).bool())
