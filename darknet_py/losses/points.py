@@ -31,27 +31,27 @@ class Points(NamedTuple):
 
 def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
     """size: (width, height) of the network's input, pixels."""
-    boxes, certain, classes, corners, centres, strides = [], [], [], [], [], []
+    boxes, objectness, classes, corners, centres, strides = [], [], [], [], [], []
     for layer, raw in outputs:
         grid = (raw.shape[3], raw.shape[2])
-        box, objectness, by_class = layer.values(full(raw))
+        box, by_box, by_class = layer.values(full(raw))
         boxes.append(box)
         classes.append(by_class)
         corners.append(layer.corners(box, grid))
         centres.append(corners_of_cells(grid, box).repeat(layer.boxes_in_cell, 1) + 0.5)
         strides.append(box.new_tensor((size[0] / grid[0], size[1] / grid[1])).expand(len(centres[-1]), 2))
-        if objectness is not None:
-            certain.append(objectness)
+        if by_box is not None:
+            objectness.append(by_box)
     return Points(
-        torch.cat(boxes, 1), torch.cat(certain, 1) if certain else None, torch.cat(classes, 1),
+        torch.cat(boxes, 1), torch.cat(objectness, 1) if objectness else None, torch.cat(classes, 1),
         torch.cat(corners, 1), torch.cat(centres), torch.cat(strides), tuple(len(centre) for centre in centres),
     )  # fmt: skip
 
 
 def start_of(head: Any, box: float, objectness: float, classes: float) -> Tensor:
     """Raw outputs of a head, (channels,), that are equal for all boxes; see `Loss.start`."""
-    count, certain = head.boxes_in_cell, bool(head.options.objectness)
-    parts = ((head.box_values - certain, box), (certain, objectness), (head.classes, classes))
+    count, has_objectness = head.boxes_in_cell, bool(head.options.objectness)
+    parts = ((head.box_values - has_objectness, box), (has_objectness, objectness), (head.classes, classes))
     return torch.cat([torch.full((count * width,), float(value)) for width, value in parts])
 
 
