@@ -155,7 +155,7 @@ ANCHORS = "10,13, 16,30, 33,23, 30,61, 62,45, 59,119, 116,90, 156,198, 373,326"
 def test_mmdetection_reports_these_objects(name: str, run: dict[str, Any], tmp_path: Path) -> None:
     numbers, detector = arrays(YOLOS / f"{name}.npz"), mmdet_detector(run["cfg"], tmp_path / "mmdet.cfg")
     maps = [torch.from_numpy(numbers[f"map_{stride}"]) for stride in (8, 16, 32)]
-    scale = json.loads((YOLOS / f"{name}.json").read_text())["scale_factor_wh"] if run["rescale"] else [1, 1]
+    scale = content(f"{name}.json")["scale_factor_wh"] if run["rescale"] else [1, 1]
     found = detector.postprocess(maps, [(128, 96)] * len(maps[0]), 0.0, None)
     for place, (image, count) in enumerate(zip(found, run["n"], strict=True)):
         expected = numbers[f"{run['key']}.im{place}"]
