@@ -17,10 +17,9 @@ from torch import Tensor
 
 from darknet_py.boxes import giou
 from darknet_py.losses.assign.level import last_of_each
-from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of
-from darknet_py.losses.predictions import WEIGHT, WEIGHTS, Prediction, predictions, refusal, weight
-from darknet_py.losses.truths import Truths
-from darknet_py.losses.yolo import truth_vectors
+from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of, weight
+from darknet_py.losses.predictions import WEIGHT, WEIGHTS, Prediction, predictions, refusal
+from darknet_py.losses.truths import Truths, truth_vectors
 
 GAMMA = 2.0
 

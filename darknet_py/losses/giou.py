@@ -16,8 +16,8 @@ from torch import Tensor
 
 from darknet_py.boxes import giou
 from darknet_py.losses.assign.level import last_of_each
-from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, weight
+from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of, weight
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
 from darknet_py.losses.truths import Truths
 
 BOX, OBJECTNESS, CLASS = 0.05, 5.0, 1 / 80

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.losses.assign.level import last_of_each
-from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, weight
+from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of, weight
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
 from darknet_py.losses.truths import Truths, one_hot
 
 BOX = 2.0  # of x and y, and of w and h

@@ -155,6 +155,13 @@ def full(raw: Tensor) -> Tensor:
     return raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw
 
 
+def weight(layer: Any, term: str, usual: float) -> float:
+    """The weight of a term of the loss ("box", "objectness", "class"): the head's option, or what is usual for this
+    loss."""
+    value = getattr(layer.options, f"{term}_weight")
+    return usual if value is None else float(value)
+
+
 def squared_sum(delta: Tensor) -> Tensor:
     """Darknet's cost of most layers: the sum of the squared deltas."""
     return delta.square().sum()

@@ -1,4 +1,4 @@
-"""What the losses beside Darknet's share: [yolo] heads' raw outputs as logits and boxes, and which of these the truths
+"""What the losses of [yolo] beside Darknet's share: raw outputs as logits and boxes, and which of these the truths
 train."""
 
 from __future__ import annotations
@@ -90,10 +90,3 @@ def _boxes(layer: Any, logits: Tensor, grid: tuple[int, int], size: tuple[int, i
     numbers = torch.arange(logits.shape[1], device=logits.device)
     xywh: Tensor = layer.boxes_at(logits[..., : layer.box_values], numbers, grid, size).xywh
     return xywh
-
-
-def weight(layer: Any, term: str, usual: float) -> float:
-    """The weight of a term of the loss ("box", "objectness", "class"): the head's option, or what is usual for this
-    loss."""
-    value = getattr(layer.options, f"{term}_weight")
-    return usual if value is None else float(value)

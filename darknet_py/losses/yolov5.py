@@ -19,11 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import corners
-from darknet_py.losses.loss import Loss, Output, State, Value, counts_of, sum_of
+from darknet_py.losses.loss import Loss, Output, State, Value, counts_of, sum_of, weight
 from darknet_py.losses.overlaps import ciou
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, weight
-from darknet_py.losses.truths import Truths, truths_to_the_edge
-from darknet_py.losses.yolo import truth_vectors
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
+from darknet_py.losses.truths import Truths, truth_vectors, truths_to_the_edge
 
 EPS = 1e-7
 BALANCES: tuple[tuple[float, ...], ...] = (

@@ -19,10 +19,9 @@ from darknet_py.boxes import corners
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
-from darknet_py.losses.loss import Loss, Output, State, Value
+from darknet_py.losses.loss import Loss, Output, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS, ciou
 from darknet_py.losses.points import Points, points, start_of, sum_of_groups
-from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 BOX, CLASS, DFL = 7.5, 0.5, 1.5

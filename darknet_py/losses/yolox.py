@@ -17,10 +17,9 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.losses.assign.simota import SIMOTA, Matches, assign_simota, class_costs
-from darknet_py.losses.loss import Loss, Output, State, Value
+from darknet_py.losses.loss import Loss, Output, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS
 from darknet_py.losses.points import Points, points, start_of, sum_of_groups
-from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 BOX, OBJECTNESS, CLASS = 5.0, 1.0, 1.0
