@@ -34,7 +34,7 @@ ANCHOR_ROUNDING = 0.01  # they are stored in half precision
 RENAMED = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
-        (r"module\.(.+)", r"\1"),  # of a network trained on several GPUs
+        (r"module\.(.+)", r"\1"),
         (r"backbone\.conv1\.weight", r"backbone.conv1.conv.weight"),
         (r"backbone\.bn1\.(.+)", r"backbone.conv1.bn.\1"),
         (r"backbone\.layer(\d)\.ds_(conv|bn)\.(.+)", r"backbone.conv_res_block\1.conv.\2.\3"),
@@ -47,7 +47,8 @@ RENAMED = tuple(
         (r"last_layer(\d)\.6\.(.+)", r"bbox_head.convs_pred.\1.\2"),
     )
 )
-"""Names that bubbliiiing's yolo3-pytorch has for mmdetection's, which are the keys of yolov3-mmdet.cfg."""
+"""Spellings of a name → the one of the keys: the prefix of PyTorch's DataParallel; and what bubbliiiing's yolo3-pytorch
+calls the tensors of mmdetection's network, whose names yolov3-mmdet.cfg has."""
 DETECTOR = re.compile(r"last_layer(\d)\.([0-4])\.(.+)")
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import ROOT
+from project import CFGS, ROOT
+
+from darknet_py.cfg import parse_cfg
+from darknet_py.layers import NetOptions
+from darknet_py.options import cfg_name, meaning_of
 
 PACKAGE = ROOT / "darknet_py"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / ".pre-commit-config.yaml"])
@@ -58,3 +63,42 @@ def test_nothing_imports_the_stand_ins_for_other_programs() -> None:
 def test_files_that_a_document_names_exist(document: Path) -> None:
     named = re.findall(r"\b(?:tests|darknet_py|docs|examples)/[\w./-]*[\w/]", document.read_text(encoding="utf-8"))
     assert not [name for name in named if not (ROOT / name).exists() and "NAME" not in name]
+
+
+# The recipes of the cfgs, in docs/TRAINING.md
+
+TRAINING_WORDS = {cfg_name(field) for field in dataclasses.fields(NetOptions) if meaning_of(field).use == "training"}
+
+
+def recipe(cfg: str) -> dict[str, str]:
+    """What the [net] of a cfg of the project says about training."""
+    options = parse_cfg(CFGS / f"{cfg}.cfg").sections[0].options
+    return {option.key: str(option.value) for option in options if option.key in TRAINING_WORDS}
+
+
+def table(first_line: str) -> list[list[str]]:
+    """The cells of the rows of a table of docs/TRAINING.md, below its two lines of names, without back quotes."""
+    text = (ROOT / "docs" / "TRAINING.md").read_text(encoding="utf-8")
+    rows = text.split(f"{first_line}")[1].split("\n\n")[0].splitlines()
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows if row]
+
+
+def test_the_table_of_recipes_is_what_the_cfgs_write() -> None:
+    names = [cell for cell in table("compares the table with\nthem):\n\n")[0] if cell]
+    written: dict[str, dict[str, str]] = {name: {} for name in names}
+    for word, *cells in table("compares the table with\nthem):\n\n")[2:]:
+        for name, cell in zip(names, cells, strict=True):
+            written[name] |= {word: cell} if cell else {}
+    assert written == {name: recipe(name) for name in names}
+
+
+def test_other_sizes_differ_from_the_table_as_their_list_says() -> None:
+    rows = table("| cfg | as | but |\n|---|---|---|\n")
+    for cfg, other, text in rows:
+        changed = dict(re.findall(r"(\w+)=([^`]+)`", f"`{text}`"))
+        left_out = set(re.findall(r"no `(\w+)", text))
+        expected = {key: value for key, value in (recipe(other) | changed).items() if key not in left_out}
+        assert recipe(cfg) == expected, cfg
+    with_epochs = {path.stem for path in CFGS.glob("*.cfg") if "\nepochs=" in path.read_text(encoding="utf-8")}
+    named = table("compares the table with\nthem):\n\n")[0]
+    assert with_epochs <= {row[0] for row in rows} | set(named), "a recipe that no table has"

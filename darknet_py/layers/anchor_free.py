@@ -15,7 +15,6 @@ from torch import Tensor
 from darknet_py.choices import NMS_KINDS
 from darknet_py.layers.head import Boxes, Head, pixels, read_anchors
 from darknet_py.layers.layer import LayerOptions, Place
-from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.options import option
 
 COORDS = ("ltrb", "xywh")
@@ -160,23 +159,16 @@ class AnchorFree(Head, kinds=("anchor_free",)):
     def box_values(self) -> int:  # type: ignore[override]
         return 4 * (self.options.reg_max + 1) + bool(self.options.objectness)
 
-    def needs(self) -> BoxNeeds:
-        options = self.options
-        return BoxNeeds(
-            self.classes, options.max, BoxList(options.max),
-            jitter=options.jitter, resize=options.resize, random=options.random,
-        )  # fmt: skip
-
     def values(self, raw: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """(n, entries, h, w) → (n, k, …): the box, the objectness (n, k; None: there is none) and the classes, as
         logits; cells by row, k = h*w, or, with anchors, all cells of the first anchor, then of the next."""
-        count, objectness = self.boxes_in_cell, bool(self.options.objectness)
-        parts = raw.split([count * (self.box_values - objectness), count * objectness, count * self.classes], 1)
-        box, certain, classes = (
+        count, has_objectness = self.boxes_in_cell, bool(self.options.objectness)
+        parts = raw.split([count * (self.box_values - has_objectness), count * has_objectness, count * self.classes], 1)
+        box, objectness, classes = (
             part.unflatten(1, (count, part.shape[1] // count)).flatten(3).transpose(2, 3).flatten(1, 2)
             for part in parts
         )
-        return box, certain[..., 0] if objectness else None, classes
+        return box, objectness[..., 0] if has_objectness else None, classes
 
     def distances(self, box: Tensor) -> Tensor:
         """(…, 4 or 4*(reg_max+1)) → (…, 4): left, top, right, bottom, cells.

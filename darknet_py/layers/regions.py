@@ -93,7 +93,7 @@ def shifted(anchors: Tensor, grid: tuple[int, int], stride: tuple[int, int]) -> 
 
 
 def _sides(boxes: Tensor, convention: Convention) -> tuple[Tensor, Tensor]:
-    """Middles and sides, (…, 2) each."""
+    """Middles and sides of boxes (…, 4), pixels; (…, 2) each."""
     sides = boxes[..., 2:] - boxes[..., :2] + convention.pixel
     return boxes[..., :2] + 0.5 * sides, sides
 
@@ -126,12 +126,12 @@ def fractions_of(boxes: Tensor, size: tuple[int, int], convention: Convention) -
 
 
 def pixels_of(xywh: Tensor, size: tuple[int, int], convention: Convention) -> Tensor:
-    """The inverse of `fractions_of`."""
+    """The inverse of `fractions_of`: left, top, right, bottom, pixels of the input (width, height)."""
     low, high = corners(xywh * xywh.new_tensor(size).repeat(2)).split(2, -1)
     return torch.cat((low, high - convention.pixel), -1)
 
 
 def number_in_image(image: Tensor, images: int) -> Tensor:
-    """(k,): of the rows with these image numbers (k,), the how manieth of its image each is, from 0."""
+    """The place of each row among those of its image, from 0: (k,). image: (k,), the rows' images, of 0 to images-1."""
     same = image[:, None] == torch.arange(images, device=image.device)
     return same.cumsum(0).gather(1, image[:, None]).squeeze(1) - 1

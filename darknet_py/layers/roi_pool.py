@@ -91,6 +91,8 @@ class RoiAlign(RoiPool, kinds=("roi_align",)):
 def roi_align(x: Tensor, regions: Tensor, size: int, scale: float, sampling: int, *, aligned: bool) -> Tensor:
     """Means of bilinear samples, differentiable by x: a weighted sum over rows, then over columns.
 
+    The host waits for the device where it counts the regions of an image.
+
     Args:
         x: (n, c, h, w). regions: (k, 5 or more). scale: cells of x per pixel. sampling: samples along each side of an
             output cell; 0: as many as it has cells of x.
@@ -119,8 +121,11 @@ def _weights(start: Tensor, step: Tensor, size: int, cells: int, sampling: int) 
 
     start, step: (k,) where a region begins and how long its cells are, in cells of the map.
     """
-    count = torch.full_like(step, sampling) if sampling > 0 else step.ceil().clamp(min=0)
-    most = max(int(count.max()), 1) if len(count) else 1
+    if sampling > 0:
+        count, most = torch.full_like(step, sampling), sampling
+    else:  # the host waits for the device
+        count = step.ceil().clamp(min=0)
+        most = max(int(count.max()), 1) if len(count) else 1
     number = torch.arange(most, device=start.device)
     first = start[:, None] + torch.arange(size, device=start.device) * step[:, None]
     share = count.clamp(min=1)[:, None, None]

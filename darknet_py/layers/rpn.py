@@ -32,8 +32,9 @@ SCALES = (1.0, 1.0, 1.0, 1.0)  # of the deltas
 
 
 class Choice(NamedTuple):
-    """Which boxes become proposals. before, after: at most so many in front of suppression and behind it, 0: all. nms:
-    the overlap above which the worse box goes. min_size: smallest side, pixels. least: smallest logit."""
+    """Which boxes become proposals. before, after: the most boxes that go into suppression and come out of it, 0: all.
+    nms: the overlap above which the less likely box is suppressed. min_size: smallest side, pixels. least: smallest
+    logit."""
 
     before: int
     after: int
@@ -77,7 +78,8 @@ class Rpn(Regions, kinds=("rpn",)):
         )
         border: int | None = option(
             None,
-            "anchors are trained that exceed the image by less than this, pixels; default: all (torchvision), or 0",
+            "how far an anchor may reach beyond the image to be trained, pixels; default: as far as it does "
+            "(torchvision), or 0 (classical)",
             minimum=0,
             use="training",
         )
@@ -122,8 +124,8 @@ class Rpn(Regions, kinds=("rpn",)):
         """(h*w*anchors, 4): of all cells. size: (width, height) of the input, pixels."""
         options, grid = self.options, (maps.shape[3], maps.shape[2])
         stride = (options.stride or size[0] // grid[0], options.stride or size[1] // grid[1])
-        return shifted(cell_anchors(options.sizes, options.ratios, stride[0], self.convention).to(maps.device), grid,
-                       stride)  # fmt: skip
+        first = cell_anchors(options.sizes, options.ratios, stride[0], self.convention)
+        return shifted(first.to(maps.device), grid, stride)
 
     def choice(self) -> Choice:
         options = self.options

@@ -1,4 +1,4 @@
-"""[yolo], the head of YOLOv3, v4 and v7 (Darknet: yolo_layer.c), and what it shares with [Gaussian_yolo].
+"""[yolo], the head of YOLOv3, v4, v5 and v7 (Darknet: yolo_layer.c), and what it shares with [Gaussian_yolo].
 
 Each of the head's anchors has a block of channels x, y, w, h, objectness, classes.
 """

@@ -15,24 +15,30 @@ from darknet_py.layers.regions import deltas_to
 from darknet_py.layers.roi_head import RoiHead
 from darknet_py.layers.rpn import SCALES, Rpn
 from darknet_py.losses.assign.regions import Draw, Match, Objects, matched, objects_of, overlaps, random_order, sampled
-from darknet_py.losses.loss import Loss, Output, State, Value, full
+from darknet_py.losses.loss import Loss, Output, State, Value, full, sum_of
 
 BETA = 1 / 9  # of the smooth L1 loss of proposals: py-faster-rcnn's sigma is 3
 
 
 def rpn_loss(outputs: Sequence[Output], rows: Tensor, state: State, draw: Draw = random_order) -> Value:
-    """rows: Darknet's. draw: which of the candidates are trained."""
-    parts = [
+    """rows: Darknet's. draw: which of the candidates are trained.
+
+    The host waits for the device where it counts the truths and the anchors that are trained.
+    """
+    costs = [
         anchor_costs(layer, full(raw[0]), objects_of(rows, state.size, layer.convention), state.size, draw)
         for layer, raw in outputs
     ]
-    return _value(("objectness", "proposals"), parts)
+    return _sum(("objectness", "proposals"), costs)
 
 
 def anchor_costs(
     layer: Rpn, maps: Tensor, objects: Objects, size: tuple[int, int], draw: Draw
 ) -> tuple[Tensor, Tensor]:
-    """The losses of objectness and of boxes. size: (width, height) of the images, pixels."""
+    """The losses of objectness and of boxes, scalars in the graph.
+
+    maps: (n, anchors*(logits+4), h, w). size: (width, height) of the input, pixels.
+    """
     logits, deltas = layer.values(maps)
     anchors = layer.anchors_of(maps, size)
     match, trained = drawn_anchors(layer, anchors, objects, size, draw)
@@ -49,7 +55,7 @@ def anchor_costs(
 def drawn_anchors(
     layer: Rpn, anchors: Tensor, objects: Objects, size: tuple[int, int], draw: Draw
 ) -> tuple[Match, Tensor]:
-    """What anchors (k, 4) are trained to be, and which ones are trained, (n, k) bool."""
+    """What anchors (k, 4) are trained to be, and which ones are trained, (n, k) bool. size: of the input, pixels."""
     options, border = layer.options, layer.options.border
     overlap = overlaps(anchors, objects.boxes, layer.convention)
     if border is not None or not layer.convention.anywhere:
@@ -65,16 +71,19 @@ def drawn_anchors(
 
 
 def roi_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
-    """rows: Darknet's."""
-    parts = [
+    """rows: Darknet's. The host waits for the device where it counts the truths and the regions that are objects."""
+    costs = [
         region_costs(layer, (full(raw[0]), raw[1]), objects_of(rows, state.size, layer.convention))
         for layer, raw in outputs
     ]
-    return _value(("classes", "boxes"), parts)
+    return _sum(("classes", "boxes"), costs)
 
 
 def region_costs(layer: RoiHead, raw: tuple[Tensor, Tensor], objects: Objects) -> tuple[Tensor, Tensor]:
-    """The losses of classes and of boxes."""
+    """The losses of classes and of boxes, scalars in the graph.
+
+    raw: (k, 5*(classes+1), 1, 1), what the layer reads of each region, and the regions (k, 6) of [roi_sample].
+    """
     regions, count = raw[1], max(len(raw[1]), 1)
     logits, deltas = layer.values(raw)
     image, truth = regions[:, 0].long(), regions[:, 5].long()
@@ -87,9 +96,9 @@ def region_costs(layer: RoiHead, raw: tuple[Tensor, Tensor], objects: Objects) -
     return classes / count, boxes / count
 
 
-def _value(names: tuple[str, str], parts: Sequence[tuple[Tensor, Tensor]]) -> Value:
-    sums = [torch.stack(part).sum() for part in zip(*parts, strict=True)]
-    return Value(sums[0] + sums[1], {name: part.detach() for name, part in zip(names, sums, strict=True)})
+def _sum(names: tuple[str, str], costs: Sequence[tuple[Tensor, Tensor]]) -> Value:
+    """Of several layers, each with a cost for each of the names."""
+    return sum_of({name: torch.stack(part).sum() for name, part in zip(names, zip(*costs, strict=True), strict=True)})
 
 
 RPN = Loss(

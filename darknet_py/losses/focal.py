@@ -17,10 +17,9 @@ from torch import Tensor
 
 from darknet_py.boxes import giou
 from darknet_py.losses.assign.level import last_of_each
-from darknet_py.losses.loss import Loss, Output, State, Value
-from darknet_py.losses.predictions import WEIGHT, WEIGHTS, Prediction, predictions, refusal, value_of, weight
-from darknet_py.losses.truths import Truths
-from darknet_py.losses.yolo import truth_vectors
+from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of, weight
+from darknet_py.losses.predictions import WEIGHT, WEIGHTS, Prediction, predictions, refusal
+from darknet_py.losses.truths import Truths, truth_vectors
 
 GAMMA = 2.0
 
@@ -29,7 +28,8 @@ ASSIGNER = "darknet"  # where the cfg names none
 
 def focal_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     heads, truths = predictions(outputs, rows, state, ASSIGNER)
-    return value_of([_cost(head, truths) for head in heads], outputs)
+    costs = [_cost(head, truths) for head in heads]
+    return sum_of(dict(zip(names_of(outputs), costs, strict=True)))
 
 
 def _cost(head: Prediction, truths: Truths) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from darknet_py.boxes import giou
 from darknet_py.losses.assign.level import last_of_each
-from darknet_py.losses.loss import Loss, Output, State, Value
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, value_of, weight
+from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of, weight
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
 from darknet_py.losses.truths import Truths
 
 BOX, OBJECTNESS, CLASS = 0.05, 5.0, 1 / 80
@@ -34,7 +34,8 @@ def balance(stride: float) -> float:
 
 def giou_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     heads, truths = predictions(outputs, rows, state, ASSIGNER)
-    return value_of([_cost(head, truths, state.size) for head in heads], outputs)
+    costs = [_cost(head, truths, state.size) for head in heads]
+    return sum_of(dict(zip(names_of(outputs), costs, strict=True)))
 
 
 def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:

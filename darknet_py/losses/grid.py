@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.losses.assign.level import last_of_each
-from darknet_py.losses.loss import Loss, Output, State, Value
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, value_of, weight
+from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of, weight
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
 from darknet_py.losses.truths import Truths, one_hot
 
 BOX = 2.0  # of x and y, and of w and h
@@ -26,7 +26,8 @@ ASSIGNER = "grid"  # where the cfg names none
 
 def grid_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     heads, truths = predictions(outputs, rows, state, ASSIGNER)
-    return value_of([_cost(head, truths, state.size) for head in heads], outputs)
+    costs = [_cost(head, truths, state.size) for head in heads]
+    return sum_of(dict(zip(names_of(outputs), costs, strict=True)))
 
 
 def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -54,6 +54,12 @@ class Value:
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+
+def sum_of(parts: Mapping[str, Tensor], counts: dict[int, dict[str, Tensor]] | None = None) -> Value:
+    """The sum of parts, scalars in the graph, as a loss's value. counts: see `Value`."""
+    total = torch.stack(list(parts.values())).sum()
+    return Value(total, {name: part.detach() for name, part in parts.items()}, counts or {})
 
 
 class Refusal(NamedTuple):
@@ -124,9 +130,13 @@ def darknet_value(outputs: Sequence[Output], deltas: Sequence[Delta], state: Sta
     costs = [delta.cost / state.layers for delta in deltas]
     raws = [output.raw for output in outputs]
     total = _Cost.apply(torch.stack(costs).sum(), len(raws), *raws, *(delta.delta for delta in deltas))
-    names = [f"layer {layer.index} ([{layer.kind}])" for layer, _ in outputs]
     counts = {output.layer.index: delta.counts for output, delta in zip(outputs, deltas, strict=True)}
-    return Value(total, dict(zip(names, costs, strict=True)), counts)
+    return Value(total, dict(zip(names_of(outputs), costs, strict=True)), counts)
+
+
+def names_of(outputs: Sequence[Output]) -> list[str]:
+    """What the layers are called in a value's parts."""
+    return [f"layer {layer.index} ([{layer.kind}])" for layer, _ in outputs]
 
 
 def by_layer(delta_of: Callable[[Any, Tensor, Tensor, State], Delta]) -> LossFunction:
@@ -143,6 +153,13 @@ def by_layer(delta_of: Callable[[Any, Tensor, Tensor, State], Delta]) -> LossFun
 def full(raw: Tensor) -> Tensor:
     """A raw output in float32 at least: losses are not computed in half precision."""
     return raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw
+
+
+def weight(layer: Any, term: str, usual: float) -> float:
+    """The weight of a term of the loss ("box", "objectness", "class"): the head's option, or what is usual for this
+    loss."""
+    value = getattr(layer.options, f"{term}_weight")
+    return usual if value is None else float(value)
 
 
 def squared_sum(delta: Tensor) -> Tensor:

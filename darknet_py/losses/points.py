@@ -1,4 +1,4 @@
-"""What the losses of [anchor_free] heads share: the raw outputs as one list of boxes, and the sum of the parts."""
+"""What the losses of [anchor_free] heads share: raw outputs as one list of boxes, and which heads go together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.anchor_free import corners_of_cells
-from darknet_py.losses.loss import Output, Value, full
+from darknet_py.losses.loss import Output, Value, full, sum_of
 
 
 class Points(NamedTuple):
@@ -31,32 +31,32 @@ class Points(NamedTuple):
 
 def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
     """size: (width, height) of the network's input, pixels."""
-    boxes, certain, classes, corners, centres, strides = [], [], [], [], [], []
+    boxes, objectness, classes, corners, centres, strides = [], [], [], [], [], []
     for layer, raw in outputs:
         grid = (raw.shape[3], raw.shape[2])
-        box, objectness, by_class = layer.values(full(raw))
+        box, by_box, by_class = layer.values(full(raw))
         boxes.append(box)
         classes.append(by_class)
         corners.append(layer.corners(box, grid))
         centres.append(corners_of_cells(grid, box).repeat(layer.boxes_in_cell, 1) + 0.5)
         strides.append(box.new_tensor((size[0] / grid[0], size[1] / grid[1])).expand(len(centres[-1]), 2))
-        if objectness is not None:
-            certain.append(objectness)
+        if by_box is not None:
+            objectness.append(by_box)
     return Points(
-        torch.cat(boxes, 1), torch.cat(certain, 1) if certain else None, torch.cat(classes, 1),
+        torch.cat(boxes, 1), torch.cat(objectness, 1) if objectness else None, torch.cat(classes, 1),
         torch.cat(corners, 1), torch.cat(centres), torch.cat(strides), tuple(len(centre) for centre in centres),
     )  # fmt: skip
 
 
 def start_of(head: Any, box: float, objectness: float, classes: float) -> Tensor:
     """Raw outputs of a head, (channels,), that are equal for all boxes; see `Loss.start`."""
-    count, certain = head.boxes_in_cell, bool(head.options.objectness)
-    parts = ((head.box_values - certain, box), (certain, objectness), (head.classes, classes))
+    count, has_objectness = head.boxes_in_cell, bool(head.options.objectness)
+    parts = ((head.box_values - has_objectness, box), (has_objectness, objectness), (head.classes, classes))
     return torch.cat([torch.full((count * width,), float(value)) for width, value in parts])
 
 
-def value_of_parts(outputs: Sequence[Output], parts_of: Callable[[Sequence[Output]], dict[str, Tensor]]) -> Value:
-    """The sum of the parts of the loss: those of the heads that detect, and of the auxiliary ones.
+def sum_of_groups(outputs: Sequence[Output], parts_of: Callable[[Sequence[Output]], dict[str, Tensor]]) -> Value:
+    """The loss of all heads: the parts of those that detect, and of the auxiliary ones, which are assigned apart.
 
     parts_of: gives the parts, weighted scalars in the graph, of heads that are assigned together.
     """
@@ -64,4 +64,4 @@ def value_of_parts(outputs: Sequence[Output], parts_of: Callable[[Sequence[Outpu
     for auxiliary, prefix in ((False, ""), (True, "auxiliary ")):
         if group := [output for output in outputs if output.layer.auxiliary == auxiliary]:
             parts |= {f"{prefix}{name}": part for name, part in parts_of(group).items()}
-    return Value(torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()})
+    return sum_of(parts)

@@ -1,4 +1,4 @@
-"""What the losses beside Darknet's share: [yolo] heads' raw outputs as logits and boxes, and which of these the truths
+"""What the losses of [yolo] beside Darknet's share: raw outputs as logits and boxes, and which of these the truths
 train."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from darknet_py.losses.assign import ASSIGNERS
 from darknet_py.losses.assign.level import Assignment, level_of
-from darknet_py.losses.loss import Output, Refusal, State, Value, full
+from darknet_py.losses.loss import Output, Refusal, State, full
 from darknet_py.losses.truths import Truths, as_truths
 
 WEIGHT = 6  # place of a truth's weight in its row, where images are blended
@@ -90,19 +90,3 @@ def _boxes(layer: Any, logits: Tensor, grid: tuple[int, int], size: tuple[int, i
     numbers = torch.arange(logits.shape[1], device=logits.device)
     xywh: Tensor = layer.boxes_at(logits[..., : layer.box_values], numbers, grid, size).xywh
     return xywh
-
-
-def weight(layer: Any, term: str, usual: float) -> float:
-    """The weight of a term of the loss ("box", "objectness", "class"): the head's option, or what is usual for this
-    loss."""
-    value = getattr(layer.options, f"{term}_weight")
-    return usual if value is None else float(value)
-
-
-def value_of(costs: Sequence[Tensor], outputs: Sequence[Output]) -> Value:
-    """The sum of the heads' costs, in the graph."""
-    total = costs[0]
-    for cost in costs[1:]:
-        total = total + cost
-    names = [f"layer {layer.index} ([{layer.kind}])" for layer, _ in outputs]
-    return Value(total, {name: cost.detach() for name, cost in zip(names, costs, strict=True)})

@@ -50,3 +50,9 @@ def _truths(rows: Tensor, present: Tensor, classes: int, class_map: Tensor | Non
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """(m,) classes → (m, classes) bool; there may be no class."""
     return labels[:, None] == torch.arange(classes, device=labels.device)
+
+
+def truth_vectors(labels: Tensor, classes: int, smooth: float) -> Tensor:
+    """(k, classes): 1 for the class, 0 for the others; moved inwards by label smoothing."""
+    truth = one_hot(labels, classes).float()
+    return truth * (1 - smooth) + 0.5 * smooth if smooth else truth

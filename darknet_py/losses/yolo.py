@@ -14,7 +14,7 @@ from darknet_py.losses.assign.darknet import READS as DARKNET_READS
 from darknet_py.losses.assign.darknet import anchors_of_truths, turns
 from darknet_py.losses.assign.level import best_truths, level_of
 from darknet_py.losses.loss import Delta, Loss, Refusal, State, by_layer, counts_of, full, squared_sum
-from darknet_py.losses.truths import as_truths, one_hot
+from darknet_py.losses.truths import as_truths, one_hot, truth_vectors
 
 CLASS_MATCH = 0.25  # a box counts as detected where any class is likelier
 FOCAL_ALPHA = 0.5
@@ -235,12 +235,6 @@ def class_multipliers(options: Any, device: torch.device) -> Tensor | None:
         return None
     counters = torch.tensor(options.counters_per_class, device=device).clamp(min=1).float()
     return (counters.max() / counters).clamp(max=options.max_delta)
-
-
-def truth_vectors(labels: Tensor, classes: int, smooth: float) -> Tensor:
-    """(k, classes): 1 for the class, 0 for the others; moved inwards by label smoothing."""
-    truth = one_hot(labels, classes).float()
-    return truth * (1 - smooth) + 0.5 * smooth if smooth else truth
 
 
 def whole(pred: Tensor) -> Tensor:

@@ -19,11 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import corners
-from darknet_py.losses.loss import Loss, Output, State, Value, counts_of
+from darknet_py.losses.loss import Loss, Output, State, Value, counts_of, sum_of, weight
 from darknet_py.losses.overlaps import ciou
-from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal, weight
-from darknet_py.losses.truths import Truths, truths_to_the_edge
-from darknet_py.losses.yolo import truth_vectors
+from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
+from darknet_py.losses.truths import Truths, truth_vectors, truths_to_the_edge
 
 EPS = 1e-7
 BALANCES: tuple[tuple[float, ...], ...] = (
@@ -49,8 +48,9 @@ def start(head: Any, stride: float, spare: float = 0.99999) -> Tensor:
     return values.flatten()
 
 
-class Recipe(NamedTuple):
-    """Usual weights of the terms, the assigner where the cfg names none, and CIoU of boxes (k, 4), by their corners."""
+class System(NamedTuple):
+    """What YOLOv5's loss and YOLOv7's differ in: usual weights of the terms, the assigner where the cfg names none, and
+    the CIoU of boxes (k, 4), left, top, right, bottom."""
 
     box: float
     objectness: float
@@ -59,9 +59,12 @@ class Recipe(NamedTuple):
     overlap: Callable[[Tensor, Tensor], Tensor]
 
 
-def anchor_loss(outputs: Sequence[Output], rows: Tensor, state: State, recipe: Recipe) -> Value:
-    """The host waits for the device where it counts the truths and the boxes that they train."""
-    heads, truths = predictions(outputs, rows, state, recipe.assigner, truths_to_the_edge)
+def anchor_loss(outputs: Sequence[Output], rows: Tensor, state: State, system: System) -> Value:
+    """The loss of all [yolo] heads of a network. rows: Darknet's.
+
+    The host waits for the device where it counts the truths and the boxes that they train.
+    """
+    heads, truths = predictions(outputs, rows, state, system.assigner, truths_to_the_edge)
     balances = _balances([head for head in heads if not head.layer.auxiliary], state)
     share = LEVELS / len(balances)
     scale = (max(state.net.width, state.net.height) / USUAL_SIZE) ** 2
@@ -70,22 +73,22 @@ def anchor_loss(outputs: Sequence[Output], rows: Tensor, state: State, recipe: R
     objectness: dict[int, Tensor] = {}
     for head in heads:
         layer, is_auxiliary = head.layer, head.layer.auxiliary
-        terms = _terms(head, truths, state.size, recipe)
+        terms = _terms(head, truths, state.size, system)
         counts[layer.index] = counts_of(terms.overlap.detach())
         objectness[layer.index] = terms.objectness.detach()
         part = AUXILIARY if is_auxiliary else 1.0
         weighted = {
-            "box": weight(layer, "box", recipe.box * share) * terms.box,
-            "objectness": weight(layer, "objectness", recipe.objectness * scale * share)
+            "box": weight(layer, "box", system.box * share) * terms.box,
+            "objectness": weight(layer, "objectness", system.objectness * scale * share)
             * balances[layer.lead if is_auxiliary else layer.index]
             * terms.objectness,
-            "class": weight(layer, "class", recipe.classes * layer.classes / USUAL_CLASSES * share) * terms.classes,
+            "class": weight(layer, "class", system.classes * layer.classes / USUAL_CLASSES * share) * terms.classes,
         }
         for name, term in weighted.items():
             totals[name].append(part * len(head.logits) * term)
     _rebalance(heads, balances, objectness, state)
     parts = {name: torch.stack(terms).sum() for name, terms in totals.items()}
-    return Value(torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()}, counts)
+    return sum_of(parts, counts)
 
 
 class _Terms(NamedTuple):
@@ -97,7 +100,8 @@ class _Terms(NamedTuple):
     overlap: Tensor
 
 
-def _terms(head: Prediction, truths: Truths, size: tuple[int, int], recipe: Recipe) -> _Terms:
+def _terms(head: Prediction, truths: Truths, size: tuple[int, int], system: System) -> _Terms:
+    """size: (width, height) of the network's input, pixels."""
     layer, options, (image, truth, box, background) = head.layer, head.layer.options, head.assignment
     trained, (n, boxes) = head.logits[image, box], head.logits.shape[:2]
     grid = torch.tensor(head.grid, device=trained.device)
@@ -105,7 +109,7 @@ def _terms(head: Prediction, truths: Truths, size: tuple[int, int], recipe: Reci
     centre, sides = layer.in_cell(trained)
     predicted = torch.cat((centre, sides * (anchor * grid / torch.tensor(size, device=anchor.device))), -1)
     wanted = truths.xywh[image, truth] * grid.repeat(2) - F.pad(corner, (0, 2))
-    overlap = recipe.overlap(corners(predicted), corners(wanted))
+    overlap = system.overlap(corners(predicted), corners(wanted))
     with torch.no_grad():
         number, found = image * boxes + box, overlap.detach().clamp(min=0)
         target = trained.new_zeros(n * boxes)
@@ -124,7 +128,7 @@ def _terms(head: Prediction, truths: Truths, size: tuple[int, int], recipe: Reci
     return _Terms(
         (1 - overlap).sum() / count,
         (objectness * counted).sum() / counted.sum(),
-        by_class.sum() / (count * layer.classes) * (layer.classes > 1),
+        by_class.sum() / max(count * layer.classes, 1) * (layer.classes > 1),
         overlap,
     )
 
@@ -156,7 +160,8 @@ def _balances(heads: Sequence[Prediction], state: State) -> dict[int, float | Te
 def _rebalance(
     heads: Sequence[Prediction], balances: dict[int, float | Tensor], objectness: dict[int, Tensor], state: State
 ) -> None:
-    """With autobalance, weights follow the reciprocals of the losses, relative to the second-finest head's."""
+    """With autobalance, the weights of the lead heads' objectness follow the reciprocals of its losses, relative to the
+    second-finest head's."""
     leads = {head.layer.index: head.layer for head in heads if not head.layer.auxiliary}
     if not any(layer.options.autobalance for layer in leads.values()):
         return
@@ -170,5 +175,5 @@ def _key(layer: Any) -> str:
     return f"{layer.index}.objectness_balance"
 
 
-USUAL = Recipe(0.05, 1.0, 0.5, "ratio", partial(ciou, eps=EPS, height_eps=0.0))
-YOLOV5 = Loss(partial(anchor_loss, recipe=USUAL), READS, USUAL.assigner, refusal=refusal, start=start)
+V5 = System(0.05, 1.0, 0.5, "ratio", partial(ciou, eps=EPS, height_eps=0.0))
+YOLOV5 = Loss(partial(anchor_loss, system=V5), READS, V5.assigner, refusal=refusal, start=start)

@@ -22,10 +22,9 @@ from darknet_py.losses.assign.atss import assign_atss
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
-from darknet_py.losses.loss import Loss, Output, State, Value
-from darknet_py.losses.overlaps import OVERLAPS, iou
-from darknet_py.losses.points import Points, points, start_of, value_of_parts
-from darknet_py.losses.predictions import weight
+from darknet_py.losses.loss import Loss, Output, State, Value, weight
+from darknet_py.losses.overlaps import EPS, OVERLAPS, iou
+from darknet_py.losses.points import Points, points, start_of, sum_of_groups
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 CLASS, BOX, DFL = 1.0, 2.5, 0.5
@@ -53,7 +52,7 @@ def yolov6_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     """The host waits for the device where it counts the truths, and, for each group, the boxes that they train."""
     first = outputs[0].layer
     truths = truths_to_the_edge(rows, first.classes)
-    return value_of_parts(outputs, lambda group: _parts(group, truths, state))
+    return sum_of_groups(outputs, lambda group: _parts(group, truths, state))
 
 
 def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str, Tensor]:
@@ -69,7 +68,7 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
     owner = targets.owner[image, box]
     score, stride = targets.score[image, box], boxes.stride[box].repeat(1, 2)
     truth = targets.truths[image, owner] / stride  # corners, cells
-    overlap = OVERLAPS[head.options.iou_loss or IOU_LOSS](boxes.corners[image, box].double(), truth, 1e-10)
+    overlap = OVERLAPS[head.options.iou_loss or IOU_LOSS](boxes.corners[image, box].double(), truth, EPS)
     parts = {
         "class": weight(head, "class", CLASS)
         * _varifocal(boxes.classes, image, box, truths.classes[image, owner], score),

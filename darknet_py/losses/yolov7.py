@@ -8,8 +8,8 @@ from functools import partial
 from darknet_py.losses.loss import Loss
 from darknet_py.losses.overlaps import ciou
 from darknet_py.losses.predictions import refusal
-from darknet_py.losses.yolov5 import EPS, READS, Recipe, anchor_loss, start
+from darknet_py.losses.yolov5 import EPS, READS, System, anchor_loss, start
 
-USUAL = Recipe(0.05, 0.7, 0.3, "ota", partial(ciou, eps=EPS, angle_eps=EPS))
+V7 = System(0.05, 0.7, 0.3, "ota", partial(ciou, eps=EPS, angle_eps=EPS))
 START = partial(start, spare=0.99)
-YOLOV7 = Loss(partial(anchor_loss, recipe=USUAL), READS, USUAL.assigner, refusal=refusal, start=START)
+YOLOV7 = Loss(partial(anchor_loss, system=V7), READS, V7.assigner, refusal=refusal, start=START)

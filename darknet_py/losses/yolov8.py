@@ -19,16 +19,17 @@ from darknet_py.boxes import corners
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
-from darknet_py.losses.loss import Loss, Output, State, Value
+from darknet_py.losses.loss import Loss, Output, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS, ciou
-from darknet_py.losses.points import Points, points, start_of, value_of_parts
-from darknet_py.losses.predictions import weight
+from darknet_py.losses.points import Points, points, start_of, sum_of_groups
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 BOX, CLASS, DFL = 7.5, 0.5, 1.5
-IOU_LOSS = "ciou"  # where the cfg names none
+ASSIGNER, IOU_LOSS = "task_aligned", "ciou"  # where the cfg names none
 TOP, ALPHA, BETA = 10, 0.5, 6.0
 EPS = 1e-7
+SMALLEST = {"task_aligned": 0, "task_aligned_8.4": 16}
+"""The option `assigner` → pixels: smaller sides of a truth count as so long where the cells in it are sought."""
 
 
 def start(head: Any, stride: float) -> Tensor:
@@ -36,21 +37,18 @@ def start(head: Any, stride: float) -> Tensor:
     return start_of(head, 1.0, 0.0, math.log(5 / head.classes / (640 / stride) ** 2))
 
 
-LEAST = {"task_aligned": 0, "task_aligned_8.4": 16}
-"""The option `assigner` → pixels: smaller sides of a truth count as so long where the cells in it are sought."""
-
-
 def yolov8_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     """The host waits for the device where it counts the truths, the cells in them, and the boxes that they train."""
     truths = truths_to_the_edge(rows, outputs[0].layer.classes)
-    return value_of_parts(outputs, lambda group: _parts(group, truths, state))
+    return sum_of_groups(outputs, lambda group: _parts(group, truths, state))
 
 
 def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str, Tensor]:
+    """The weighted parts of the loss of heads that are assigned together; scalars in the graph."""
     head, boxes = outputs[0].layer, points(outputs, state.size)
     low_high = corners(truths.xywh * truths.xywh.new_tensor(state.size).repeat(2))
     with torch.no_grad():
-        owner, score = assigned(boxes, truths, low_high, LEAST[head.options.assigner or ASSIGNER])
+        owner, score = assigned(boxes, truths, low_high, SMALLEST[head.options.assigner or ASSIGNER])
         share = len(truths.rows) / score.sum().clamp(min=1)
     image, box = (owner >= 0).nonzero(as_tuple=True)
     number, score = owner[image, box], score[image, box]
@@ -69,11 +67,14 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
     return {name: part * share for name, part in parts.items()}
 
 
-def assigned(boxes: Points, truths: Truths, low_high: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """What `assign_task_aligned` gives. low_high: (n, t, 4), corners of the truths, pixels. least: see `LEAST`."""
+def assigned(boxes: Points, truths: Truths, low_high: Tensor, smallest: int) -> tuple[Tensor, Tensor]:
+    """What `assign_task_aligned` gives.
+
+    low_high: (n, t, 4), corners of the truths, pixels. smallest: the shortest side, pixels; see `SMALLEST`.
+    """
     middle, half = (low_high[..., :2] + low_high[..., 2:]) / 2, (low_high[..., 2:] - low_high[..., :2]) / 2
-    small = half < least / 2
-    wide = torch.where(small.repeat(1, 1, 2), torch.cat((middle - least / 2, middle + least / 2), -1), low_high)
+    small = half < smallest / 2
+    wide = torch.where(small.repeat(1, 1, 2), torch.cat((middle - smallest / 2, middle + smallest / 2), -1), low_high)
     candidates = inside(boxes.centre * boxes.stride, wide) & truths.valid[..., None]
     image, number, box = candidates.nonzero(as_tuple=True)
     probs = boxes.classes.new_zeros(candidates.shape)
@@ -85,8 +86,7 @@ def assigned(boxes: Points, truths: Truths, low_high: Tensor, least: int) -> tup
     return assign_task_aligned(probs, overlaps, candidates, top=TOP, alpha=ALPHA, beta=BETA)
 
 
-ASSIGNER = "task_aligned"
 YOLOV8 = Loss(
     yolov8_loss, frozenset({"assigner", "iou_loss", "box_weight", "class_weight", "dfl_weight"}), ASSIGNER,
-    tuple(LEAST), start=start,
+    tuple(SMALLEST), start=start,
 )  # fmt: skip

@@ -17,25 +17,31 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.losses.assign.simota import SIMOTA, Matches, assign_simota, class_costs
-from darknet_py.losses.loss import Loss, Output, State, Value
+from darknet_py.losses.loss import Loss, Output, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS
-from darknet_py.losses.points import Points, points, start_of, value_of_parts
-from darknet_py.losses.predictions import weight
+from darknet_py.losses.points import Points, points, start_of, sum_of_groups
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 BOX, OBJECTNESS, CLASS = 5.0, 1.0, 1.0
+ASSIGNER, IOU_LOSS = "simota", "iou"  # where the cfg names none
 EPS = 1e-16
 RARE = -math.log(99)  # the logistic function gives 0.01
 EDGE = 1e-8  # keeps the logarithm of a size finite
 
 
+def start(head: Any, stride: float) -> Tensor:
+    """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
+    return start_of(head, 0.0, RARE, RARE)
+
+
 def yolox_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
     """The host waits for the device where it counts the truths and the boxes that they train."""
     truths = truths_to_the_edge(rows, outputs[0].layer.classes)
-    return value_of_parts(outputs, lambda group: _parts(group, truths, state))
+    return sum_of_groups(outputs, lambda group: _parts(group, truths, state))
 
 
 def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str, Tensor]:
+    """The weighted parts of the loss of heads that are assigned together; scalars in the graph."""
     head, boxes = outputs[0].layer, points(outputs, state.size)
     assert boxes.objectness is not None
     wanted = truths.xywh * truths.xywh.new_tensor(state.size).repeat(2)
@@ -60,11 +66,6 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
     return {name: part / max(len(image), 1) for name, part in parts.items()}
 
 
-def start(head: Any, stride: float) -> Tensor:
-    """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
-    return start_of(head, 0.0, RARE, RARE)
-
-
 def box_quality(iou_loss: str, boxes: Tensor, truths: Tensor) -> Tensor:
     """Corners (p, 4) of boxes and of truths → (p,), 1 for equal ones: the square of their IoU, or the overlap that
     `iou_loss` names."""
@@ -73,7 +74,7 @@ def box_quality(iou_loss: str, boxes: Tensor, truths: Tensor) -> Tensor:
 
 
 def matched(boxes: Points, truths: Truths, wanted: Tensor, assigner: str) -> Matches:
-    """wanted: (n, t, 4), centre and size of the truths, pixels."""
+    """Which truths train which boxes. wanted: (n, t, 4), centre and size of the truths, pixels."""
     labels = truths.classes.clamp(0, boxes.classes.shape[-1] - 1)
     assert boxes.objectness is not None
     cost = class_costs(boxes.objectness, boxes.classes, labels)
@@ -82,7 +83,6 @@ def matched(boxes: Points, truths: Truths, wanted: Tensor, assigner: str) -> Mat
     return assign_simota(predicted, cells, cost, wanted, truths.valid, SIMOTA[assigner])
 
 
-ASSIGNER, IOU_LOSS = "simota", "iou"  # where the cfg names none
 YOLOX = Loss(
     yolox_loss, frozenset({"assigner", "iou_loss", "box_weight", "objectness_weight", "class_weight"}), ASSIGNER,
     tuple(SIMOTA), mean=True, start=start,

@@ -21,7 +21,7 @@ def learning_rate(net: NetOptions, iteration: int) -> float:
     process.
     """
     if net.policy in OWN_POLICIES:
-        return _risen(0.0, POLICIES[net.policy](net, iteration), _power(warmth(net, iteration), net.power))
+        return _between(0.0, POLICIES[net.policy](net, iteration), _power(warm_up_progress(net, iteration), net.power))
     if iteration < (length := warm_up(net)):
         return net.learning_rate * _power(iteration / length, net.power)
     return POLICIES[net.policy](net, iteration)
@@ -32,21 +32,21 @@ def bias_rate(net: NetOptions, iteration: int) -> float:
     if net.burn_in_bias_rate is None or net.policy not in OWN_POLICIES:
         return learning_rate(net, iteration)
     rate = POLICIES[net.policy](net, iteration)
-    return _risen(net.burn_in_bias_rate, rate, _power(warmth(net, iteration), net.power))
+    return _between(net.burn_in_bias_rate, rate, _power(warm_up_progress(net, iteration), net.power))
 
 
 def momentum(net: NetOptions, iteration: int) -> float:
     """The momentum of an iteration's update."""
     if net.burn_in_momentum is None:
         return net.momentum
-    return _risen(net.burn_in_momentum, net.momentum, warmth(net, iteration))
+    return _between(net.burn_in_momentum, net.momentum, warm_up_progress(net, iteration))
 
 
 def accumulated(net: NetOptions, iteration: int) -> int:
     """How many iterations' gradients are added up for one update; in the warm-up it rises from 1."""
     if not net.nominal_batch:
         return 1
-    return max(round(_risen(1.0, net.nominal_batch / net.batch, warmth(net, iteration))), 1)
+    return max(round(_between(1.0, net.nominal_batch / net.batch, warm_up_progress(net, iteration))), 1)
 
 
 def ends_update(net: NetOptions, iteration: int, waiting: int) -> bool:
@@ -68,7 +68,7 @@ def warm_up(net: NetOptions) -> int:
     return max(net.burn_in, round(net.burn_in_epochs * net.max_batches / max(net.epochs, 1)))
 
 
-def warmth(net: NetOptions, iteration: int) -> float:
+def warm_up_progress(net: NetOptions, iteration: int) -> float:
     """How much of the warm-up is over, 0..1, when an iteration begins (counted from 1)."""
     length = warm_up(net)
     return min((iteration - 1) / length, 1.0) if length > 0 else 1.0
@@ -88,7 +88,8 @@ def _epochs(net: NetOptions) -> int:
     return net.epochs or net.max_batches
 
 
-def _risen(start: float, end: float, share: float) -> float:
+def _between(start: float, end: float, share: float) -> float:
+    """Linear: share 0 gives the start, 1 the end."""
     return start + (end - start) * share
 
 
@@ -135,11 +136,11 @@ def _sgdr(net: NetOptions, iteration: int) -> float:
 
 
 def _linear(net: NetOptions, iteration: int) -> float:
-    return _risen(net.learning_rate, net.learning_rate_min, _progress(net, iteration))
+    return _between(net.learning_rate, net.learning_rate_min, _progress(net, iteration))
 
 
 def _cosine(net: NetOptions, iteration: int) -> float:
-    return _risen(net.learning_rate, net.learning_rate_min, _half_wave(_progress(net, iteration)))
+    return _between(net.learning_rate, net.learning_rate_min, _half_wave(_progress(net, iteration)))
 
 
 def _progress(net: NetOptions, iteration: int) -> float:
@@ -153,7 +154,7 @@ def _warmcos(net: NetOptions, iteration: int) -> float:
     """YOLOX's yoloxwarmcos, without the warm-up."""
     start, end = warm_up(net), net.max_batches * (1 - net.close_mosaic / max(_epochs(net), 1))
     share = min(max((iteration - 1 - start) / max(end - start, 1), 0.0), 1.0)
-    return _risen(net.learning_rate, net.learning_rate_min, _half_wave(share))
+    return _between(net.learning_rate, net.learning_rate_min, _half_wave(share))
 
 
 def _half_wave(share: float) -> float:

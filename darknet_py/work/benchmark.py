@@ -71,10 +71,10 @@ def _network(cfg: str, size: tuple[int, int] | None) -> Network:
 
 @torch.inference_mode()
 def measure_network(cfg: str, size: tuple[int, int] | None, device: str, batch: int, seconds: float) -> None:
-    """The forward pass: plain, fused, in the detector's memory layout, in lower precision."""
-    plain = _network(cfg, size).to(device)
-    width, height = plain.size
-    images = torch.rand(batch, plain.net.channels, height, width, device=device)
+    """The forward pass: as trained, with batch norm folded, in the detector's memory layout, in lower precision."""
+    trained = _network(cfg, size).to(device)
+    width, height = trained.size
+    images = torch.rand(batch, trained.net.channels, height, width, device=device)
     actions: dict[str, Callable[[], object]] = {}
 
     def add(name: str, network: Network, images: torch.Tensor) -> None:
@@ -85,16 +85,14 @@ def measure_network(cfg: str, size: tuple[int, int] | None, device: str, batch: 
 
         actions[name] = action
 
-    add("plain", plain, images)
-    fused = deployed(_network(cfg, size).to(device))
-    add("fused", fused, images)
+    add("as trained", trained, images)
+    add("batch norm folded", deployed(_network(cfg, size).to(device)), images)
     channels_last = images.to(memory_format=torch.channels_last)
-    add(
-        "fused, channels last (the detector's)", deployed(_network(cfg, size).to(device)).channels_last(), channels_last
-    )
+    folded = deployed(_network(cfg, size).to(device)).channels_last()
+    add("folded, channels last (the detector's)", folded, channels_last)
     for name in ("bf16",) if device == "cpu" else ("bf16", "fp16"):
         low = deployed(_network(cfg, size).to(device)).to(DTYPES[name]).channels_last()
-        add(f"fused, channels last, {name}", low, channels_last.to(DTYPES[name]))
+        add(f"folded, channels last, {name}", low, channels_last.to(DTYPES[name]))
     report(f"forward pass of {cfg}, {width}x{height}, batch {batch}, {device}", interleaved(actions, seconds))
 
 

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,6 @@ from kit import SHARED
 from numpy.typing import NDArray
 from project import CFGS
 from torch import Tensor
-
-from darknet_py.cfg import parse_text
-from darknet_py.network import Network
 
 YOLOS = SHARED / "yolos"
 needs_yolos = pytest.mark.skipif(
@@ -137,6 +134,13 @@ def drawn_input(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32).reshape(shape))
 
 
+def content(name: str) -> dict[str, Any]:
+    """What a .json file of the folder says, by its path there; {} where the folder is absent."""
+    path = YOLOS / name
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
 @cache
 def arrays(path: Path) -> dict[str, Any]:
     """The arrays of a .npz file, by name."""
@@ -144,33 +148,15 @@ def arrays(path: Path) -> dict[str, Any]:
         return dict(file)
 
 
-def loss_cases(folder: str, pattern: str) -> dict[str, tuple[Path, dict[str, Any]]]:
+def case_files(folder: str, pattern: str) -> dict[str, tuple[Path, dict[str, Any]]]:
     """The files `pattern`.json of a folder, by name, with what they say; the arrays lie beside them."""
     paths = sorted((YOLOS / folder).glob(f"{pattern}.json"))
     return {path.stem: (path, json.loads(path.read_text())) for path in paths}
 
 
-def anchor_free_heads(about: dict[str, Any], filters: int, options: str) -> list[Any]:
-    """The [anchor_free] heads of a network, one for each of the `strides`.
-
-    about: num_classes, height, width and strides. filters: the entries of a map. options: lines of the sections.
-    """
-    text = f"[net]\nwidth={about['width']}\nheight={about['height']}\nchannels=3\n"
-    for stride in about["strides"]:
-        text += "[route]\nlayers=0\n" if stride != about["strides"][0] else "[empty]\n"
-        text += f"[convolutional]\nfilters={filters}\nsize={stride}\nstride={stride}\n"
-        text += f"[anchor_free]\nclasses={about['num_classes']}\n{options}\n"
-    return [layer for layer in Network(parse_text(text)).layers if layer.head]
-
-
-def gradients_are_near(
-    gradients: Sequence[Tensor], values: dict[str, Any], strides: Sequence[int], part: str, tolerance: float = 2e-5
-) -> None:
-    """Gradients of the maps are those of the arrays grad_PART_STRIDE, within a fraction of the largest of them."""
-    expected = [torch.from_numpy(values[f"grad_{part}_{stride}"]) for stride in strides]
-    atol = tolerance * max(float(gradient.abs().max()) for gradient in expected)
-    for gradient, other in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(gradient, other, rtol=0, atol=atol)
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The arrays of a .npz file as tensors, by name."""
+    return {name: torch.from_numpy(values) for name, values in arrays(path).items()}
 
 
 def models(system: str) -> list[str]:
@@ -188,13 +174,3 @@ def augment_file(system: str) -> Path:
     """The numbers of augmentation for the OpenCV in use: 4 and 5 warp and turn colours a little differently."""
     of_opencv4 = YOLOS / system / "augment.opencv4.14.npz"
     return of_opencv4 if cv2.__version__ < "5" and of_opencv4.is_file() else YOLOS / system / "augment.npz"
-
-
-def truth_rows(targets: Tensor, images: int) -> Tensor:
-    """(m, 6) image, class, x, y, w, h → (images, most + 1, 6), Darknet's rows."""
-    rows = torch.zeros(images, len(targets) + 1, 6)
-    for image in range(images):
-        own = targets[targets[:, 0] == image]
-        rows[image, : len(own), :4] = own[:, 2:]
-        rows[image, : len(own), 4] = own[:, 1]
-    return rows

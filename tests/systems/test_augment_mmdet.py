@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from yolos import YOLOS, arrays, augment_file, needs_yolos
+from replayed import RNG, augment_cases, corners_of, fractions_of
+from yolos import arrays, augment_file, needs_yolos
 
 from darknet_py.data.augment.colour import DrawnPhotometry, Photometry
 from darknet_py.data.augment.dice import Dice
@@ -17,14 +16,7 @@ from darknet_py.data.augment.patches import Expand, OverlapCrop
 from darknet_py.data.augment.steps import DrawContext, ImageStep
 
 pytestmark = needs_yolos
-RNG = np.random.default_rng(0)
 NONE = np.empty((0, 6), np.float32)
-
-
-def cases() -> list[Any]:
-    path = YOLOS / "mmdet_yolov3/augment.json"
-    found = json.loads(path.read_text())["cases"] if path.is_file() else []
-    return [pytest.param(case, id=str(case["case"])) for case in found]
 
 
 class Replay:
@@ -52,7 +44,7 @@ def draws_of(case: dict[str, Any], stage: str) -> list[Any]:
     raise AssertionError(stage)
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", augment_cases("mmdet_yolov3"))
 @pytest.mark.parametrize(
     ("before", "name", "step"), [("in", "Expand", Expand()), ("Expand", "MinIoURandomCrop", OverlapCrop())]
 )
@@ -61,23 +53,18 @@ def test_a_patch_is_drawn(before: str, name: str, step: ImageStep, case: dict[st
     image, boxes = (numbers[f"{key}.in_u8"], numbers[f"{key}.in_boxes"])
     if before != "in":
         image, boxes = numbers[f"{key}.{before}.img"], numbers[f"{key}.{before}.boxes"]
-    size = np.array(image.shape[1::-1])
-    xywh = np.concatenate(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), 1) / np.tile(size, 2)
+    size = image.shape[1::-1]
     replay = Replay(draws_of(case, name))
-    context = DrawContext(image.shape[1::-1], (64, 64), xywh.astype(np.float32))
+    context = DrawContext(size, (64, 64), fractions_of(boxes, size).astype(np.float32))
     drawn = step.draw(context, Dice.of(replay))  # type: ignore[arg-type]  # draws as a generator does
     assert not replay.draws
     assert np.array_equal(step.apply(image, drawn, NONE, RNG), numbers[f"{key}.{name}.img"])
     moved = step.move(context.boxes, drawn)
     moved = moved[(moved[:, 2:] > 0).all(1)]
-    assert np.abs(corners(moved, step.resized(context.size, drawn)) - numbers[f"{key}.{name}.boxes"]).max() < 1e-3
+    assert np.abs(corners_of(moved, step.resized(context.size, drawn)) - numbers[f"{key}.{name}.boxes"]).max() < 1e-3
 
 
-def corners(boxes: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
-    return np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), 1) * [*size, *size]
-
-
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", augment_cases("mmdet_yolov3"))
 def test_colours_change(case: dict[str, Any]) -> None:
     numbers, key = arrays(augment_file("mmdet_yolov3")), f"case{case['case']}"
     first, *chosen, brightness, contrast, saturation, hue, order = (

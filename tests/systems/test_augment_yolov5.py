@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from yolos import YOLOS, arrays, needs_yolos
+from replayed import RNG, after, corners_in, fitted, fractions_of, rgb, sample_of
+from yolos import YOLOS, arrays, content, needs_yolos
 
-from darknet_py.data.augment.canvas import Fitted, around, in_spiral
+from darknet_py.data.augment.canvas import around, in_spiral
 from darknet_py.data.augment.colour import HueTables
 from darknet_py.data.augment.mixup import blended
 from darknet_py.data.augment.place import Flip
-from darknet_py.data.augment.steps import ImageStep, Sample
+from darknet_py.data.augment.steps import Sample
 from darknet_py.data.augment.warp import DrawnWarp, Limits, Warp
-from darknet_py.data.truths import OUTSIDE
-from darknet_py.layers.needs import Rows
 from darknet_py.pictures.read import Image
 
 pytestmark = needs_yolos
-RNG = np.random.default_rng(0)
 ASPECT = {"yolov5": 100, "yolov6": 20, "yolov7": 20}
 
 
@@ -29,9 +26,8 @@ def cases(*prefixes: str) -> list[Any]:
     """(system, case) of all systems whose case's name begins so, without those that need polygons."""
     found = []
     for system in ASPECT:
-        path = YOLOS / system / "augment.json"
-        content = json.loads(path.read_text())["cases"] if path.is_file() else []
-        chosen = (case for case in content if case["name"].startswith(prefixes) and not case.get("segments"))
+        listed = content(f"{system}/augment.json").get("cases", [])
+        chosen = (case for case in listed if case["name"].startswith(prefixes) and not case.get("segments"))
         found += [pytest.param(system, case, id=f"{system}-{case['name']}") for case in chosen]
     return found
 
@@ -52,18 +48,7 @@ def sample(number: int) -> Sample:
     """A picture of YOLOv5's, in RGB, with its labels."""
     numbers = arrays(YOLOS / "yolov5/augment.npz")
     labels = numbers[f"labels_{number}"]
-    rows = np.concatenate((labels[:, 1:], labels[:, :1], np.zeros((len(labels), 1))), 1)
-    return Sample(rgb(numbers[f"picture_{number}"]), rows.astype(np.float32), "")
-
-
-def rgb(image: Image) -> Image:
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def after(step: ImageStep, made: Sample, drawn: Any) -> Sample:
-    moved = step.move(made.truths[:, :4], drawn)
-    rows = np.concatenate((moved, made.truths[:, 4:]), 1)[(moved != OUTSIDE).any(1)]
-    return made._replace(image=step.apply(made.image, drawn, rows, RNG), truths=rows)
+    return sample_of(numbers[f"picture_{number}"], labels[:, 1:], labels[:, 0])
 
 
 def warped(system: str, made: Sample, draws: Draws, size: tuple[int, int]) -> Sample:
@@ -96,17 +81,12 @@ def any_mosaic(system: str, case: dict[str, Any], draws: Draws, index: int | Non
     return make(system, case, draws, draws.next("randint") if index is None else index, size)
 
 
-def corners(rows: Rows, size: tuple[int, int]) -> NDArray[np.float64]:
-    """(m, 5): class, corners in pixels."""
-    low, high = rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2
-    return np.concatenate((rows[:, 4:5], low * size, high * size), 1)
-
-
-def assert_same(made: Sample, image: Image, labels: NDArray[Any], levels: int = 1) -> None:
-    assert np.abs(made.image.astype(int) - rgb(image).astype(int)).max() <= levels
-    size = made.image.shape[1::-1]
+def assert_same(made: Sample, image: Image, labels: NDArray[Any]) -> None:
+    """labels: (m, 5), class, corners in pixels."""
+    assert np.abs(made.image.astype(int) - rgb(image).astype(int)).max() <= 1
     assert len(made.truths) == len(labels)
-    assert np.abs(corners(made.truths, size) - labels).max(initial=0) < 1e-3
+    assert np.array_equal(made.truths[:, 4], labels[:, 0])
+    assert np.abs(corners_in(made) - labels[:, 1:]).max(initial=0) < 1e-3
 
 
 @pytest.mark.parametrize(("system", "case"), cases("mosaic"))
@@ -120,12 +100,9 @@ def test_four_pictures_become_a_warped_mosaic(system: str, case: dict[str, Any])
 @pytest.mark.parametrize(("system", "case"), cases("affine"))
 def test_a_picture_is_warped(system: str, case: dict[str, Any]) -> None:
     numbers = arrays(YOLOS / system / "augment.npz")
-    labels = numbers["affine_in_labels"]
-    size = np.tile(numbers["affine_in_image"].shape[1::-1], 2)
-    xyxy = labels[:, 1:] / size
-    xywh = np.concatenate(((xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]), 1)
-    rows = np.concatenate((xywh, labels[:, :1], labels[:, :1]), 1).astype(np.float32)
-    made = warped(system, Sample(rgb(numbers["affine_in_image"]), rows, ""), Draws(case), (96, 96))
+    image, labels = numbers["affine_in_image"], numbers["affine_in_labels"]
+    before = sample_of(image, fractions_of(labels[:, 1:], image.shape[1::-1]), labels[:, 0])
+    made = warped(system, before, Draws(case), (96, 96))
     assert_same(made, numbers["affine_image"], numbers["affine_labels"])
 
 
@@ -139,10 +116,7 @@ def test_a_sample_is_made(system: str, case: dict[str, Any]) -> None:
             second = any_mosaic(system, case, draws, None, size)
             made = blended(made, second, draws.next("beta"), 1000)
     else:
-        fitted = Fitted()
-        picture = sample(case["index"])
-        made = after(fitted, picture, (picture.image.shape[1::-1], size))
-        made = warped(system, made, draws, size)
+        made = warped(system, fitted(sample(case["index"]), "yolov5", size), draws, size)
     gains = np.array(draws.next("uniform")) * [hyp["hsv_h"], hyp["hsv_s"], hyp["hsv_v"]] + 1
     made = after(HueTables(), made, gains)
     if system == "yolov7":

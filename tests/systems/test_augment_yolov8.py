@@ -6,39 +6,30 @@ YOLOv5's numbers, whose rule is the same.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from yolos import YOLOS, arrays, augment_file, needs_yolos
+from replayed import RNG, after, augment_cases, corners_in, fitted, rgb, sample_of
+from yolos import arrays, augment_file, content, needs_yolos
 
-from darknet_py.data.augment.canvas import Fitted, Inside, around
+from darknet_py.data.augment.canvas import Inside, around
 from darknet_py.data.augment.colour import HueTables
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.mixup import blended
 from darknet_py.data.augment.place import Flip
-from darknet_py.data.augment.steps import DrawContext, ImageStep, Sample
+from darknet_py.data.augment.steps import DrawContext, Sample
 from darknet_py.data.augment.warp import DrawnWarp, Warp
-from darknet_py.data.truths import OUTSIDE
-from darknet_py.pictures.fit import FITS
-from darknet_py.pictures.read import Image
 
 pytestmark = needs_yolos
-RNG = np.random.default_rng(0)
-
-
-def content() -> dict[str, Any]:
-    path = YOLOS / "yolov8/augment.json"
-    return json.loads(path.read_text()) if path.is_file() else {"cases": [], "imgsz": 0}
+ABOUT = content("yolov8/augment.json")
 
 
 def cases() -> list[Any]:
     """Those that paste nothing, which needs polygons."""
-    found = [case for case in content()["cases"] if "hyper" in case and not case["hyper"]["copy_paste"]]
-    return [pytest.param(case, id=str(case["case"])) for case in found]
+    every = augment_cases("yolov8")
+    return [param for param in every if not param.values[0].get("hyper", {"copy_paste": 1})["copy_paste"]]
 
 
 def numbers() -> dict[str, Any]:
@@ -46,20 +37,8 @@ def numbers() -> dict[str, Any]:
     return arrays(path) if path.is_file() else {}
 
 
-def rgb(image: Image) -> Image:
-    return np.ascontiguousarray(image[..., ::-1])
-
-
 def sample(number: int) -> Sample:
-    boxes, classes = numbers()[f"boxes{number}_xywh_norm"], numbers()[f"class{number}"]
-    rows = np.concatenate((boxes, np.stack((classes, classes), 1)), 1).astype(np.float32)
-    return Sample(rgb(numbers()[f"loaded{number}"]), rows, "")
-
-
-def after(step: ImageStep, made: Sample, drawn: Any) -> Sample:
-    moved = step.move(made.truths[:, :4], drawn)
-    rows = np.concatenate((moved, made.truths[:, 4:]), 1)[(moved != OUTSIDE).any(1)]
-    return made._replace(image=step.apply(made.image, drawn, rows, RNG), truths=rows)
+    return sample_of(numbers()[f"loaded{number}"], numbers()[f"boxes{number}_xywh_norm"], numbers()[f"class{number}"])
 
 
 def mosaic(draws: list[Any], index: int, size: tuple[int, int]) -> Sample:
@@ -71,12 +50,6 @@ def warped(made: Sample, draws: list[Any], size: tuple[int, int]) -> Sample:
     across, down, angle, zoom, *rest = (draws.pop(0)[2] for _ in range(8))
     drawn = DrawnWarp(made.image.shape[1::-1], size, angle, zoom, tuple(rest[:2]), tuple(rest[2:]), (across, down))
     return after(Warp(), made, drawn)
-
-
-def corners(made: Sample) -> NDArray[np.float64]:
-    rows, size = made.truths, made.image.shape[1::-1]
-    low, high = rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2
-    return np.concatenate((low * size, high * size), 1)[(rows[:, 2:4] > 0).all(1)]
 
 
 def assert_picture(case: dict[str, Any], name: str, made: Sample) -> str:
@@ -94,14 +67,14 @@ def assert_picture(case: dict[str, Any], name: str, made: Sample) -> str:
 @pytest.mark.parametrize("case", cases())
 def test_a_sample_is_made(case: dict[str, Any]) -> None:
     draws = [draw for draw in case["draws"] if draw[0] != "#stage"]
-    size, hyper = (content()["imgsz"],) * 2, case["hyper"]
+    size, hyper = (ABOUT["imgsz"],) * 2, case["hyper"]
     if draws.pop(0)[2] < hyper["mosaic"]:
         made = mosaic(draws, case["index"], size)
         key = assert_picture(case, "Mosaic", made)
-        assert np.abs(corners(made) - numbers()[f"{key}.boxes_xyxy"]).max(initial=0) < 1e-3
+        seen = corners_in(made)[(made.truths[:, 2:4] > 0).all(1)]
+        assert np.abs(seen - numbers()[f"{key}.boxes_xyxy"]).max(initial=0) < 1e-3
     else:
-        made = sample(case["index"])
-        made = after(Fitted(FITS["yolov8"]), made, (made.image.shape[1::-1], size))
+        made = fitted(sample(case["index"]), "yolov8", size)
     made = warped(made, draws, size)
     assert_picture(case, "RandomPerspective", made)
     if draws.pop(0)[2] < hyper["mixup"]:
@@ -121,17 +94,18 @@ def test_a_sample_is_made(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("number", [key for key in numbers() if key.startswith("hsv") and key != "hsv.in"] or [""])
 def test_colours_change_by_tables(number: str) -> None:
     name = number.split(".")[0]
-    case = next(case for case in content()["cases"] if case["case"] == name)
+    case = next(case for case in ABOUT["cases"] if case["case"] == name)
     gains = np.array(case["draws"][0][2]) * [0.015, 0.7, 0.4] + 1
     made = HueTables().apply(rgb(numbers()["hsv.in"]), gains, np.empty((0, 6), np.float32), RNG)
     assert np.array_equal(made, rgb(numbers()[number]))
 
 
 def test_pictures_are_read_at_sizes_that_are_rounded_up() -> None:
-    step, size = Inside(math.ceil), content()["imgsz"]
-    for key, picture in numbers().items():
-        if key.startswith("native"):
-            context = DrawContext(picture.shape[1::-1], (size, size), np.empty((0, 4), np.float32))
-            drawn = step.draw(context, Dice.of(RNG))
-            made = step.apply(picture, drawn, context.boxes, RNG)
-            assert np.array_equal(made, numbers()[key.replace("native", "loaded")])
+    step, size = Inside(math.ceil), ABOUT["imgsz"]
+    pictures = {key: picture for key, picture in numbers().items() if key.startswith("native")}
+    assert pictures
+    for key, picture in pictures.items():
+        context = DrawContext(picture.shape[1::-1], (size, size), np.empty((0, 4), np.float32))
+        drawn = step.draw(context, Dice.of(RNG))
+        made = step.apply(picture, drawn, context.boxes, RNG)
+        assert np.array_equal(made, numbers()[key.replace("native", "loaded")])

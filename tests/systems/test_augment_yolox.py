@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from yolos import YOLOS, arrays, augment_file, needs_yolos
+from replayed import RNG, after, augment_cases, corners_in, fitted, fractions_of, rgb, sample_of
+from yolos import arrays, augment_file, needs_yolos
 
-from darknet_py.data.augment.canvas import Fitted, Inside, around
+from darknet_py.data.augment.canvas import Inside, around
 from darknet_py.data.augment.colour import HueOffsets
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.mixup import DrawnOverlay, overlaid
 from darknet_py.data.augment.place import Flip
-from darknet_py.data.augment.steps import DrawContext, ImageStep, Sample
+from darknet_py.data.augment.steps import DrawContext, Sample
 from darknet_py.data.augment.warp import CornerWarp, DrawnWarp, Over
-from darknet_py.data.truths import OUTSIDE
-from darknet_py.pictures.fit import FITS
-from darknet_py.pictures.read import Image
 
 pytestmark = needs_yolos
-RNG = np.random.default_rng(0)
-
-
-def cases() -> list[Any]:
-    path = YOLOS / "yolox/augment.json"
-    found = json.loads(path.read_text())["cases"] if path.is_file() else []
-    return [pytest.param(case, id=str(case["case"])) for case in found]
 
 
 def numbers() -> dict[str, Any]:
     return arrays(augment_file("yolox"))
 
 
-def rgb(image: Image) -> Image:
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def after(step: ImageStep, made: Sample, drawn: Any) -> Sample:
-    moved = step.move(made.truths[:, :4], drawn)
-    rows = np.concatenate((moved, made.truths[:, 4:]), 1)[(moved != OUTSIDE).any(1)]
-    return made._replace(image=step.apply(made.image, drawn, rows, RNG), truths=rows)
-
-
 def sample(number: int) -> Sample:
-    image, labels = rgb(numbers()[f"picture{number}"]), numbers()[f"labels{number}"]
-    xyxy = labels[:, :4] / np.tile(image.shape[1::-1], 2)
-    xywh = np.concatenate(((xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]), 1)
-    return Sample(image, np.concatenate((xywh, labels[:, 4:], labels[:, 4:]), 1).astype(np.float32), "")
+    image, labels = numbers()[f"picture{number}"], numbers()[f"labels{number}"]
+    return sample_of(image, fractions_of(labels[:, :4], image.shape[1::-1]), labels[:, 4])
 
 
 def inside(made: Sample, size: tuple[int, int]) -> Sample:
@@ -58,24 +35,16 @@ def inside(made: Sample, size: tuple[int, int]) -> Sample:
     return after(step, made, step.draw(context, Dice.of(RNG)))
 
 
-def fitted(made: Sample, size: tuple[int, int]) -> Sample:
-    return after(Fitted(FITS["yolox"]), made, (made.image.shape[1::-1], size))
-
-
 def assert_same(case: dict[str, Any], name: str, made: Sample) -> None:
     """The picture and the labels (corners in pixels, class) after a step."""
     key = f"case{case['case']}.{name}"
     assert np.abs(made.image.astype(int) - rgb(numbers()[f"{key}_img"])).max() <= 1
-    assert np.abs(corners(made) - numbers()[f"{key}_labels"]).max(initial=0) < 1e-3
+    labels = numbers()[f"{key}_labels"]
+    assert np.array_equal(made.truths[:, 4], labels[:, 4])
+    assert np.abs(corners_in(made) - labels[:, :4]).max(initial=0) < 1e-3
 
 
-def corners(made: Sample) -> NDArray[np.float64]:
-    rows, size = made.truths, made.image.shape[1::-1]
-    low, high = rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2
-    return np.concatenate((low * size, high * size, rows[:, 4:5]), 1)
-
-
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", augment_cases("yolox"))
 def test_a_sample_is_made(case: dict[str, Any]) -> None:
     draws = [draw[2] for draw in case["draws"]]
     size = tuple(case["input_hw"][::-1])
@@ -96,7 +65,7 @@ def test_a_sample_is_made(case: dict[str, Any]) -> None:
         offsets, chosen = (np.array(draws.pop(0)) for _ in range(2))
         made = after(HueOffsets(), made, (offsets * [5, 30, 30] * chosen).astype(np.int16))
     made = after(Flip(1), made, draws.pop(0) < case["flip_prob"])
-    made = fitted(made, size)
+    made = fitted(made, "yolox", size)
     made = after(Over(1), made, size)
     expected = rgb(numbers()[f"case{case['case']}.out_u8_chw"].transpose(1, 2, 0))
     assert np.abs(made.image.astype(int) - expected).max() <= 1
@@ -114,4 +83,4 @@ def mixed(case: dict[str, Any], first: Sample, draws: list[Any], size: tuple[int
         second = sample(draws.pop(0))
     free = [int(side * scale) - side for side in size]
     y, x = (draws.pop(0) / free[axis] if free[axis] > 0 else 0 for axis in (1, 0))
-    return overlaid(first, fitted(second, size), DrawnOverlay(scale, flip, (x, y)), 1000)
+    return overlaid(first, fitted(second, "yolox", size), DrawnOverlay(scale, flip, (x, y)), 1000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from kit import REALDATA, needs_realdata
-from yolos import YOLOS, arrays, cfg_of, drawn_weights, files_of, needs_yolos
+from yolos import YOLOS, arrays, cfg_of, content, drawn_weights, files_of, needs_yolos
 
 import darknet_py
 from darknet_py.boxes import centres, corners
@@ -29,11 +28,8 @@ NET = "[net]\nwidth=96\nheight=64\nchannels=3\nimage_fit={}\nchannel_order={}\ni
 
 def cases(name: str) -> list[dict[str, Any]]:
     """The cases of a .json file that fill the whole input: `auto` makes the input smaller, which a cfg cannot."""
-    path = YOLOS / f"{name}.json"
-    if not path.is_file():
-        return []
-    stored = {key.split(".")[0].removeprefix("in_") for key in arrays(path.with_suffix(".npz"))}
-    found = json.loads(path.read_text())["cases"]
+    found = content(f"{name}.json").get("cases", [])
+    stored = {key.split(".")[0].removeprefix("in_") for key in (arrays(YOLOS / f"{name}.npz") if found else ())}
     return [case for case in found if not varies(case) and str(case["case"]) in stored]
 
 
@@ -101,7 +97,7 @@ def test_a_picture_of_16_bits_or_floats_is_letterboxed_like_one_of_bytes() -> No
 @needs_realdata
 def test_yolov5n_finds_what_the_original_program_finds_in_pictures(tmp_path: Path) -> None:
     """Letterbox, network with drawn weights, thresholds, suppression, and the way back to the picture."""
-    about, numbers = json.loads((YOLOS / "yolov5/pipeline.json").read_text()), arrays(YOLOS / "yolov5/pipeline.npz")
+    about, numbers = content("yolov5/pipeline.json"), arrays(YOLOS / "yolov5/pipeline.npz")
     settings, _, keys = files_of("yolov5/yolov5n")
     torch.save(drawn_weights(settings, keys), tmp_path / "original.pt")
     height, width = about["net_hw"]

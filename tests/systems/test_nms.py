@@ -6,7 +6,6 @@ Here classes are suppressed apart, exactly: the goldens of 80 classes say how ma
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from yolos import YOLOS, arrays, needs_yolos
+from yolos import YOLOS, arrays, content, needs_yolos
 
 from darknet_py import Detector
 from darknet_py.cfg import parse_text
@@ -29,8 +28,7 @@ MAX_DET, MAX_NMS = 300, 30000  # of YOLOv5 to v8
 
 
 def read(name: str, key: str) -> list[tuple[str, dict[str, Any]]]:
-    path = YOLOS / f"{name}.json"
-    return [(name, case) for case in json.loads(path.read_text())[key]] if path.is_file() else []
+    return [(name, case) for case in content(f"{name}.json").get(key, [])]
 
 
 def run_name(value: Any) -> str:
@@ -157,7 +155,7 @@ ANCHORS = "10,13, 16,30, 33,23, 30,61, 62,45, 59,119, 116,90, 156,198, 373,326"
 def test_mmdetection_reports_these_objects(name: str, run: dict[str, Any], tmp_path: Path) -> None:
     numbers, detector = arrays(YOLOS / f"{name}.npz"), mmdet_detector(run["cfg"], tmp_path / "mmdet.cfg")
     maps = [torch.from_numpy(numbers[f"map_{stride}"]) for stride in (8, 16, 32)]
-    scale = json.loads((YOLOS / f"{name}.json").read_text())["scale_factor_wh"] if run["rescale"] else [1, 1]
+    scale = content(f"{name}.json")["scale_factor_wh"] if run["rescale"] else [1, 1]
     found = detector.postprocess(maps, [(128, 96)] * len(maps[0]), 0.0, None)
     for place, (image, count) in enumerate(zip(found, run["n"], strict=True)):
         expected = numbers[f"{run['key']}.im{place}"]

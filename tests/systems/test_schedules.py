@@ -4,7 +4,6 @@ programs set them (`schedule.json`)."""
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from project import CFGS
-from yolos import YOLOS, needs_yolos
+from yolos import content, needs_yolos
 
 from darknet_py.cfg import parse_cfg, parse_text
 from darknet_py.layers.net import NetOptions
@@ -48,11 +47,6 @@ def recipe(name: str) -> NetOptions:
     """The [net] of a cfg."""
     cfg = parse_cfg(CFGS / f"{CFGS_OF[name]}.cfg")
     return read_options(NetOptions, cfg, cfg.sections[0])
-
-
-def content(name: str) -> Any:
-    path = YOLOS / name
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def tables(system: str) -> Iterator[tuple[NetOptions, dict[str, Any]]]:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from loss_cases import truth_rows
 from recipes import digest
 from torch import Tensor
-from yolos import YOLOS, arrays, cfg_of, drawn_input, drawn_weights, files_of, needs_yolos
+from yolos import YOLOS, arrays, cfg_of, content, drawn_input, drawn_weights, files_of, needs_yolos
 
 import darknet_py
 from darknet_py.cfg import parse_text
@@ -117,7 +118,7 @@ def toy(words: str, about: dict[str, Any]) -> Trainer:
 @pytest.mark.parametrize("system", TOYS)
 def test_a_toy_is_trained_to_the_original_s_weights_and_averages(system: str) -> None:
     words, file, kind, factor = TOYS[system]
-    about = json.loads((YOLOS / file).read_text())["toy"]
+    about = content(file)["toy"]
     trainer = toy(words, about)
     rng, expected = np.random.Generator(np.random.PCG64(501)), arrays(YOLOS / system / "toy_train.npz")
 
@@ -246,14 +247,8 @@ def groups_of(trainer: Trainer, weights: dict[str, Tensor]) -> dict[str, str]:
 
 
 def truths_of(file: Path, about: dict[str, Any]) -> Tensor:
-    """(images, truths, 6): x, y, w, h, class, 0."""
     given = about["targets"] if "targets" in about else arrays(file.parent / "loss" / "default.npz")["targets"]
-    rows = np.asarray(given, np.float32)
-    result = np.zeros((about["input"][0], len(rows), 6), np.float32)
-    for image in range(len(result)):
-        own = rows[rows[:, 0] == image]
-        result[image, : len(own), :4], result[image, : len(own), 4] = own[:, 2:], own[:, 1]
-    return torch.from_numpy(result)
+    return truth_rows(torch.tensor(given, dtype=torch.float32), about["input"][0])
 
 
 def differences(tensors: dict[str, Tensor], names: list[str], wanted: np.ndarray) -> dict[str, float]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from project import CFGS
 from torch import Tensor
-from yolos import YOLOS, arrays, drawn_weights, loss_cases, needs_yolos, rows
+from yolos import YOLOS, case_files, drawn_weights, needs_yolos, rows, tensors
 
 import darknet_py
 from darknet_py.boxes import corners, nms
@@ -43,15 +43,15 @@ EXACT = {"rtol": 0.0, "atol": 0.0}
 
 def runs(name: str, key: str = "runs", having: str = "key") -> list[tuple[str, int]]:
     """(file, number) of all cases in the list `key` of the files of this name that have an entry `having`."""
-    files = loss_cases("rpn", name).items()
+    files = case_files("rpn", name).items()
     found = [(file, number) for file, (_, about) in files for number, run in enumerate(about[key]) if having in run]
     return found or [("(no yolos)", 0)]
 
 
 def opened(file: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a file of the folder says, and its arrays."""
-    path, about = loss_cases("rpn", file)[file]
-    return about, {name: torch.from_numpy(values) for name, values in arrays(path.with_suffix(".npz")).items()}
+    path, about = case_files("rpn", file)[file]
+    return about, tensors(path.with_suffix(".npz"))
 
 
 def near(actual: Tensor, expected: Tensor, tolerance: float = 2e-5) -> None:
@@ -88,7 +88,7 @@ class Given:
 # anchors
 
 
-@pytest.mark.parametrize("file", loss_cases("rpn", "tv_anchors") or ["(no yolos)"])
+@pytest.mark.parametrize("file", case_files("rpn", "tv_anchors") or ["(no yolos)"])
 def test_anchors_are_torchvisions(file: str) -> None:
     about, values = opened(file)
     for name, case in about.items():
@@ -101,7 +101,7 @@ def test_anchors_are_torchvisions(file: str) -> None:
         torch.testing.assert_close(torch.cat(levels), values[f"{name}.anchors"], **EXACT)
 
 
-@pytest.mark.parametrize("file", loss_cases("rpn", "py_faster_rcnn") or ["(no yolos)"])
+@pytest.mark.parametrize("file", case_files("rpn", "py_faster_rcnn") or ["(no yolos)"])
 def test_anchors_are_py_faster_rcnns(file: str) -> None:
     values = opened(file)[1]
     ratios = (0.5, 1, 2)
@@ -114,15 +114,14 @@ def test_anchors_are_py_faster_rcnns(file: str) -> None:
 # deltas
 
 
-@pytest.mark.parametrize("file", ["tv_box_coder"])
-def test_deltas_are_torchvisions(file: str) -> None:
-    values = {name: torch.from_numpy(array) for name, array in arrays(YOLOS / "rpn" / f"{file}.npz").items()}
+def test_deltas_are_torchvisions() -> None:
+    values = tensors(YOLOS / "rpn" / "tv_box_coder.npz")
     for name, scales in (("w1_1", SCALES), ("w10_5", (10.0, 10.0, 5.0, 5.0))):
         near(deltas_to(values["gt"], values["proposals"], scales, TORCHVISION), values[f"encode.{name}"], 1e-6)
         near(moved(values["deltas"], values["proposals"], scales, TORCHVISION), values[f"decode.{name}"], 1e-6)
 
 
-@pytest.mark.parametrize("file", loss_cases("rpn", "py_faster_rcnn") or ["(no yolos)"])
+@pytest.mark.parametrize("file", case_files("rpn", "py_faster_rcnn") or ["(no yolos)"])
 def test_deltas_are_py_faster_rcnns(file: str) -> None:
     values = opened(file)[1]
     boxes = values["boxes.ex"]
@@ -337,7 +336,7 @@ def _kept(turns: list[Tensor]) -> Draw:
 
 def whole() -> list[tuple[str, str]]:
     """(file, variant) of all networks."""
-    files = loss_cases("rpn", "two_stage*")
+    files = case_files("rpn", "two_stage*")
     return [(file, kind) for file, (_, about) in files.items() for kind in ("align", "pool") if kind in about] or [
         ("(no yolos)", "align")
     ]
@@ -386,7 +385,7 @@ def cfg_text(about: dict[str, Any], variant: str, recipe: str = "") -> str:
 @cache
 def drawn(file: str, variant: str) -> dict[str, Tensor]:
     """The weights of a network by torchvision's names."""
-    path, about = loss_cases("rpn", file)[file]
+    path, about = case_files("rpn", file)[file]
     said = about[variant]
     settings = {
         "seed": said["weights_seed"],

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from yolos import YOLOS, arrays, needs_yolos
+from yolos import YOLOS, arrays, content, needs_yolos
 
 from darknet_py import anchors
 from darknet_py.data.anchors import calc_anchors, evolved, fit_by_ratio
 from darknet_py.data.shapes import write_dataset
 from darknet_py.errors import DarknetError
 
-PATH = YOLOS / "yolov5" / "autoanchor.json"
-ABOUT = json.loads(PATH.read_text()) if PATH.is_file() else {"results": {}}
-RUNS = [name for name in ABOUT["results"] if name.startswith("n")] or ["(no yolos)"]
+NUMBERS = YOLOS / "yolov5" / "autoanchor.npz"
+ABOUT = content("yolov5/autoanchor.json")
+RUNS = [name for name in ABOUT.get("results", {}) if name.startswith("n")] or ["(no yolos)"]
 DEFAULT = np.array([10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326.0]).reshape(-1, 2)
 
 
 @needs_yolos
 @pytest.mark.parametrize("run", RUNS)
 def test_fitness_and_recall_of_its_anchors(run: str) -> None:
-    values = arrays(PATH.with_suffix(".npz"))
+    values = arrays(NUMBERS)
     fitness, recall, _ = ABOUT["results"][run]["fitness_bpr_aat"]
     found = fit_by_ratio(values["wh_pixels_filtered"], values[f"anchors_{run}"])
     assert found == pytest.approx((fitness, recall), rel=1e-6)
@@ -32,7 +31,7 @@ def test_fitness_and_recall_of_its_anchors(run: str) -> None:
 @needs_yolos
 def test_fitness_and_recall_of_the_usual_anchors() -> None:
     usual = ABOUT["results"]["default_anchors_on_this_list"]
-    found = fit_by_ratio(arrays(PATH.with_suffix(".npz"))["wh_pixels_filtered"], DEFAULT)
+    found = fit_by_ratio(arrays(NUMBERS)["wh_pixels_filtered"], DEFAULT)
     assert found == pytest.approx((usual["fitness"], usual["bpr"]), rel=1e-6)
 
 
@@ -40,7 +39,7 @@ def test_fitness_and_recall_of_the_usual_anchors() -> None:
 @pytest.mark.parametrize("run", RUNS)
 def test_the_search_finds_anchors_that_fit_as_well(run: str) -> None:
     """Draws differ, so anchors do: of three searches of the same length, the best fits no worse than the original's."""
-    values, about = arrays(PATH.with_suffix(".npz")), ABOUT["results"][run]
+    values, about = arrays(NUMBERS), ABOUT["results"][run]
     sizes, clusters = values["wh_pixels_filtered"], about["n"]
     searches = [evolved(sizes, clusters, np.random.default_rng(seed), about["gen"]) for seed in range(3)]
     fits = [fit_by_ratio(sizes, search.centres) for search in searches]

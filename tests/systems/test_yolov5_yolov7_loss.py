@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import pytest
 import torch
+from loss_cases import LossCase, truth_rows
 from torch import Tensor
-from yolos import YOLOS, arrays, needs_yolos, truth_rows
+from yolos import YOLOS, arrays, content, needs_yolos, tensors
 
 from darknet_py.boxes import corners
 from darknet_py.cfg import parse_text
@@ -20,29 +21,17 @@ from darknet_py.losses.assign.level import level_of
 from darknet_py.losses.overlaps import diou, giou, iou
 from darknet_py.losses.predictions import Prediction, predictions
 from darknet_py.losses.truths import truths_to_the_edge
-from darknet_py.losses.yolov5 import EPS
-from darknet_py.losses.yolov5 import USUAL as V5
-from darknet_py.losses.yolov7 import USUAL as V7
+from darknet_py.losses.yolov5 import EPS, V5
+from darknet_py.losses.yolov7 import V7
 from darknet_py.network import Network
 from darknet_py.training.step import Trainer
 
-RECIPES = {"yolov5": V5, "yolov7": V7}
+SYSTEMS = {"yolov5": V5, "yolov7": V7}
 CASES = [
-    (path.parent.parent.name, case["case"])
-    for path in sorted(YOLOS.glob("yolov[57]/loss/cases.json"))
-    for case in json.loads(path.read_text())["cases"]
+    (system, case["case"]) for system in SYSTEMS for case in content(f"{system}/loss/cases.json").get("cases", [])
 ] or [("(no yolos)", "")]
 V5_ANCHORS = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))  # pixels
 OVERLAPS = {"IoU": iou, "GIoU": giou, "DIoU": diou}
-
-
-class Case(NamedTuple):
-    about: dict[str, Any]
-    values: dict[str, Any]
-    outputs: list[Output]
-    leaves: list[Tensor]
-    rows: Tensor
-    state: State
 
 
 def cfg_of(system: str, about: dict[str, Any], strides: list[int], *, auxiliary: bool, written: str = "") -> str:
@@ -71,10 +60,10 @@ def cfg_of(system: str, about: dict[str, Any], strides: list[int], *, auxiliary:
     return text
 
 
-def case_of(system: str, name: str, *, written: bool = True) -> Case:
+def case_of(system: str, name: str, *, written: bool = True) -> LossCase:
     """written: the weights of the terms are written in the cfg."""
     folder = YOLOS / system / "loss"
-    everything = json.loads((folder / "cases.json").read_text())
+    everything = content(f"{system}/loss/cases.json")
     about = next(case for case in everything["cases"] if case["case"] == name)
     strides, hyp, values = (
         about.get("strides", everything.get("strides")),
@@ -95,7 +84,7 @@ def case_of(system: str, name: str, *, written: bool = True) -> Case:
     raws = [leaf.movedim(4, 2).flatten(1, 2) for leaf in leaves]
     outputs = [Output(*pair) for pair in zip(heads, raws, strict=True)]
     rows = truth_rows(torch.from_numpy(values["targets"]), len(leaves[0]))
-    return Case(about, values, outputs, leaves, rows, State(network.size, network.net))
+    return LossCase(about, values, outputs, leaves, rows, State(network.size, network.net))
 
 
 def rows_of(head: Prediction, image: Tensor, box: Tensor) -> Tensor:
@@ -107,15 +96,15 @@ def rows_of(head: Prediction, image: Tensor, box: Tensor) -> Tensor:
 @needs_yolos
 @pytest.mark.parametrize("form", ["xywh", "xyxy"])
 @pytest.mark.parametrize("kind", ["IoU", "GIoU", "DIoU", "CIoU"])
-@pytest.mark.parametrize("system", RECIPES)
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_overlaps_and_their_gradients(system: str, kind: str, form: str) -> None:
-    pairs, case = arrays(YOLOS / system / "boxes.npz"), f"{kind}_{form}"
-    leaf, other = torch.from_numpy(pairs["box1_xywh"]), corners(torch.from_numpy(pairs["box2_xywh"]))
+    pairs, case = tensors(YOLOS / system / "boxes.npz"), f"{kind}_{form}"
+    leaf, other = pairs["box1_xywh"], corners(pairs["box2_xywh"])
     leaf = (leaf if form == "xywh" else corners(leaf)).requires_grad_()
     boxes = corners(leaf) if form == "xywh" else leaf
-    overlap = RECIPES[system].overlap(boxes, other) if kind == "CIoU" else OVERLAPS[kind](boxes, other, EPS)
+    overlap = SYSTEMS[system].overlap(boxes, other) if kind == "CIoU" else OVERLAPS[kind](boxes, other, EPS)
     (gradient,) = torch.autograd.grad(overlap.sum(), leaf)
-    expected, slopes = (torch.from_numpy(pairs[name]) for name in (case, f"grad1_{case}"))
+    expected, slopes = pairs[case], pairs[f"grad1_{case}"]
     known = ~slopes.isnan().any(1)
     assert known.sum() >= 199
     torch.testing.assert_close(overlap[known], expected[known], rtol=1e-6, atol=1e-6)
@@ -241,7 +230,7 @@ def test_checkpoints_hold_the_balances_and_an_iteration_that_is_undone_leaves_th
     assert second.memory == before
 
 
-@pytest.mark.parametrize("loss", RECIPES)
+@pytest.mark.parametrize("loss", SYSTEMS)
 def test_the_loss_falls(loss: str) -> None:
     weights = "box_weight=.05\nobjectness_weight=1\nclass_weight=.5\n"
     text = cfg_of(loss, ABOUT, STRIDES, auxiliary=True, written=weights)
@@ -254,6 +243,13 @@ def test_the_loss_falls(loss: str) -> None:
         costs.append(trainer.accumulate(images, rows).cost)
         trainer.update()
     assert costs[-1] < 0.9 * costs[0]
+
+
+def test_a_head_without_classes_has_a_finite_loss() -> None:
+    about = ABOUT | {"nc": 0}
+    trainer = Trainer(Network(parse_text(cfg_of("yolov5", about, STRIDES, auxiliary=False))).initialise(0))
+    step = trainer.accumulate(torch.rand(1, 3, 64, 64), truth_rows(torch.tensor([[0, 0, 0.4, 0.6, 0.3, 0.5]]), 1))
+    assert math.isfinite(step.cost)
 
 
 def test_a_truth_at_the_left_edge_of_the_image_is_trained() -> None:

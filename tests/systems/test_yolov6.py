@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
+from loss_cases import LossCase, truth_rows
 from torch import Tensor
-from yolos import YOLOS, arrays, needs_yolos
+from yolos import YOLOS, content, needs_yolos, tensors
 
 from darknet_py.boxes import corners, iou
 from darknet_py.cfg import parse_text
@@ -24,18 +24,14 @@ from darknet_py.network import Network
 V6 = YOLOS / "yolov6"
 
 
-def the(values: Any) -> Tensor:
-    return torch.from_numpy(values)
-
-
 @needs_yolos
 @pytest.mark.parametrize("form", ["xywh", "xyxy"])
 @pytest.mark.parametrize("eps", ["1e-10", "1e-07"])
 @pytest.mark.parametrize("kind", OVERLAPS)
 def test_overlaps_and_their_gradients(kind: str, eps: str, form: str) -> None:
     """Where the original gives NaN (CIoU of identical boxes), ours is defined."""
-    pairs, case = arrays(V6 / "boxes.npz"), f"loss_{kind}_{form}_eps{eps}"
-    leaf, other = the(pairs["box1_xywh"]), corners(the(pairs["box2_xywh"]))
+    pairs, case = tensors(V6 / "boxes.npz"), f"loss_{kind}_{form}_eps{eps}"
+    leaf, other = pairs["box1_xywh"], corners(pairs["box2_xywh"])
     if form == "xyxy":
         leaf = corners(leaf)
     leaf.requires_grad_()
@@ -43,18 +39,16 @@ def test_overlaps_and_their_gradients(kind: str, eps: str, form: str) -> None:
     (gradient,) = torch.autograd.grad(loss.sum(), leaf)
     assert loss.isfinite().all()
     assert gradient.isfinite().all()
-    expected = the(pairs[case])
+    expected = pairs[case]
     known = ~expected.isnan()
     assert known.sum() >= 190
     torch.testing.assert_close(loss[known], expected[known], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(gradient[known], the(pairs[f"grad1_{case}"])[known], rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(loss, the(pairs[f"{case}_f64"]), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient[known], pairs[f"grad1_{case}"][known], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(loss, pairs[f"{case}_f64"], rtol=1e-6, atol=1e-6)
 
 
 STRIDES = (8, 16, 32)
-CASES: dict[str, Any] = {}
-if (V6 / "loss" / "cases.json").is_file():
-    CASES = {case["case"]: case for case in json.loads((V6 / "loss" / "cases.json").read_text())["cases"]}
+CASES = {case["case"]: case for case in content("yolov6/loss/cases.json").get("cases", [])}
 
 
 def heads_of(about: dict[str, Any]) -> list[Any]:
@@ -96,36 +90,16 @@ def maps_of(layers: Sequence[Any], box: Tensor, classes: Tensor, size: tuple[int
     return maps
 
 
-def rows_of(targets: Tensor, images: int) -> Tensor:
-    """Rows of image, class, x, y, w, h → (n, 100, 6): x, y, w, h, class, 0."""
-    rows = torch.zeros(images, 100, 6)
-    for image in range(images):
-        own = targets[targets[:, 0] == image]
-        rows[image, : len(own), :5] = own[:, [2, 3, 4, 5, 1]]
-    return rows
-
-
-class Case(NamedTuple):
-    """A case of the losses: its entry of cases.json, its arrays, and what the loss is given."""
-
-    about: dict[str, Any]
-    values: dict[str, Any]
-    outputs: list[Output]
-    leaves: tuple[Tensor, Tensor]  # boxes and classes
-    rows: Tensor
-    state: State
-
-
-def case_of(name: str) -> Case:
-    about, values = CASES[name], arrays(V6 / "loss" / f"{name}.npz")
+def case_of(name: str) -> LossCase:
+    about, values = CASES[name], tensors(V6 / "loss" / f"{name}.npz")
     size = (about["hw"][1], about["hw"][0])
     layers = heads_of(about)
-    leaves = (the(values["reg_raw" if "reg_raw" in values else "reg"]), the(values["cls_logits"]))
+    leaves = (values["reg_raw" if "reg_raw" in values else "reg"], values["cls_logits"])
     for leaf in leaves:
         leaf.requires_grad_()
     outputs = [Output(*pair) for pair in zip(layers, maps_of(layers, *leaves, size), strict=True)]
-    rows = rows_of(the(values["targets"]), len(leaves[0]))
-    return Case(about, values, outputs, leaves, rows, State(size, epoch=about.get("epoch", 0)))
+    rows = truth_rows(values["targets"], len(leaves[0]))
+    return LossCase(about, values, outputs, leaves, rows, State(size, epoch=about.get("epoch", 0)))
 
 
 @needs_yolos
@@ -137,15 +111,15 @@ def test_assignment(name: str) -> None:
     top = AUXILIARY_TOP if "anchors_cells" in about else TOP if about["assigner"] == "TAL" else None
     owner, score, corners_of_truths = assigned(boxes, truths, state.size, top)
     trained = owner >= 0
-    assert torch.equal(trained, the(values["fg_mask"]))
+    assert torch.equal(trained, values["fg_mask"])
     image, box = trained.nonzero(as_tuple=True)
     classes = truths.classes[image, owner[trained]]
-    assert torch.equal(classes, the(values["target_labels"])[trained])
+    assert torch.equal(classes, values["target_labels"][trained])
     cells = corners_of_truths[image, owner[trained]] / boxes.stride[box].repeat(1, 2)
-    torch.testing.assert_close(cells.float(), the(values["target_boxes_cells_xyxy"])[trained], rtol=1e-6, atol=1e-6)
-    scores = torch.zeros(the(values["target_scores"]).shape)
+    torch.testing.assert_close(cells.float(), values["target_boxes_cells_xyxy"][trained], rtol=1e-6, atol=1e-6)
+    scores = torch.zeros(values["target_scores"].shape)
     scores[image, box, classes] = score[trained].float()
-    torch.testing.assert_close(scores, the(values["target_scores"]), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(scores, values["target_scores"], rtol=1e-6, atol=1e-6)
 
 
 @needs_yolos
@@ -158,9 +132,9 @@ def test_loss_and_gradients(name: str) -> None:
     parts = {part.split()[-1]: float(cost) for part, cost in value.parts.items()}
     for part, key in (("class", "cls"), ("box", "iou"), ("distribution", "dfl")):
         assert parts.get(part, 0.0) == pytest.approx(about[key], rel=1e-6)
-    torch.testing.assert_close(by_class, the(values["grad_cls_logits"]), rtol=1e-6, atol=3e-8)
+    torch.testing.assert_close(by_class, values["grad_cls_logits"], rtol=1e-6, atol=3e-8)
     grad = "grad_reg_raw" if "grad_reg_raw" in values else "grad_reg"
-    torch.testing.assert_close(by_box, the(values[grad]), rtol=1e-6, atol=3e-8)
+    torch.testing.assert_close(by_box, values[grad], rtol=1e-6, atol=3e-8)
 
 
 @pytest.mark.parametrize("options", ["iou_loss=siou", "reg_max=16", "atss_epochs=1"])

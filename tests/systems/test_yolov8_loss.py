@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from loss_cases import LossCase, anchor_free_heads, gradients_are_near, truth_rows
 from torch import Tensor
-from yolos import YOLOS, anchor_free_heads, arrays, gradients_are_near, loss_cases, needs_yolos
+from yolos import YOLOS, arrays, case_files, needs_yolos, tensors
 
 from darknet_py.boxes import corners
 from darknet_py.losses import Output, State
 from darknet_py.losses.overlaps import OVERLAPS
 from darknet_py.losses.points import points
 from darknet_py.losses.truths import truths_to_the_edge
-from darknet_py.losses.yolov8 import ALPHA, BETA, EPS, LEAST, TOP, assigned, yolov8_loss
+from darknet_py.losses.yolov8 import ALPHA, BETA, EPS, SMALLEST, TOP, assigned, yolov8_loss
 
-FILES = loss_cases("yolov8", "tal_*loss")
+FILES = case_files("yolov8", "tal_*loss")
 CASES = [(file, case) for file, (_, about) in FILES.items() for case in about["cases"]] or [("(no yolos)", "")]
 PARTS = {"total": "", "box": "box", "cls": "class", "dfl": "dfl"}  # the program's name → our option
 GRADIENTS = [
@@ -28,18 +30,7 @@ GRADIENTS = [
 ] or [("(no yolos)", "", "")]
 
 
-class Case(NamedTuple):
-    """about: what the file says. values: the arrays of the case. leaves: the maps."""
-
-    about: dict[str, Any]
-    values: dict[str, Any]
-    outputs: list[Output]
-    leaves: list[Tensor]
-    rows: Tensor
-    state: State
-
-
-def case_of(file: str, case: str, weights: dict[str, float] | None = None) -> Case:
+def case_of(file: str, case: str, weights: dict[str, float] | None = None) -> LossCase:
     """A file of another release has the same inputs as tal_loss, and does not repeat them."""
     path, about = FILES[file]
     files = (path.with_name("tal_loss.npz"), path.with_suffix(".npz"))
@@ -54,13 +45,11 @@ def case_of(file: str, case: str, weights: dict[str, float] | None = None) -> Ca
     options = f"reg_max={about['reg_max'] - 1}\nassigner={assigner_of(about)}\n"
     options += "\n".join(f"{name}_weight={weight}" for name, weight in weights.items())
     heads = anchor_free_heads(about, leaves[0].shape[1], options)
-    rows = torch.zeros(len(leaves[0]), len(values["cls"]) + 1, 6)
-    for image in range(len(rows)):
-        own = values["batch_idx"] == image
-        rows[image, : own.sum(), :4] = torch.from_numpy(values["bboxes"][own])
-        rows[image, : own.sum(), 4] = torch.from_numpy(values["cls"][own, 0])
+    columns = (values["batch_idx"][:, None], values["cls"], values["bboxes"])
+    targets = torch.from_numpy(np.concatenate(columns, 1, dtype=np.float32))
+    rows = truth_rows(targets, len(leaves[0]))
     outputs = [Output(*pair) for pair in zip(heads, leaves, strict=True)]
-    return Case(about, values, outputs, leaves, rows, State((about["width"], about["height"])))
+    return LossCase(about, values, outputs, leaves, rows, State((about["width"], about["height"])))
 
 
 def assigner_of(about: dict[str, Any]) -> str:
@@ -75,7 +64,7 @@ def test_assignment(file: str, case: str) -> None:
     assert about["assigner"] == {"topk": TOP, "alpha": ALPHA, "beta": BETA, "eps": 1e-9}
     truths = truths_to_the_edge(rows, about["num_classes"])
     low_high = corners(truths.xywh * torch.tensor(state.size * 2))
-    owner, score = assigned(points(outputs, state.size), truths, low_high, LEAST[assigner_of(about)])
+    owner, score = assigned(points(outputs, state.size), truths, low_high, SMALLEST[assigner_of(about)])
     trained = owner >= 0
     assert trained.sum(1).tolist() == about["cases"][case]["n_fg"]
     assert torch.equal(trained, torch.from_numpy(values["fg_mask"]).bool())
@@ -152,7 +141,7 @@ def test_auxiliary_heads_are_assigned_for_themselves() -> None:
 @needs_yolos
 @pytest.mark.parametrize("kind", ["IoU", "GIoU", "DIoU", "CIoU"])
 def test_overlaps_and_their_gradients(kind: str) -> None:
-    pairs = {name: torch.from_numpy(value) for name, value in arrays(YOLOS / "yolov8" / "box_iou.npz").items()}
+    pairs = tensors(YOLOS / "yolov8" / "box_iou.npz")
     pred = pairs["pred_xyxy"].requires_grad_()
     overlap = OVERLAPS[kind.lower()](pred, pairs["target_xyxy"], EPS)
     torch.testing.assert_close(overlap, pairs[kind], rtol=1e-6, atol=1e-6)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import pytest
 import torch
+from loss_cases import LossCase, anchor_free_heads, gradients_are_near
 from torch import Tensor
-from yolos import YOLOS, anchor_free_heads, arrays, gradients_are_near, loss_cases, needs_yolos
+from yolos import YOLOS, arrays, case_files, needs_yolos, tensors
 
 from darknet_py.boxes import corners
 from darknet_py.losses import Output, State
@@ -19,7 +19,7 @@ from darknet_py.losses.yolox import box_quality, matched, yolox_loss
 
 ASSIGNERS = {"main": "simota", "old": "simota_0.3"}
 PARTS = {"iou_x5": "box", "obj": "objectness", "cls": "class", "l1": "L1"}  # the program's names → ours
-FILES = loss_cases("yolox", "simota*")
+FILES = case_files("yolox", "simota*")
 CASES = [
     (file, variant, case)
     for file, (_, about) in FILES.items()
@@ -34,18 +34,7 @@ GRADIENTS = [
 ]
 
 
-class Case(NamedTuple):
-    """expected: what the file says of the case. values: the arrays of its name. leaves: the maps."""
-
-    expected: dict[str, Any]
-    values: dict[str, Any]
-    outputs: list[Output]
-    leaves: list[Tensor]
-    rows: Tensor
-    state: State
-
-
-def case_of(file: str, variant: str, case: str, options: str = "") -> Case:
+def case_of(file: str, variant: str, case: str, options: str = "") -> LossCase:
     """The assignment is the same in the last epochs (`.l1`), and stored once."""
     path, about = FILES[file]
     values, plain = arrays(path.with_suffix(".npz")), case.removesuffix(".l1")
@@ -59,7 +48,7 @@ def case_of(file: str, variant: str, case: str, options: str = "") -> Case:
     expected = about["variants"][variant][case]
     own = {key[len(part) + 1 :]: values[key] for part in (plain, case) for key in values if key.startswith(f"{part}.")}
     outputs = [Output(*pair) for pair in zip(heads, leaves, strict=True)]
-    return Case(expected, own, outputs, leaves, rows, State(size, plain=expected["use_l1"]))
+    return LossCase(expected, own, outputs, leaves, rows, State(size, plain=expected["use_l1"]))
 
 
 @needs_yolos
@@ -135,7 +124,7 @@ def test_a_perfect_box_costs_nothing(options: str, count: int) -> None:
 @needs_yolos
 @pytest.mark.parametrize("kind", ["iou", "giou"])
 def test_overlaps_and_their_gradients(kind: str) -> None:
-    pairs = {name: torch.from_numpy(value) for name, value in arrays(YOLOS / "yolox" / "iou_loss.npz").items()}
+    pairs = tensors(YOLOS / "yolox" / "iou_loss.npz")
     pred = pairs["pred"].requires_grad_()
     loss = 1 - box_quality(kind, corners(pred), corners(pairs["target"]))
     torch.testing.assert_close(loss, pairs[f"{kind}.loss"], rtol=1e-6, atol=1e-6)

@@ -1,168 +1,29 @@
-"""Whatever a user's file holds, it is read or refused with one sentence.
-
-Never with another exception, and never after filling the memory with nothing.
-
-Every run draws the same cases. For a longer search, of new ones, DARKNET_PY_FUZZ=100 multiplies their number.
-"""
+"""Layers with random options, and good cfgs with mistakes, are built or refused with one sentence, in little memory."""
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
-import os
-import struct
-import subprocess
 import sys
-import tempfile
 import textwrap
-import warnings
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 import torch
-from hostile import CASES, READERS, kind_of, write_good_files
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from project import OWN_CFGS, environment, python
+from project import OWN_CFGS, python
+from random_cases import INTEGERS, WILD, build, examples
 
-from darknet_py.cfg import Cfg, parse_cfg, parse_text
-from darknet_py.errors import CfgError, CfgWarning, WeightsError
+from darknet_py.cfg import parse_text
 from darknet_py.layers import KINDS, NetOptions
-from darknet_py.layers.activation import ACTIVATIONS
 from darknet_py.network import Network
-from darknet_py.options import MAX_INT, cfg_name, meaning_of
-from darknet_py.weights import load_weights, save_weights
-
-LONGER = int(os.environ.get("DARKNET_PY_FUZZ", "1"))
-
-
-def examples(count: int) -> settings:
-    """Settings of a test: `count` cases, the same in every run unless a longer search is asked for."""
-    return settings(
-        max_examples=count * LONGER,
-        derandomize=LONGER == 1,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-def build(cfg: Callable[[], Cfg]) -> Network | None:
-    """The network, or None where it was refused; the refusal names the file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CfgWarning)
-        try:
-            network = Network(cfg())
-        except CfgError as error:
-            refusal = str(error)
-        else:
-            refusal = ""
-    if refusal:
-        assert "fuzz.cfg:" in refusal
-        return None
-    stored = {
-        id(item.tensor): item.tensor.numel() for layer in network.layers for item in layer.stored()
-    }  # not yet written to
-    assert sum(stored.values()) <= MAX_INT
-    filled = sum(buffer.numel() for buffer in network.buffers() if id(buffer) not in stored)
-    assert filled < 10_000_000, "memory that is filled while the network is built"
-    return network
-
-
-# Bytes and text
-
-PIECES = st.sampled_from(
-    [*"[]=#;,.-+ \t\r\n0123456789einvxyzé\0\ufeff", "[net]\n", "[convolutional]\n", "width=", "filters=", "layers=-1\n"]
-)
-
-
-@examples(300)
-@given(data=st.one_of(st.binary(max_size=300), st.lists(PIECES).map(lambda pieces: "".join(pieces).encode())))
-def test_any_bytes_are_a_cfg_or_refused(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.getbasetemp() / "fuzz.cfg"
-    path.write_bytes(data)
-    build(lambda: parse_cfg(path))
-
-
-@examples(300)
-@given(text=st.one_of(st.text(), st.lists(PIECES).map("".join)))
-def test_any_text_is_a_cfg_or_refused(text: str) -> None:
-    build(lambda: parse_text(text, "fuzz.cfg"))
-
-
-# What is written is what is read
-
-VISIBLE = st.characters(exclude_categories=("C", "Z"))
-KEYS = st.text(VISIBLE, min_size=1, max_size=12).filter(lambda key: key[0] not in "[#;" and "=" not in key)
-NAMES = st.text(VISIBLE, min_size=1, max_size=12).filter(lambda name: not set(name) & set("[]"))
-SPACE = st.text(" \t", max_size=3)
-LINE_END = st.sampled_from(["\n", "\r\n", " \n", "\n\n", "\n# comment = 1\n", "\n\t; [comment]\r\n"])
-
-
-@examples(200)
-@given(
-    data=st.data(),
-    sections=st.lists(st.tuples(NAMES, st.dictionaries(KEYS, st.text(VISIBLE, min_size=1), max_size=5)), min_size=1),
-)
-def test_sections_and_options_are_read_as_they_were_written(
-    data: st.DataObject, sections: list[tuple[str, dict[str, str]]]
-) -> None:
-    """However lines are indented, spaced, ended and commented."""
-    text = data.draw(st.sampled_from(["", "\n", "# first line\n"]))
-    for name, options in sections:
-        lines = [("[", name, "]"), *((key, "=", value) for key, value in options.items())]
-        text += "".join("".join(data.draw(SPACE) + word for word in line) + data.draw(LINE_END) for line in lines)
-    read = parse_text(text.rstrip("\n") if data.draw(st.booleans()) else text)
-    assert [
-        (section.name, {option.key: option.value for option in section.options}) for section in read.sections
-    ] == sections
-    for section in read.sections:
-        for option in section.options:
-            assert "".join(read.lines[option.line - 1].split()) == f"{option.key}={option.value}"
-
-
-TEXTS = st.one_of(
-    st.text("0123456789+-.eE,#;ab", min_size=1, max_size=8), st.floats(width=32).map(repr), st.integers().map(str)
-)
-
-
-def check_number(line: str, expected: float) -> None:
-    """The option of a layer alone is what C reads; a 0 may be refused, as C gives it for what is no number."""
-    section, key = ("convolutional", "stream") if line.startswith("stream") else ("dropout", "probability")
-    network = build(lambda: parse_text(f"[net]\nwidth=1\nheight=1\nchannels=1\n[{section}]\n{line}\n", "fuzz.cfg"))
-    if network is None:
-        assert expected == 0 or not abs(expected) <= (MAX_INT if key == "stream" else 3.4e38)
-    else:
-        assert getattr(network.layers[0].options, key) == expected
-
-
-@pytest.mark.skipif(os.name != "posix", reason="asks the C library")
-@examples(400)
-@given(text=TEXTS)
-def test_numbers_are_what_the_c_library_reads(text: str) -> None:
-    c = ctypes.CDLL(None)
-    c.strtol.restype, c.atof.restype = ctypes.c_long, ctypes.c_double
-    check_number(f"stream={text}", c.strtol(text.encode(), None, 10))
-    check_number(f"probability={text}", c.atof(text.encode()))
-
+from darknet_py.options import cfg_name, meaning_of
 
 # Layers at random
 
-INTEGERS = st.one_of(
-    st.integers(-4, 9),
-    st.integers(-4, 9),
-    st.sampled_from([0, 1, 31, 32, 416, 65535, 65536, MAX_INT, -MAX_INT]),
-    st.integers(),
-).map(str)
-NUMBERS = st.one_of(
-    INTEGERS, st.floats().map(repr), st.sampled_from([".7", "1e-3", "1e39", "0x10", "2abc", "3#x", "-", "+."])
-)
-LISTS = st.lists(NUMBERS, max_size=6).map(",".join)
-WILD = st.one_of(NUMBERS, LISTS, st.sampled_from([*ACTIVATIONS, "", "no.tree"]))
 REFERENCES = st.lists(st.sampled_from(["-1", "-1", "-2", "-2", "-3", "0", "1"]), min_size=1, max_size=3).map(",".join)
 COUNTS = ("filters", "output", "hidden", "out_channels", "atoms")
 
@@ -479,129 +340,3 @@ def test_a_huge_network_is_built_or_refused_in_little_memory(tmp_path: Path) -> 
     assert {
         name: result for name, result in json.loads(done.stdout).items() if result not in ("built", "refused")
     } == {}
-
-
-# Weights
-
-STORED = textwrap.dedent("""\
-    [net]
-    width=4
-    height=4
-    channels=3
-    [convolutional]
-    filters=3
-    batch_normalize=1
-    [maxpool]
-    [convolutional]
-    filters=3
-    flipped=1
-    [shortcut]
-    from=-2
-    weights_type=per_feature
-    [connected]
-    output=2
-    batch_normalize=1
-    [gru]
-    """)
-
-
-def loads(network: Network, path: Path) -> bool:
-    """Whether it was loaded; if not, a WeightsError named the file."""
-    try:
-        load_weights(network, path)
-    except WeightsError as error:
-        refusal = str(error)
-    else:
-        return True
-    assert refusal.startswith(f"{path}: ")
-    return False
-
-
-@cache
-def stored_network() -> Network:
-    return Network(parse_text(STORED)).initialise(1)
-
-
-HEADERS = st.builds(
-    lambda major, minor, revision, seen: struct.pack("<3iQ", major, minor, revision, seen),
-    *[st.sampled_from([0, 0, 1, 2, 5, 1001, -1, MAX_INT])] * 3,
-    st.integers(0, 2**64 - 1),
-)
-
-
-@examples(200)
-@given(
-    data=st.one_of(st.binary(max_size=600), st.builds(lambda *parts: b"".join(parts), HEADERS, st.binary(max_size=600)))
-)
-def test_any_bytes_are_weights_or_refused(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for ending in ("weights", "safetensors"):
-        path = tmp_path_factory.getbasetemp() / f"fuzz.{ending}"
-        path.write_bytes(data)
-        loads(stored_network(), path)
-
-
-@pytest.mark.parametrize("ending", ["weights", "safetensors"])
-def test_a_file_that_is_cut_anywhere_is_refused(ending: str, tmp_path: Path) -> None:
-    network, path = stored_network(), tmp_path / f"fuzz.{ending}"
-    save_weights(network, path)
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        assert not loads(network, path), f"{length} of {len(whole)} bytes"
-    path.write_bytes(whole)
-    assert loads(network, path)
-
-
-@cache
-def safetensors_parts() -> tuple[bytes, bytes]:
-    """The header (JSON, sorted: the library writes it in any order) and the tensors of a good file."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_weights(stored_network(), Path(folder) / "fuzz.safetensors")
-        data = (Path(folder) / "fuzz.safetensors").read_bytes()
-    length = struct.unpack("<Q", data[:8])[0]
-    return json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode(), data[8 + length :]
-
-
-@examples(300)
-@given(data=st.data())
-def test_safetensors_with_wrong_bytes_are_read_or_refused(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    good, tensors = safetensors_parts()
-    header = bytearray(good)
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(header) - 1))
-        header[at] = data.draw(st.one_of(st.integers(0, 255), st.sampled_from(b'0123456789",:{}[]. ')))
-    path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header + tensors)
-    loads(stored_network(), path)
-
-
-# Every reader, led by coverage
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", sorted(READERS))
-def test_no_file_that_a_search_finds_ends_in_another_error(kind: str, tmp_path: Path) -> None:
-    """Half a minute for each kind of file, from the hostile files that are known; see support/fuzzing.py."""
-    pytest.importorskip("atheris")
-    (tmp_path / "found").mkdir()
-    (tmp_path / "known").mkdir()
-    for path in CASES:
-        if kind_of(path) == kind and path.stat().st_size < 20_000:
-            (tmp_path / "known" / path.name).write_bytes(path.read_bytes())
-    write_good_files(kind, tmp_path / "known")
-    script = Path(__file__).parent / "support" / "fuzzing.py"
-    limits = [
-        f"-max_total_time={30 * LONGER}",
-        "-timeout=60",
-        "-rss_limit_mb=6000",
-        "-max_len=20000",
-        "-print_final_stats=1",
-    ]
-    # A process begins with the peak memory of the one that starts it, here of all tests before: a shell is in between.
-    done = subprocess.run(
-        ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, str(script), kind, "found", "known", *limits],
-        cwd=tmp_path, env=environment(), capture_output=True, timeout=120 + 60 * LONGER,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
