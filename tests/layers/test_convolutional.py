@@ -30,7 +30,7 @@ def network(channels: int, filters: int, size: int, stride: int) -> Network:
 
 
 def test_1x1_convolutions_with_a_stride() -> None:
-    """PyTorch computes the gradient of some of them beyond their memory: so in a process of its own, which would end."""
+    """PyTorch writes the gradient of some of them beyond their memory: so in a process of its own, which would end."""
     code = f"""
 import sys
 sys.path.append({SUPPORT!r})
