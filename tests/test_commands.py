@@ -28,6 +28,7 @@ MODEL = KIT / "real" / "yolo-fastest-1.1"
 NET = ["--cfg", str(MODEL / "yolo-fastest-1.1.cfg"), "--weights", str(MODEL / "yolo-fastest-1.1.weights")]
 NAMES = ["--names", str(MODEL / "coco.names")]
 IMAGES = KIT / "real" / "images"
+DOG = str(IMAGES / "dog.jpg")
 NO_DEVICE = "there is no such device" if torch.cuda.is_available() else "no CUDA device is available"
 
 
@@ -108,13 +109,13 @@ def test_an_unreadable_image_is_reported_and_the_rest_goes_on(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cfg", "gone.cfg", "--weights", "w", "x.jpg"], "gone.cfg: cannot read this cfg"),
-        (["--cfg", NET[1], "--weights", NET[1], "x.jpg"], "not a .weights file"),
-        ([*NET, "--names", str(KIT / "data" / "voc.names"), "x.jpg"], "20 names, but"),
-        ([*NET, "--device", "cuda:77", "x.jpg"], NO_DEVICE),
+        (["--cfg", "gone.cfg", "--weights", "w", DOG], "gone.cfg: cannot read this cfg"),
+        (["--cfg", NET[1], "--weights", NET[1], DOG], "not a .weights file"),
+        ([*NET, "--names", str(KIT / "data" / "voc.names"), DOG], "20 names, but"),
+        ([*NET, "--device", "cuda:77", DOG], NO_DEVICE),
         ([*NET, "nothing/*.jpg"], "no file matches"),
-        ([*NET, "--data", "gone.data", "x.jpg"], "gone.data: cannot read"),
-        ([*NET, "--batch", "0", "x.jpg"], "batch=0: write a whole number, 1 or more"),
+        ([*NET, "--data", "gone.data", DOG], "gone.data: cannot read"),
+        ([*NET, "--batch", "0", DOG], "batch=0: write a whole number, 1 or more"),
     ],
 )
 def test_mistakes_get_one_sentence_and_status_2(
