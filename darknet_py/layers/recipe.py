@@ -36,8 +36,8 @@ class RecipeOptions:
     )
     epochs: int = option(
         0,
-        "passes through the training images in all; max_batches follows from them, or where it is written is divided "
-        "into as many; 0: each iteration counts as an epoch",
+        "passes through the training images in all, each in a new order; max_batches follows from them, or where it is "
+        "written is divided into as many; 0: each iteration counts as an epoch, and images are drawn",
         minimum=0,
         use="training",
         own=True,

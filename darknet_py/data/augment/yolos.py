@@ -22,11 +22,11 @@ from darknet_py.pictures.fit import FITS
 
 
 def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32)
+    return _warped(net, needs, aspect=100, beta=32, shuffled=True)
 
 
 def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=20, beta=32)
+    return _warped(net, needs, aspect=20, beta=32, shuffled=True)
 
 
 def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
@@ -46,16 +46,18 @@ def _warped(
     fit: str = "yolov5",
     mixes_always: bool = False,
     spirals: float = 0.0,
+    shuffled: bool = False,
 ) -> Recipe:
     """Mosaic, warp, mixup, colour, flips.
 
     aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. mixes_always: samples that are
-    no mosaic are blended too. spirals: fraction of the mosaics that have nine images.
+    no mosaic are blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of
+    others lie in any order.
     """
     warp = Warp(net.angle, zoom_of(net), net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
     if net.mosaic:
         tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs)
-        four, nine = CanvasMosaic(tile, needs.max_truths), SpiralMosaic(tile, needs.max_truths)
+        four, nine = CanvasMosaic(tile, needs.max_truths, shuffled), SpiralMosaic(tile, needs.max_truths)
         made: Recipe = Then(Either(spirals, nine, four), (warp,))
     else:
         made = Then(OneImage((Fitted(FITS[fit]),), needs), (warp,))
