@@ -79,7 +79,7 @@ def test_what_larger_mini_batches_have_more_is_drawn(dataset: Dataset) -> None:
 
 
 def test_without_epochs_images_are_drawn_with_replacement(dataset: Dataset) -> None:
-    assert any(len(set(paths)) < IMAGES for paths in passes(batches(dataset, 14, net=replace(NETWORK, epochs=0))))
+    assert any(len(set(paths)) < IMAGES for paths in passes(batches(dataset, 14, net=replace(NETWORK, epochs=None))))
 
 
 def test_the_first_image_lies_anywhere_in_a_mosaic_of_yolov5(dataset: Dataset) -> None:

@@ -15,7 +15,6 @@ from darknet_py.data.augment.patches import Expand, OverlapCrop
 from darknet_py.data.augment.place import Flip
 from darknet_py.data.augment.steps import Either, OneImage, Recipe, Then
 from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Warp
-from darknet_py.errors import DarknetError
 from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import BoxNeeds
 from darknet_py.pictures.fit import FITS
@@ -54,7 +53,7 @@ def _warped(
     no mosaic are blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of
     others lie in any order.
     """
-    warp = Warp(net.angle, zoom_of(net), net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
+    warp = Warp(net.angle, net.zoom, net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
     if net.mosaic:
         tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs)
         four, nine = CanvasMosaic(tile, needs.max_truths, shuffled), SpiralMosaic(tile, needs.max_truths)
@@ -72,7 +71,7 @@ def yolox(net: NetOptions, needs: BoxNeeds) -> Recipe:
     fitted = OneImage((Fitted(FITS["yolox"]),), needs)
     made: Recipe = fitted
     if net.mosaic:
-        warp = CornerWarp(net.angle, zoom_of(net), net.shear, net.translate)
+        warp = CornerWarp(net.angle, net.zoom, net.shear, net.translate)
         made = Then(CanvasMosaic(OneImage((Inside(exact=True),), needs), needs.max_truths), (warp,))
         made = Overlaid(made, fitted, net.mixup_probability, needs.max_truths)
     return Then(made, (HueOffsets(), Flip(0.5 * bool(net.flip)), Over(1)))
@@ -85,15 +84,3 @@ def mmdet(net: NetOptions, needs: BoxNeeds) -> Recipe:
     """
     steps = (Expand(), OverlapCrop(), Photometry(), Flip(0.5 * bool(net.flip)), Fitted(FITS["mmdet"]))
     return OneImage(steps, needs)
-
-
-def zoom_of(net: NetOptions) -> tuple[float, float]:
-    """The option `zoom`.
-
-    Raises:
-        DarknetError: it is not a lowest and a highest factor over 0.
-    """
-    match net.zoom:
-        case (low, high) if 0 < low <= high:
-            return low, high
-    raise DarknetError(f"zoom={','.join(f'{factor:g}' for factor in net.zoom)}: write two factors over 0, e.g. .5,1.5")
