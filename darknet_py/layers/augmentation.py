@@ -17,8 +17,8 @@ class AugmentationOptions:
     augmentation: str = option(
         "darknet",
         "how training changes the images: darknet: as Darknet; the others as the program of this name, by angle, zoom, "
-        "shear, perspective, translate, hue, saturation, exposure, flip, flip_down, mosaic=1 (each sample is of four "
-        "images), mixup_probability and mixup_beta",
+        "shear, perspective, translate, hue, saturation, exposure, flip, flip_down, mosaic=1 (four images in one), "
+        "mosaic_probability, mixup_probability and mixup_beta",
         choices=AUGMENTATIONS,
         use="training",
         own=True,
@@ -43,9 +43,13 @@ class AugmentationOptions:
         0.0, "of augmentation: fraction of the samples that are turned upside down", minimum=0, maximum=1,
         use="training", own=True,
     )  # fmt: skip
+    mosaic_probability: float = option(
+        1.0, "of augmentation, with mosaic=1: fraction of the samples that are mosaics", minimum=0, maximum=1,
+        use="training", own=True,
+    )  # fmt: skip
     mixup_probability: float = option(
-        0.0, "of augmentation: fraction of the samples that are two, blended", minimum=0, maximum=1, use="training",
-        own=True,
+        0.0, "of augmentation: fraction of the mosaics (yolov8: of all samples) that are two, blended",
+        minimum=0, maximum=1, use="training", own=True,
     )  # fmt: skip
     mixup_beta: float = option(
         0.0,
