@@ -17,9 +17,9 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.losses.assign.simota import SIMOTA, Matches, assign_simota, class_costs
-from darknet_py.losses.loss import Loss, Output, State, Value
+from darknet_py.losses.loss import Loss, Output, Start, State, Value
 from darknet_py.losses.overlaps import OVERLAPS
-from darknet_py.losses.points import Points, points, start_of, value_of_parts
+from darknet_py.losses.points import Points, by_channel, points, value_of_parts
 from darknet_py.losses.predictions import weight
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
@@ -60,9 +60,9 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
     return {name: part / max(len(image), 1) for name, part in parts.items()}
 
 
-def start(head: Any, stride: float) -> Tensor:
+def start(head: Any, stride: float) -> Start:
     """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
-    return start_of(head, 0.0, RARE, RARE)
+    return Start(by_channel(head, 0.0, RARE, RARE), varied=by_channel(head, 1.0, 0.0, 0.0))
 
 
 def box_quality(iou_loss: str, boxes: Tensor, truths: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
         raise DarknetError(
             f"{cfg}: [net] batch=1: batch norm needs more than one image; write e.g. batch=64 and subdivisions=16"
         )
-    return start_heads(network.initialise(seed))
+    return start_heads(network.initialise(seed), seed)
 
 
 def plan_epochs(network: Network, material: Material) -> None:
