@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from darknet_py.cfg import Cfg, Option, Section
 from darknet_py.text import shortened
@@ -49,6 +49,7 @@ class Meaning:
     own: bool = False  # this project's own option; Darknet ignores it
     foreign: Mapping[str, str] = field(default_factory=dict)  # words of other programs → what to write instead
     hash_ends: bool = False  # a list ends at a `#`; in Darknet others go on through the comment behind them
+    rising: bool = False  # a list in which no number is smaller than the one before
 
 
 def option(
@@ -63,9 +64,10 @@ def option(
     own: bool = False,
     foreign: Mapping[str, str] | None = None,
     hash_ends: bool = False,
+    rising: bool = False,
 ) -> Any:
     """A field of an options class: Darknet's default, the meaning with its unit; see `Meaning` and `Use`."""
-    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own, foreign or {}, hash_ends)
+    meaning = Meaning(text, use, minimum, maximum, choices, fallback, own, foreign or {}, hash_ends, rising)
     return dataclasses.field(default=default, metadata={"meaning": meaning})
 
 
@@ -134,8 +136,14 @@ def _value(cfg: Cfg, section: Section, written: Option, kind: Any, meaning: Mean
         return _word(cfg, section, written, meaning)
     if base in (int, float):
         return _number(cfg, section, written, written.value or "", base, meaning)
-    element = int if "int" in str(base) else float
-    return _numbers(cfg, section, written, element, meaning)
+    elements = get_args(base)
+    values = _numbers(cfg, section, written, elements[0], meaning)
+    if Ellipsis not in elements and len(values) != len(elements):
+        number = "1 number" if len(values) == 1 else f"{len(values)} numbers"
+        cfg.fail(section, written, f"{number}; write {len(elements)} ({meaning.text})")
+    if meaning.rising and list(values) != sorted(values):
+        cfg.fail(section, written, f"not in rising order; write {','.join(f'{value:g}' for value in sorted(values))}")
+    return values
 
 
 def _base(kind: Any) -> Any:
@@ -153,6 +161,8 @@ def _number(cfg: Cfg, section: Section, written: Option, text: str, kind: type, 
     value = _value_of(match[0], kind)
     rest = text[match.end() :]
     if rest and rest[0] not in "#;" and not (kind is int and re.fullmatch(r"\.0*([#;].*)?", rest)):
+        if meaning.own:
+            cfg.fail(section, written, f"'{shortened(text)}' is not {wanted}")
         cfg.warn(section, written, f"Darknet reads only the leading {shortened(match[0])} of '{shortened(text)}'")
     if abs(value) > (MAX_INT if kind is int else MAX_FLOAT):
         cfg.fail(

@@ -514,8 +514,8 @@ def test_an_empty_element_is_0() -> None:
 
 
 def test_atof_reads_hexadecimal_numbers_and_atoi_does_not() -> None:
-    network, messages = lists_of("[net]\nwidth=8\nheight=8\nchannels=3\nmomentum=0x10\nburn_in=0x10\n[convolutional]\n")
-    assert network.net.momentum == 16
+    network, messages = lists_of("[net]\nwidth=8\nheight=8\nchannels=3\npower=0x10\nburn_in=0x10\n[convolutional]\n")
+    assert network.net.power == 16
     assert network.net.burn_in == 0
     assert "Darknet reads only the leading 0 of '0x10'" in messages[0]
 

@@ -57,7 +57,8 @@ def image_batches(
     sequence: Callable[[int], int] | None = None,
     plain: Callable[[int], bool] = lambda number: False,
 ) -> Iterator[ImageBatch]:
-    """Mini-batches without end, of images drawn with replacement and augmented as the cfg says.
+    """Mini-batches without end, augmented as the cfg says, of images drawn with replacement; where the cfg counts in
+    `epochs`, of shuffled images, each once in an epoch (samples.py).
 
     Args:
         dataset: with truths. net: the network's [net].
@@ -86,7 +87,8 @@ def image_batches(
             f"{dataset.label_file(0)} would be the first one's"
         )
     alone = replace(net, mosaic=0, mixup=0, cutmix=0, mixup_probability=0.0)
-    samples = SampleMaker(dataset, net, needs, recipe_for(net, needs), recipe_for(alone, needs), seed)
+    usual = max(net.batch // net.subdivisions, 1) if callable(mini_batch) else mini_batch
+    samples = SampleMaker(dataset, net, needs, recipe_for(net, needs), recipe_for(alone, needs), usual, seed)
     requests = _Requests(start, step, mini_batch, size or (net.width, net.height), sequence, plain)
     return _stream(samples, requests, workers)
 

@@ -2,11 +2,13 @@
 data.c:load_data_detection, load_data_augment, get_sequential_paths).
 
 All that is random about a sample comes from a generator of its own, made from the seed, the mini-batch's number and the
-sample's place in it. With track and contrastive, samples have generators in common.
+sample's place in it. With track and contrastive, samples have generators in common. Where the cfg counts in `epochs`,
+the image that a sample begins with comes from the shuffled data set; others, of a mosaic, are drawn.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import warnings
@@ -18,6 +20,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from darknet_py.data.augment.dice import Dice, rand_int
@@ -67,11 +70,23 @@ class ImageRequest(NamedTuple):
     number: int | None = None
 
 
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """The random numbers of something that the key names."""
+    return np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, *key])
+
+
+@functools.lru_cache(maxsize=2)  # a mini-batch can be of two epochs
+def shuffled(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The order of `count` images in an epoch."""
+    return generator(seed, epoch, 0, 0, 0, 8).permutation(count)
+
+
 @dataclass(frozen=True)
 class SampleMaker:
     """Makes mini-batches of a data set by their numbers. It is sent to worker processes, so all of it is picklable.
 
-    recipe, plain_recipe: how images are augmented, and how if they are not blended with others.
+    recipe, plain_recipe: how images are augmented, and how if they are not blended with others. mini_batch: so many
+    images of each mini-batch are the next of an epoch; further ones, of `dynamic_minibatch`, are drawn.
     """
 
     dataset: Dataset
@@ -79,6 +94,7 @@ class SampleMaker:
     needs: Needs
     recipe: Recipe
     plain_recipe: Recipe
+    mini_batch: int
     seed: int
 
     def __getitem__(self, request: BatchRequest) -> ImageBatch | DarknetError:
@@ -100,7 +116,7 @@ class SampleMaker:
         return ImageBatch(torch.from_numpy(images), torch.from_numpy(np.stack(truths)), paths)
 
     def rng(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed & 0xFFFFFFFFFFFFFFFF, *key])
+        return generator(self.seed, *key)
 
     def requests(self, batch: BatchRequest, place: int) -> tuple[np.random.Generator, Iterator[ImageRequest]]:
         """What decides how a sample is made, and its images, without end."""
@@ -111,7 +127,16 @@ class SampleMaker:
         if net.contrastive:
             return self.rng(number, 0, 0, 0, 1), self._in_pairs(number, place)
         own = self.rng(number, place)
-        return own, itertools.repeat(ImageRequest(Dice.of(own)))
+        drawn = ImageRequest(Dice.of(own))
+        return own, itertools.chain((drawn._replace(number=self.in_epoch(number, place)),), itertools.repeat(drawn))
+
+    def in_epoch(self, number: int, place: int) -> int | None:
+        """The image that a sample of a mini-batch begins with, where the cfg counts in epochs: they follow one another
+        without a gap, each in an order of its own. None: it is drawn."""
+        if not self.net.epochs or place >= self.mini_batch:
+            return None
+        epoch, position = divmod(number * self.mini_batch + place, len(self.dataset))
+        return int(shuffled(self.seed, epoch, len(self.dataset))[position])
 
     def _in_pairs(self, number: int, place: int) -> Iterator[ImageRequest]:
         """Samples 2k and 2k+1 are views of one image, at the same place or in the same colours unless the cfg asks for

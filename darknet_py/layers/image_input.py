@@ -9,7 +9,6 @@ from darknet_py.options import option
 FITS = ("darknet", "yolov5", "yolov8", "yolox", "mmdet")
 ORDERS = ("rgb", "bgr")
 BEST_NEVER, BEST_DETECTING, BEST_ALWAYS = 0, 1, 2  # best_class
-AUGMENTATIONS = ("darknet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "mmdet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,32 +66,3 @@ class ImageOptions:
     max_det: int | None = option(
         None, "most objects of an image, the most confident; default: all", minimum=1, own=True
     )
-    augmentation: str = option(
-        "darknet",
-        "how training changes the images: darknet: as Darknet; the others as the program of this name, by angle, zoom, "
-        "shear, perspective, translate, hue, saturation, exposure, flip, flip_down, mosaic=1 (each sample is of four "
-        "images), mixup_probability and mixup_beta",
-        choices=AUGMENTATIONS,
-        use="training",
-        own=True,
-    )
-    zoom: tuple[float, ...] = option(
-        (0.5, 1.5), "of augmentation: lowest and highest factor of the size", use="training", own=True
-    )
-    shear: float = option(
-        0.0, "of augmentation: both axes are sheared within +-shear, degrees", minimum=0, use="training", own=True
-    )
-    perspective: float = option(
-        0.0, "of augmentation: perspective within +-this, per pixel, e.g. .0005", minimum=0, use="training", own=True
-    )
-    translate: float = option(
-        0.1, "of augmentation: shift within +-this fraction of the input", minimum=0, use="training", own=True
-    )
-    flip_down: float = option(
-        0.0, "of augmentation: fraction of the samples that are turned upside down", minimum=0, maximum=1,
-        use="training", own=True,
-    )  # fmt: skip
-    mixup_probability: float = option(
-        0.0, "of augmentation: fraction of the samples that are two, blended", minimum=0, maximum=1, use="training",
-        own=True,
-    )  # fmt: skip

@@ -26,19 +26,23 @@ class RecipeOptions:
         use="training",
         own=True,
     )
-    nesterov: int = option(0, "of optimizer=sgd, 1: Nesterov's momentum", use="training", own=True)
+    nesterov: int = option(
+        0, "of optimizer=sgd, 1: Nesterov's momentum", minimum=0, maximum=1, use="training", own=True
+    )
     clip_norm: float = option(
         0.0,
         "of sgd and adamw: the gradient of all weights together is scaled down to this norm; 0: it is not",
         minimum=0,
+        maximum=1e6,
         use="training",
         own=True,
     )
-    epochs: int = option(
-        0,
-        "passes through the training images in all; max_batches follows from them, or where it is written is divided "
-        "into as many; 0: each iteration counts as an epoch",
-        minimum=0,
+    epochs: int | None = option(
+        None,
+        "passes through the training images in all, each in a new order; max_batches follows from them, or where it is "
+        "written is divided into as many; default: each iteration counts as an epoch, and images are drawn",
+        minimum=1,
+        maximum=1_000_000,
         use="training",
         own=True,
     )
@@ -47,26 +51,29 @@ class RecipeOptions:
         "number of the last epochs in which images are not blended with others (mosaic, mixup), and losses that change "
         "at the end have changed",
         minimum=0,
+        maximum=1_000_000,
         use="training",
         own=True,
     )
     burn_in_epochs: float = option(
-        0.0, "epochs of warm-up, if that is longer than burn_in", minimum=0, use="training", own=True
+        0.0, "epochs of warm-up, if that is longer than burn_in", minimum=0, maximum=1e6, use="training", own=True
     )
     burn_in_bias_rate: float | None = option(
         None,
         "of cosine, linear and warmcos: learning rate of biases at the start of the warm-up; default: 0, as all others",
         minimum=0,
+        maximum=1000,
         use="training",
         own=True,
     )
     burn_in_momentum: float | None = option(
-        None, "momentum at the start of the warm-up; default: momentum", minimum=0, use="training", own=True
+        None, "momentum at the start of the warm-up; default: momentum", minimum=0, maximum=1, use="training", own=True
     )
     policy_delay: int = option(
         0,
         "of cosine and linear: epochs by which the learning rate is late after the warm-up (YOLOv5 to v7: 1)",
         minimum=0,
+        maximum=1_000_000,
         use="training",
         own=True,
     )
@@ -75,6 +82,7 @@ class RecipeOptions:
         "images per update of sgd and adamw: gradients of nominal_batch/batch iterations are added up (in the warm-up "
         "fewer), and decay is scaled to match; 0: each iteration updates the weights",
         minimum=0,
+        maximum=1_000_000,
         use="training",
         own=True,
     )
@@ -82,6 +90,8 @@ class RecipeOptions:
         0,
         "of nominal_batch, 1: updates are at multiples of that number of iterations (YOLOv7); 0: that many iterations "
         "after the update before",
+        minimum=0,
+        maximum=1,
         use="training",
         own=True,
     )
@@ -90,6 +100,7 @@ class RecipeOptions:
         "updates over which the decay of the moving average rises to ema_alpha; the average then has all weights and "
         "rolling statistics, and is what is evaluated and what the final weights are; 0: Darknet's average",
         minimum=0,
+        maximum=1e9,
         use="training",
         own=True,
     )

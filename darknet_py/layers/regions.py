@@ -23,7 +23,8 @@ class Convention(NamedTuple):
     pixel: what a box is wider than right - left. logits: of an anchor: 1: objectness; 2: background and object. most:
     the largest logarithm by which a side may grow. best_first: the best boxes are chosen before small ones are removed.
     anywhere: anchors that reach beyond the image are trained. beta: where the loss of a [roi_head]'s boxes goes from
-    squares to absolute values.
+    squares to absolute values. deviations: of the weights of the classes and the boxes before training; None: as
+    PyTorch's.
     """
 
     pixel: int
@@ -32,11 +33,12 @@ class Convention(NamedTuple):
     best_first: bool
     anywhere: bool
     beta: float
+    deviations: tuple[float, float] | None
 
 
 CONVENTIONS = {
-    "torchvision": Convention(0, 1, math.log(1000 / 16), best_first=True, anywhere=True, beta=1 / 9),
-    "classical": Convention(1, 2, math.inf, best_first=False, anywhere=False, beta=1.0),
+    "torchvision": Convention(0, 1, math.log(1000 / 16), best_first=True, anywhere=True, beta=1 / 9, deviations=None),
+    "classical": Convention(1, 2, math.inf, best_first=False, anywhere=False, beta=1.0, deviations=(0.01, 0.001)),
 }
 
 

@@ -31,7 +31,7 @@ class RoiHead(Head, kinds=("roi_head",)):
     class Options(LayerOptions):
         from_: int | None = option(None, "the [roi_sample] whose regions are read; negative: counted back from here")
         classes: int = option(20, "number of classes, without the background", minimum=1, maximum=1_000_000)
-        delta_scales: tuple[float, ...] = option(
+        delta_scales: tuple[float, float, float, float] = option(
             (10.0, 10.0, 5.0, 5.0),
             "factors of the deltas of x, y, width, height, as they are learned",
             minimum=1e-6,
@@ -56,8 +56,6 @@ class RoiHead(Head, kinds=("roi_head",)):
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
         self.convention = regions_at(place, self.source_indices[1], "from", RoiSample).convention
-        if len(options.delta_scales) != 4:
-            place.fail("delta_scales", "write four numbers, for x, y, width, height")
         self.set_input(place, 5 * (options.classes + 1), "classes", f"({options.classes} classes + 1) x (1+4)")
         if self.shape.count != self.shape.c:
             place.fail(

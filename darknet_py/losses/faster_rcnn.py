@@ -15,7 +15,7 @@ from darknet_py.layers.regions import deltas_to
 from darknet_py.layers.roi_head import RoiHead
 from darknet_py.layers.rpn import SCALES, Rpn
 from darknet_py.losses.assign.regions import Draw, Match, Objects, matched, objects_of, overlaps, random_order, sampled
-from darknet_py.losses.loss import Loss, Output, State, Value, full, sum_of
+from darknet_py.losses.loss import Loss, Output, Start, State, Value, full, sum_of
 
 BETA = 1 / 9  # of the smooth L1 loss of proposals: py-faster-rcnn's sigma is 3
 
@@ -101,9 +101,25 @@ def _sum(names: tuple[str, str], costs: Sequence[tuple[Tensor, Tensor]]) -> Valu
     return sum_of({name: torch.stack(part).sum() for name, part in zip(names, zip(*costs, strict=True), strict=True)})
 
 
+def start_proposals(layer: Rpn, stride: float) -> Start:
+    """See `Loss.start`: both programs count the convolution before to the head."""
+    zeros = torch.zeros(layer.input.c)
+    return Start(zeros, deviations=zeros + 0.01, before=0.01)
+
+
+def start_regions(head: RoiHead, stride: float) -> Start:
+    """See `Loss.start`."""
+    counts, deviations = (head.classes + 1, 4 * (head.classes + 1)), head.convention.deviations
+    zeros = torch.zeros(sum(counts))
+    if deviations is None:
+        return Start(zeros, varied=zeros + 1)
+    return Start(zeros, torch.cat([torch.full((count,), one) for count, one in zip(counts, deviations, strict=True)]))
+
+
 RPN = Loss(
     rpn_loss,
     frozenset({"samples", "positives", "truth_thresh", "ignore_thresh", "border", "clobber", "positive_weight"}),
     mean=True,
+    start=start_proposals,
 )
-ROI_HEAD = Loss(roi_loss, mean=True)
+ROI_HEAD = Loss(roi_loss, mean=True, start=start_regions)

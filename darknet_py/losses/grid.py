@@ -7,14 +7,16 @@ weights: those of YOLOv3 in MMDetection (https://arxiv.org/abs/1906.07155).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.losses.assign.level import last_of_each
-from darknet_py.losses.loss import Loss, Output, State, Value, names_of, sum_of, weight
+from darknet_py.losses.loss import Loss, Output, Start, State, Value, names_of, sum_of, weight
 from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
 from darknet_py.losses.truths import Truths, one_hot
 
@@ -58,4 +60,12 @@ def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:
     )
 
 
-GRID = Loss(grid_loss, frozenset({"label_smooth_eps"}) | WEIGHTS, ASSIGNER, refusal=refusal)
+def start(head: Any, stride: float) -> Start:
+    """See `Loss.start`: eight objects on each map of an image of 608 pixels; one box of a hundred has a class."""
+    values = torch.zeros(len(head.anchors), head.box_values + head.classes)
+    rare = 8 / (608 / stride) ** 2
+    values[:, 4], values[:, 5:] = math.log(rare / (1 - rare)), -math.log(99)
+    return Start(values.flatten(), deviations=torch.full((values.numel(),), 0.01), before=0.01)
+
+
+GRID = Loss(grid_loss, frozenset({"label_smooth_eps"}) | WEIGHTS, ASSIGNER, refusal=refusal, start=start)

@@ -70,6 +70,22 @@ class Refusal(NamedTuple):
     text: str
 
 
+@dataclass(frozen=True)
+class Start:
+    """What the layers that a head reads begin with, by channel of its raw output.
+
+    biases: (channels,). deviations: (channels,), the standard deviation of normally distributed weights; None: weights
+    are uniform within 1/sqrt(inputs), as PyTorch's. varied: (channels,), 1 where as much is added to the bias, else 0;
+    None: nowhere. before: standard deviation of the weights of the layer before these, where the program counts it to
+    the head.
+    """
+
+    biases: Tensor
+    deviations: Tensor | None = None
+    varied: Tensor | None = None
+    before: float | None = None
+
+
 LossFunction: TypeAlias = Callable[[Sequence[Output], Tensor, State], Value]
 
 
@@ -82,7 +98,7 @@ class Loss:
     none to choose. assigners: those that can be chosen; none: all of `assign.ASSIGNERS`. refusal: what is wrong with
     heads that are to train together; None: nothing. mean: the total does not grow with the images; those of an
     iteration's mini-batches are averaged, others are added up. start: takes a head and the size of its cells, pixels,
-    and returns what its raw output is to be before training, (channels,); None: it begins as Darknet's.
+    and says what the layers that it reads begin with; None: with Darknet's weights.
     """
 
     function: LossFunction
@@ -91,7 +107,7 @@ class Loss:
     assigners: tuple[str, ...] = ()
     refusal: Callable[[Sequence[Any]], Refusal | None] = lambda layers: None
     mean: bool = False
-    start: Callable[[Any, float], Tensor] | None = None
+    start: Callable[[Any, float], Start] | None = None
 
 
 class Delta(NamedTuple):

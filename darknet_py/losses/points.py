@@ -48,8 +48,8 @@ def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
     )  # fmt: skip
 
 
-def start_of(head: Any, box: float, objectness: float, classes: float) -> Tensor:
-    """Raw outputs of a head, (channels,), that are equal for all boxes; see `Loss.start`."""
+def by_channel(head: Any, box: float, objectness: float, classes: float) -> Tensor:
+    """(channels,) of a head's raw output: the same numbers for all boxes."""
     count, has_objectness = head.boxes_in_cell, bool(head.options.objectness)
     parts = ((head.box_values - has_objectness, box), (has_objectness, objectness), (head.classes, classes))
     return torch.cat([torch.full((count * width,), float(value)) for width, value in parts])

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import corners
-from darknet_py.losses.loss import Loss, Output, State, Value, counts_of, sum_of, weight
+from darknet_py.losses.loss import Loss, Output, Start, State, Value, counts_of, sum_of, weight
 from darknet_py.losses.overlaps import ciou
 from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
 from darknet_py.losses.truths import Truths, truth_vectors, truths_to_the_edge
@@ -40,12 +40,12 @@ READS = WEIGHTS | {
 }  # fmt: skip
 
 
-def start(head: Any, stride: float, spare: float = 0.99999) -> Tensor:
+def start(head: Any, stride: float, spare: float = 0.99999) -> Start:
     """See `Loss.start`: eight objects in an image of USUAL_SIZE; a box of an object is of some class with 0.6."""
     values = torch.zeros(len(head.anchors), head.box_values + head.classes)
     values[:, 4] = math.log(8 / (USUAL_SIZE / stride) ** 2)
     values[:, 5:] = math.log(0.6 / (head.classes - spare)) if head.classes else 0.0
-    return values.flatten()
+    return Start(values.flatten(), varied=torch.ones(values.numel()))
 
 
 class System(NamedTuple):

@@ -22,9 +22,9 @@ from darknet_py.losses.assign.atss import assign_atss
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
-from darknet_py.losses.loss import Loss, Output, State, Value, weight
+from darknet_py.losses.loss import Loss, Output, Start, State, Value, weight
 from darknet_py.losses.overlaps import EPS, OVERLAPS, iou
-from darknet_py.losses.points import Points, points, start_of, sum_of_groups
+from darknet_py.losses.points import Points, by_channel, points, sum_of_groups
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 CLASS, BOX, DFL = 1.0, 2.5, 0.5
@@ -34,9 +34,11 @@ ALPHA, BETA = 1.0, 6.0
 BACKGROUND = 0.75  # of the varifocal loss: weight of what is not the class of the box's truth
 
 
-def start(head: Any, stride: float) -> Tensor:
-    """See `Loss.start`: a class is rare; sides are a cell away, boxes with anchors are as large as these."""
-    return start_of(head, 0.0 if head.options.anchors else 1.0, 0.0, -math.log(99))
+def start(head: Any, stride: float) -> Start:
+    """See `Loss.start`: a class is rare; sides are a cell away, boxes with anchors are as large as these; everywhere,
+    as the weights are 0."""
+    biases = by_channel(head, 0.0 if head.options.anchors else 1.0, 0.0, -math.log(99))
+    return Start(biases, deviations=torch.zeros_like(biases))
 
 
 class Targets(NamedTuple):

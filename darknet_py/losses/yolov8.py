@@ -19,9 +19,9 @@ from darknet_py.boxes import corners
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
-from darknet_py.losses.loss import Loss, Output, State, Value, weight
+from darknet_py.losses.loss import Loss, Output, Start, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS, ciou
-from darknet_py.losses.points import Points, points, start_of, sum_of_groups
+from darknet_py.losses.points import Points, by_channel, points, sum_of_groups
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 BOX, CLASS, DFL = 7.5, 0.5, 1.5
@@ -32,9 +32,9 @@ SMALLEST = {"task_aligned": 0, "task_aligned_8.4": 16}
 """The option `assigner` → pixels: smaller sides of a truth count as so long where the cells in it are sought."""
 
 
-def start(head: Any, stride: float) -> Tensor:
+def start(head: Any, stride: float) -> Start:
     """See `Loss.start`: five objects in an image of 640 pixels."""
-    return start_of(head, 1.0, 0.0, math.log(5 / head.classes / (640 / stride) ** 2))
+    return Start(by_channel(head, 1.0, 0.0, math.log(5 / head.classes / (640 / stride) ** 2)))
 
 
 def yolov8_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:

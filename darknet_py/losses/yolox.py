@@ -17,9 +17,9 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.losses.assign.simota import SIMOTA, Matches, assign_simota, class_costs
-from darknet_py.losses.loss import Loss, Output, State, Value, weight
+from darknet_py.losses.loss import Loss, Output, Start, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS
-from darknet_py.losses.points import Points, points, start_of, sum_of_groups
+from darknet_py.losses.points import Points, by_channel, points, sum_of_groups
 from darknet_py.losses.truths import Truths, truths_to_the_edge
 
 BOX, OBJECTNESS, CLASS = 5.0, 1.0, 1.0
@@ -27,11 +27,6 @@ ASSIGNER, IOU_LOSS = "simota", "iou"  # where the cfg names none
 EPS = 1e-16
 RARE = -math.log(99)  # the logistic function gives 0.01
 EDGE = 1e-8  # keeps the logarithm of a size finite
-
-
-def start(head: Any, stride: float) -> Tensor:
-    """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
-    return start_of(head, 0.0, RARE, RARE)
 
 
 def yolox_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
@@ -64,6 +59,11 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
         raw = torch.cat((truth[:, :2] - (boxes.centre[box] - 0.5), (truth[:, 2:] + EDGE).log()), -1)
         parts["L1"] = F.l1_loss(boxes.box[image, box], raw, reduction="sum")
     return {name: part / max(len(image), 1) for name, part in parts.items()}
+
+
+def start(head: Any, stride: float) -> Start:
+    """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
+    return Start(by_channel(head, 0.0, RARE, RARE), varied=by_channel(head, 1.0, 0.0, 0.0))
 
 
 def box_quality(iou_loss: str, boxes: Tensor, truths: Tensor) -> Tensor:

@@ -141,20 +141,20 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
         raise DarknetError(
             f"{cfg}: [net] batch=1: batch norm needs more than one image; write e.g. batch=64 and subdivisions=16"
         )
-    return start_heads(network.initialise(seed))
+    return start_heads(network.initialise(seed), seed)
 
 
 def plan_epochs(network: Network, material: Material) -> None:
     """Sets `max_batches`, where it is not written, to the iterations of the cfg's `epochs`; warns of a schedule that
     does not fit into them."""
     net = network.net
-    if net.max_batches < 1:
+    if net.epochs and net.max_batches < 1:
         network.set_net(max_batches=net.epochs * math.ceil(material.count / (net.batch * net.time_steps)))
     _warn_of_schedule(network)
 
 
 def _warn_of_schedule(network: Network) -> None:
-    """Steps beyond the end of training are usually left over from another cfg."""
+    """Numbers beyond the end of training are usually left over from another cfg."""
     cfg, net = network.cfg, network.net
     section = cfg.sections[0]
     last_step = max(net.steps, default=0) if net.policy in ("steps", "sgdr") else 0
@@ -163,6 +163,9 @@ def _warn_of_schedule(network: Network) -> None:
         if iteration >= net.max_batches:
             text = f"reaches beyond max_batches={net.max_batches}, so the schedule is cut short; write smaller numbers"
             cfg.warn(section, section.get(name), text)
+    if net.close_mosaic >= (epochs := net.epochs or net.max_batches):
+        text = f"no image of these {epochs} epochs is blended with others; write a smaller number"
+        cfg.warn(section, section.get("close_mosaic"), text)
 
 
 def load_start_weights(

@@ -65,7 +65,7 @@ def scaled_decay(net: NetOptions) -> float:
 
 def warm_up(net: NetOptions) -> int:
     """Iterations of warm-up."""
-    return max(net.burn_in, round(net.burn_in_epochs * net.max_batches / max(net.epochs, 1)))
+    return max(net.burn_in, round(net.burn_in_epochs * net.max_batches / (net.epochs or 1)))
 
 
 def warm_up_progress(net: NetOptions, iteration: int) -> float:

@@ -5,34 +5,60 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.losses import loss_of
+from darknet_py.losses.loss import Start
 from darknet_py.network import Network
+
+Weighted = Convolutional | Connected
 
 
 @torch.no_grad()
-def start_heads(network: Network) -> Network:
-    """Sets the biases of the convolutions that heads read, where the heads' loss has a start of its own (`Loss.start`);
-    Darknet's has none."""
+def start_heads(network: Network, seed: int = 0) -> Network:
+    """Sets weights and biases of the layers that heads read, where the heads' loss has a start of its own
+    (`Loss.start`); Darknet's has none."""
+    generator = torch.Generator().manual_seed(seed + 1)  # `Network.initialise` has drawn from the seed itself
     for layer in network.layers:
         loss = loss_of(layer)
-        if loss is not None and loss.start is not None:
-            values = loss.start(layer, network.net.width / layer.shape.w)
-            _set_biases(network, layer.source_indices[0], values)
+        if loss is None or loss.start is None:
+            continue
+        start = loss.start(layer, network.net.width / max(layer.shape.w, 1))
+        predictors = _behind(network, layer.source_indices[0])
+        counts = [len(predictor.biases) for predictor in predictors]
+        if sum(counts) != len(start.biases):
+            continue
+        for predictor, channels in zip(predictors, torch.arange(sum(counts)).split(counts), strict=True):
+            if predictor.scales is None and not getattr(predictor, "shared", False):
+                _begin(predictor, start, channels, generator)
+        if start.before is not None:
+            before = [one for predictor in predictors for one in _behind(network, predictor.source_indices[0])]
+            for one in {id(one): one for one in before}.values():
+                one.weights.normal_(0.0, start.before, generator=generator)
     return network
 
 
-def _set_biases(network: Network, index: int, values: Tensor) -> None:
-    """values: (channels,), of the layer's output; found through layers that only join or scale channels."""
-    if index < 0:
-        return
-    layer = network.layers[index]
-    if isinstance(layer, Convolutional):
-        if layer.scales is None and not layer.shared:
-            layer.biases.copy_(values)
-    elif layer.kind == "route" and layer.options.groups == 1:
-        channels = [network.layers[source].shape.c for source in layer.source_indices]
-        for source, part in zip(layer.source_indices, values.split(channels), strict=True):
-            _set_biases(network, source, part)
-    elif layer.kind == "implicit_mul":
-        _set_biases(network, layer.source_indices[0], values)
+def _behind(network: Network, index: int) -> list[Weighted]:
+    """The layers with weights whose outputs are the channels of a layer, in their order, found through layers that only
+    join or scale channels."""
+    layer = network.layers[index] if index >= 0 else None
+    if isinstance(layer, Weighted):
+        return [layer]
+    if layer is None or not (layer.kind == "implicit_mul" or (layer.kind == "route" and layer.options.groups == 1)):
+        return []
+    return [one for source in layer.source_indices for one in _behind(network, source)]
+
+
+def _begin(predictor: Weighted, start: Start, channels: Tensor, generator: torch.Generator) -> None:
+    """channels: the numbers of the predictor's channels in the head's raw output."""
+    weights, biases = predictor.weights, predictor.biases
+    limit = weights[0].numel() ** -0.5
+    if start.deviations is None:
+        weights.uniform_(-limit, limit, generator=generator)
+    else:
+        deviations = start.deviations[channels].view(-1, *[1] * (weights.ndim - 1))
+        weights.normal_(generator=generator).mul_(deviations)
+    biases.copy_(start.biases[channels])
+    if start.varied is not None:
+        added = torch.empty_like(biases).uniform_(-limit, limit, generator=generator)
+        biases.add_(added * start.varied[channels])

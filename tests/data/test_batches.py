@@ -350,7 +350,7 @@ def test_all_that_a_worker_needs_can_be_sent_to_it(dataset: Dataset) -> None:
     for mixing in ({}, {"mosaic": 1}, {"mixup": 1}, {"mosaic": 1, "cutmix": 1, "blur": 1}):
         net = replace(SMALL, **mixing)
         for wanted in (ClassNeeds(3),) if "cutmix" in mixing else (needs(), ClassNeeds(3)):
-            samples = SampleMaker(dataset, net, wanted, recipe_for(net, wanted), recipe_for(SMALL, wanted), 1)
+            samples = SampleMaker(dataset, net, wanted, recipe_for(net, wanted), recipe_for(SMALL, wanted), 2, 1)
             left, right = samples[request], pickle.loads(pickle.dumps(samples))[request]
             assert_same([left], [right])
 

@@ -188,7 +188,7 @@ def cfg_text(model: str, about: dict[str, Any]) -> str:
         "burn_in": 0,
         "burn_in_bias_rate": 0,
         "burn_in_epochs": 0,
-        "epochs": 0,
+        "epochs": 1000,
         "max_batches": 1000,
         "nominal_batch": 0,
         "learning_rate": about["lr"],

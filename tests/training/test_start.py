@@ -6,7 +6,9 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
+from darknet_py.layers import Layer
 from darknet_py.losses import loss_of
 from darknet_py.network import Network
 from darknet_py.training.run import network_to_train
@@ -14,7 +16,22 @@ from darknet_py.training.run import network_to_train
 STRIDES = (8, 16, 32)
 
 
-def raw_outputs(cfg: str) -> list[torch.Tensor]:
+def predictors(network: Network) -> list[tuple[Layer, Layer]]:
+    """Each head with the convolution that gives its channels, before what multiplies them."""
+    found = []
+    for head in network.head_layers():
+        layer = network.layers[head.source_indices[0]]
+        while layer.kind == "implicit_mul":
+            layer = network.layers[layer.source_indices[0]]
+        found.append((head, layer))
+    return found
+
+
+def keyed(network: Network, key: str) -> Layer:
+    return next(layer for layer in network.layers if layer.options.key == key)
+
+
+def raw_outputs(cfg: str) -> list[Tensor]:
     """What the heads read where everything before is 0: the biases, (channels,) each."""
     network = network_to_train(cfg)
     for layer in network.layers:
@@ -25,12 +42,24 @@ def raw_outputs(cfg: str) -> list[torch.Tensor]:
         return [raw[0, :, 0, 0] for raw in network.eval()(torch.zeros(1, 3, height, width))]
 
 
-def test_heads_with_anchors_expect_eight_objects_in_an_image() -> None:
-    for raw, stride in zip(sorted(raw_outputs("cfg/yolov5n.cfg"), key=lambda raw: float(raw[4])), STRIDES, strict=True):
-        by_anchor = raw.view(3, 85)
-        assert by_anchor[:, :4].abs().max() == 0
-        torch.testing.assert_close(by_anchor[:, 4], torch.full((3,), math.log(8 / (640 / stride) ** 2)))
-        torch.testing.assert_close(by_anchor[:, 5:], torch.full((3, 80), math.log(0.6 / (80 - 0.99999))))
+def assert_pytorchs(values: Tensor, inputs: int, middle: Tensor | float = 0.0) -> None:
+    """Uniform within 1/sqrt(inputs) around a middle."""
+    limit = inputs**-0.5
+    away = values.detach() - middle
+    assert float(away.abs().max()) <= limit + 1e-6
+    assert float(away.std()) == pytest.approx(limit / 3**0.5, rel=0.15)
+
+
+@pytest.mark.parametrize(("cfg", "spare"), [("cfg/yolov5n.cfg", 0.99999), ("cfg/yolov7-tiny-ota.cfg", 0.99)])
+def test_heads_with_anchors_expect_eight_objects_in_an_image(cfg: str, spare: float) -> None:
+    """This is added to PyTorch's random biases; the weights are PyTorch's."""
+    network = network_to_train(cfg)
+    for (_, layer), stride in zip(predictors(network), STRIDES, strict=True):
+        middle = torch.zeros(3, 85)
+        middle[:, 4], middle[:, 5:] = math.log(8 / (640 / stride) ** 2), math.log(0.6 / (80 - spare))
+        inputs = layer.weights[0].numel()
+        assert_pytorchs(layer.weights, inputs)
+        assert_pytorchs(layer.biases, inputs, middle.flatten())
 
 
 def test_heads_without_anchors_begin_with_rare_classes_and_boxes_around_their_cells() -> None:
@@ -40,14 +69,76 @@ def test_heads_without_anchors_begin_with_rare_classes_and_boxes_around_their_ce
     for raw in raw_outputs("cfg/yolov6n.cfg"):
         torch.testing.assert_close(raw, torch.cat((torch.ones(4), torch.full((80,), -math.log(99)))))
     for raw in raw_outputs("cfg/yolox-nano.cfg"):
-        torch.testing.assert_close(raw, torch.cat((torch.zeros(4), torch.full((81,), -math.log(99)))))
+        assert 0 < float(raw[:4].abs().max()) < 64**-0.5
+        torch.testing.assert_close(raw[4:], torch.full((81,), -math.log(99)))
+
+
+@pytest.mark.parametrize("cfg", ["cfg/yolov8n.cfg", "cfg/yolox-nano.cfg"])
+def test_their_weights_are_pytorch_s(cfg: str) -> None:
+    network = network_to_train(cfg)
+    heads = list(network.head_layers())
+    for head in heads:
+        joined = network.layers[head.source_indices[0]]
+        assert joined.kind == "route"
+        for index in joined.source_indices:
+            weights = network.layers[index].weights
+            if weights.numel() >= 64:
+                assert_pytorchs(weights, weights[0].numel())
+
+
+def test_heads_of_yolov6_give_the_same_for_every_image() -> None:
+    network = network_to_train("cfg/yolov6n.cfg")
+    joined = [network.layers[head.source_indices[0]] for head in network.head_layers()]
+    weights = [network.layers[index].weights for layer in joined for index in layer.source_indices]
+    assert len(weights) == 6
+    assert not any(tensor.any() for tensor in weights)
+
+
+def test_proposals_and_regions_begin_as_in_both_programs() -> None:
+    small = network_to_train("cfg/faster-rcnn-small.cfg")
+    names = [layer.options.key for layer in small.layers if layer.options.key.startswith("rpn.head")]
+    assert len(names) == 3
+    for name in names:
+        assert float(keyed(small, name).weights.detach().std()) == pytest.approx(0.01, rel=0.1)
+        assert not keyed(small, name).biases.any()
+    for name in ("cls_score", "bbox_pred"):
+        layer = keyed(small, f"roi_heads.box_predictor.{name}")
+        assert_pytorchs(layer.weights, 128)
+        assert layer.biases.any()
+    classical = network_to_train("cfg/faster-rcnn.cfg")
+    for name, deviation in (("rpn_conv/3x3", 0.01), ("rpn_cls_score", 0.01), ("rpn_bbox_pred", 0.01),
+                            ("cls_score", 0.01), ("bbox_pred", 0.001)):  # fmt: skip
+        assert float(keyed(classical, name).weights.detach().std()) == pytest.approx(deviation, rel=0.1)
+        assert not keyed(classical, name).biases.any()
+
+
+def test_mmdetection_s_yolov3_expects_eight_objects_on_each_map() -> None:
+    network = network_to_train("cfg/yolov3-mmdet.cfg")
+    assert len(predictors(network)) == 3
+    for head, layer in predictors(network):
+        rare = 8 / (608 / (network.net.width / head.shape.w)) ** 2
+        by_anchor = layer.biases.view(3, 85)
+        torch.testing.assert_close(by_anchor[:, 4].sigmoid(), torch.full((3,), rare))
+        torch.testing.assert_close(by_anchor[:, 5:].sigmoid(), torch.full((3, 80), 0.01))
+        before = network.layers[head.index - 2]
+        for tensor in (layer.weights, before.weights):
+            assert float(tensor.detach().std()) == pytest.approx(0.01, rel=0.05)
+
+
+def test_the_start_follows_from_the_seed() -> None:
+    networks = [network_to_train("cfg/yolov5n.cfg", seed=seed) for seed in (1, 1, 2)]
+    first, same, other = (predictors(network)[0][1].weights for network in networks)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("cfg", ["cfg/yolov3-tiny.cfg", "cfg/yolov2-tiny.cfg"])
 def test_darknets_heads_begin_with_biases_of_0(cfg: str) -> None:
     network: Network = network_to_train(cfg)
+    fresh = Network(network.cfg).initialise(0)
     for head in network.head_layers():
         loss = loss_of(head)
         assert loss is not None
         assert loss.start is None
         assert network.layers[head.index - 1].biases.abs().max() == 0
+        assert torch.equal(network.layers[head.index - 1].weights, fresh.layers[head.index - 1].weights)

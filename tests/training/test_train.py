@@ -540,6 +540,12 @@ def test_a_schedule_that_does_not_fit_is_named(data: Path, tmp_path: Path) -> No
         assert run(data, cfg, tmp_path / "out", "--max-batches", "3") == 0
 
 
+def test_a_training_that_is_all_end_is_named(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, extra="epochs=2\nclose_mosaic=2\n")
+    with pytest.warns(CfgWarning, match=r"\[net\] close_mosaic=2: no image of these 2 epochs is blended with others"):
+        assert run(data, cfg, tmp_path / "out", "--max-batches", "2") == 0
+
+
 def test_a_run_over_another_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = write_cfg(tmp_path, iterations=2)
     for said in (False, True):

@@ -82,16 +82,21 @@ class Fitted(ImageStep):
 
 @dataclass(frozen=True)
 class CanvasMosaic:
-    """A recipe: four samples of another one in one, twice as wide and high as the network's input."""
+    """A recipe: four samples of another one in one, twice as wide and high as the network's input.
+
+    shuffled: the first sample lies anywhere (YOLOv5, v6), not always above on the left.
+    """
 
     of: Recipe
     max_truths: int
+    shuffled: bool = False
 
     def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
         point = int(rng.uniform(0.5, 1.5) * net_size[0]), int(rng.uniform(0.5, 1.5) * net_size[1])
         tiles = [self.of(images, net_size, rng) for _ in range(4)]
-        made = around(tiles, point, net_size)
-        return made._replace(truths=made.truths[: self.max_truths])
+        order = rng.permutation(4) if self.shuffled else range(4)
+        made = around([tiles[number] for number in order], point, net_size)
+        return made._replace(truths=made.truths[: self.max_truths], path=tiles[0].path)
 
 
 @dataclass(frozen=True)

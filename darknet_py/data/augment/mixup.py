@@ -14,6 +14,8 @@ from darknet_py.data.augment.steps import LoadedImage, Recipe, Sample, Size
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.resize import Floats
 
+TRIES = 100  # images among which one with an object is sought
+
 
 @dataclass(frozen=True)
 class Mixup:
@@ -76,7 +78,7 @@ class DrawnOverlay(NamedTuple):
 @dataclass(frozen=True)
 class Overlaid:
     """A recipe: with a probability, half of another recipe's sample and half of a further image, which is fitted to the
-    left top, scaled by 0.5..1.5 and cut, and whose boxes are added (YOLOX)."""
+    left top, scaled by 0.5..1.5 and cut, and whose boxes are added; both have objects (YOLOX)."""
 
     of: Recipe
     other: Recipe
@@ -85,10 +87,12 @@ class Overlaid:
 
     def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
         first = self.of(images, net_size, rng)
-        if rng.random() >= self.probability:
+        if not len(first.truths) or rng.random() >= self.probability:
             return first
         drawn = DrawnOverlay(rng.uniform(0.5, 1.5), bool(rng.integers(2)), (rng.random(), rng.random()))
-        return overlaid(first, self.other(images, net_size, rng), drawn, self.max_truths)
+        others = (self.other(images, net_size, rng) for _ in range(TRIES))
+        other = next((sample for sample in others if len(sample.truths)), None)
+        return first if other is None else overlaid(first, other, drawn, self.max_truths)
 
 
 def overlaid(first: Sample, second: Sample, drawn: DrawnOverlay, max_truths: int) -> Sample:

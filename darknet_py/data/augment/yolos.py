@@ -15,18 +15,17 @@ from darknet_py.data.augment.patches import Expand, OverlapCrop
 from darknet_py.data.augment.place import Flip
 from darknet_py.data.augment.steps import Either, OneImage, Recipe, Then
 from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Warp
-from darknet_py.errors import DarknetError
 from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import BoxNeeds
 from darknet_py.pictures.fit import FITS
 
 
 def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32)
+    return _warped(net, needs, aspect=100, beta=32, shuffled=True)
 
 
 def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=20, beta=32)
+    return _warped(net, needs, aspect=20, beta=32, shuffled=True)
 
 
 def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
@@ -34,7 +33,7 @@ def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
 
 
 def yolov8(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32, fit="yolov8", mixes_always=True)
+    return _warped(net, needs, aspect=100, beta=32, fit="yolov8", mixes_all=True)
 
 
 def _warped(
@@ -44,35 +43,41 @@ def _warped(
     aspect: float,
     beta: float,
     fit: str = "yolov5",
-    mixes_always: bool = False,
+    mixes_all: bool = False,
     spirals: float = 0.0,
+    shuffled: bool = False,
 ) -> Recipe:
     """Mosaic, warp, mixup, colour, flips.
 
-    aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. mixes_always: samples that are
-    no mosaic are blended too. spirals: fraction of the mosaics that have nine images.
+    aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. mixes_all: samples that are no
+    mosaic are blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of others lie in
+    any order.
     """
-    warp = Warp(net.angle, zoom_of(net), net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
-    if net.mosaic:
-        tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs)
-        four, nine = CanvasMosaic(tile, needs.max_truths), SpiralMosaic(tile, needs.max_truths)
-        made: Recipe = Then(Either(spirals, nine, four), (warp,))
-    else:
-        made = Then(OneImage((Fitted(FITS[fit]),), needs), (warp,))
-    if net.mosaic or mixes_always:
-        made = Blended(made, net.mixup_probability, net.mixup_beta or beta, needs.max_truths)
+    warp = Warp(net.angle, net.zoom, net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
+    tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs)
+    four, nine = CanvasMosaic(tile, needs.max_truths, shuffled), SpiralMosaic(tile, needs.max_truths)
+    several: Recipe = Then(Either(spirals, nine, four), (warp,))
+    one: Recipe = Then(OneImage((Fitted(FITS[fit]),), needs), (warp,))
+
+    def blended(of: Recipe) -> Recipe:
+        return Blended(of, net.mixup_probability, net.mixup_beta or beta, needs.max_truths)
+
+    made = blended(_sometimes(net, several, one)) if mixes_all else _sometimes(net, blended(several), one)
     colour = HueTables(net.hue, max(net.saturation - 1, 0), max(net.exposure - 1, 0))
     return Then(made, (colour, Flip(net.flip_down, down=True), Flip(0.5 * bool(net.flip))))
+
+
+def _sometimes(net: NetOptions, several: Recipe, one: Recipe) -> Recipe:
+    """A mosaic as often as the cfg says, else a sample of one image."""
+    return Either(net.mosaic_probability, several, one) if net.mosaic else one
 
 
 def yolox(net: NetOptions, needs: BoxNeeds) -> Recipe:
     """Mosaic, warp, mixup; colour and flip; boxes of a pixel are left out. Without mosaic, the latter alone."""
     fitted = OneImage((Fitted(FITS["yolox"]),), needs)
-    made: Recipe = fitted
-    if net.mosaic:
-        warp = CornerWarp(net.angle, zoom_of(net), net.shear, net.translate)
-        made = Then(CanvasMosaic(OneImage((Inside(exact=True),), needs), needs.max_truths), (warp,))
-        made = Overlaid(made, fitted, net.mixup_probability, needs.max_truths)
+    warp = CornerWarp(net.angle, net.zoom, net.shear, net.translate)
+    mosaic = Then(CanvasMosaic(OneImage((Inside(exact=True),), needs), needs.max_truths), (warp,))
+    made = _sometimes(net, Overlaid(mosaic, fitted, net.mixup_probability, needs.max_truths), fitted)
     return Then(made, (HueOffsets(), Flip(0.5 * bool(net.flip)), Over(1)))
 
 
@@ -83,15 +88,3 @@ def mmdet(net: NetOptions, needs: BoxNeeds) -> Recipe:
     """
     steps = (Expand(), OverlapCrop(), Photometry(), Flip(0.5 * bool(net.flip)), Fitted(FITS["mmdet"]))
     return OneImage(steps, needs)
-
-
-def zoom_of(net: NetOptions) -> tuple[float, float]:
-    """The option `zoom`.
-
-    Raises:
-        DarknetError: it is not a lowest and a highest factor over 0.
-    """
-    match net.zoom:
-        case (low, high) if 0 < low <= high:
-            return low, high
-    raise DarknetError(f"zoom={','.join(f'{factor:g}' for factor in net.zoom)}: write two factors over 0, e.g. .5,1.5")

@@ -1,0 +1,87 @@
+"""What a cfg says of a training is checked when it is read: each number of [net] has a range, and a list its form."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from darknet_py.cfg import parse_text
+from darknet_py.errors import CfgError
+from darknet_py.layers import NetOptions
+from darknet_py.options import cfg_name, meaning_of, read_options
+
+TYPES = get_type_hints(NetOptions)
+TRAINING = [field for field in dataclasses.fields(NetOptions) if meaning_of(field).use == "training"]
+
+
+def number_type(field: dataclasses.Field[Any]) -> type:
+    """int or float, also of a list's elements; str for words."""
+    kind = TYPES[field.name]
+    return next(part for part in (*get_args(kind), kind) if part in (int, float, str))
+
+
+NUMBERS = [field for field in TRAINING if number_type(field) is not str]
+FRACTIONS = [field for field in NUMBERS if number_type(field) is float]
+OWN = [field for field in NUMBERS if meaning_of(field).own]
+
+
+def read(field: dataclasses.Field[Any], value: str) -> Any:
+    cfg = parse_text(f"[net]\n{cfg_name(field)}={value}\n\n[empty]\n", "my.cfg")
+    return getattr(read_options(NetOptions, cfg, cfg.sections[0]), field.name)
+
+
+def as_list(field: dataclasses.Field[Any], value: str) -> str:
+    """A number as often as the option's list has elements."""
+    return ",".join([value] * max(len(get_args(TYPES[field.name])), 1)) if "tuple" in str(TYPES[field.name]) else value
+
+
+def refusal(field: dataclasses.Field[Any], value: str) -> str:
+    with pytest.raises(CfgError) as error:
+        read(field, as_list(field, value))
+    place, _, text = str(error.value).partition(f"{cfg_name(field)}={as_list(field, value)}: ")
+    assert place == "my.cfg:2: [net] "
+    return text
+
+
+def by_name(fields: list[dataclasses.Field[Any]]) -> Any:
+    return pytest.mark.parametrize("field", fields, ids=[cfg_name(field) for field in fields])
+
+
+@by_name([*FRACTIONS, *(field for field in OWN if field not in FRACTIONS)])
+def test_a_number_has_a_smallest_and_a_largest_value(field: dataclasses.Field[Any]) -> None:
+    meaning = meaning_of(field)
+    assert meaning.minimum is not None
+    assert meaning.maximum is not None
+    for end in (meaning.minimum, meaning.maximum):
+        read(field, as_list(field, f"{end:.6f}" if number_type(field) is float else str(end)))
+    assert f"write {meaning.minimum:g} or more" in refusal(field, f"{int(meaning.minimum) - 1}")
+    assert f"write {meaning.maximum:g} or less" in refusal(field, f"{int(meaning.maximum) + 1}")
+
+
+@by_name(NUMBERS)
+def test_what_is_no_number_is_refused(field: dataclasses.Field[Any]) -> None:
+    for value in ("nan", "inf", "-nan", "many"):
+        assert "is not a" in refusal(field, value)
+
+
+@by_name(FRACTIONS)
+def test_huge_numbers_are_refused(field: dataclasses.Field[Any]) -> None:
+    for value in ("1e30", "1e999"):
+        assert "too large" in refusal(field, value) or "out of range" in refusal(field, value)
+
+
+@by_name(OWN)
+def test_nothing_may_follow_a_number_of_this_project_s_own(field: dataclasses.Field[Any]) -> None:
+    number = "1" if number_type(field) is int else "0.005"
+    refusal(field, f"{number}x")
+    assert read(field, as_list(field, number) if field.name != "zoom" else "0.5,1.5") is not None
+
+
+def test_a_list_of_a_fixed_length_has_that_length_and_order() -> None:
+    (zoom,) = (field for field in OWN if field.name == "zoom")
+    assert read(zoom, "1,1") == (1, 1)
+    for value, text in (("1", "1 number; write 2"), (".5,1,2", "3 numbers; write 2"), ("2,.5", "write 0.5,2")):
+        with pytest.raises(CfgError, match=f"my.cfg:2: \\[net\\] zoom={value}: .*{text}"):
+            read(zoom, value)
