@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -22,7 +23,7 @@ from torch import Tensor
 from darknet_py.arguments import fraction, whole
 from darknet_py.choices import NMS_KINDS
 from darknet_py.detections import Detections
-from darknet_py.errors import DarknetError
+from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.inference.engines import engine_runner
 from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
@@ -226,7 +227,14 @@ class Detector:
         return torch.from_numpy(batch).to(self.runner.device, self.dtype).permute(0, 3, 1, 2)
 
     def candidates(self, raw: Sequence[Tensor], thresh: float) -> Candidates:
-        """The heads' raw outputs → the boxes of all heads before suppression, relative to the network's input."""
+        """The heads' raw outputs → the boxes of all heads before suppression, relative to the network's input. Those
+        that are no numbers come to nothing, with a warning."""
+        if not _are_finite(raw):
+            advice = "are its weights those of a training that has failed or hardly begun?"
+            if self.dtype != torch.float32:
+                advice = "try --precision fp32"
+            text = f"{self.network.cfg.path}: the network gives values that are not finite, so objects are missed"
+            warnings.warn(f"{text}; {advice}", CfgWarning, stacklevel=3)
         return self.runner.candidates(raw, thresh, self.class_map)
 
     @property
@@ -263,6 +271,13 @@ class Detector:
         order = order[self._shown[found.class_ids[order]]][:max_det]
         class_ids, confidences, xywh = (column[order] for column in (found.class_ids, found.confidences, found.xywh))
         return replace(found, class_ids=class_ids, confidences=confidences, xywh=xywh)
+
+
+def _are_finite(raw: Sequence[Any]) -> bool:
+    """Whether all values are. The device is waited for once: a sum is fast, but may overflow."""
+    parts = [part for one in raw for part in (one if isinstance(one, tuple) else (one,))]
+    sums = torch.stack([part.float().sum() for part in parts])
+    return bool(sums.isfinite().all()) or all(bool(part.isfinite().all()) for part in parts)
 
 
 def load_detector(

@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     metric.add_argument(
         "--letterbox",
         action=argparse.BooleanOptionalAction,
-        help="keep the images' aspect ratio, or stretch them (default: as the cfg's letter_box says)",
+        help="keep the images' aspect ratio, or stretch them (default: as the cfg's letter_box and image_fit say)",
     )
     results = result.add_argument_group("results")
     results.add_argument("--json", metavar="FILE", help="the numbers as JSON")

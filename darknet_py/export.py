@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument(
         "--letterbox",
         action=argparse.BooleanOptionalAction,
-        help="how users are told to resize images (default: the cfg's letter_box; Darknet stretches)",
+        help="how users are told to resize images (default: the cfg's letter_box and image_fit; Darknet stretches)",
     )
     form.add_argument("--thresh", type=fraction, default=0.25, help="of detections: minimum confidence, 0..1")
     form.add_argument("--nms", type=fraction, default=0.45, help="of detections: overlap that suppresses; 0: none")

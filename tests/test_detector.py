@@ -14,6 +14,7 @@ from darknet_py import DarknetError, Detector, ImageError, Network, load
 from darknet_py.cfg import parse_text
 from darknet_py.detections import Detection, Detections
 from darknet_py.detector import load_detector
+from darknet_py.errors import CfgWarning
 from darknet_py.inference.runner import prepare
 from darknet_py.pictures.draw import draw
 from darknet_py.pictures.write import write_image
@@ -92,6 +93,22 @@ def test_nothing_found_is_an_empty_answer() -> None:
     assert len(found) == 0
     assert list(found) == []
     assert found.xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(("precision", "advice"), [("fp32", "weights"), ("bf16", "--precision fp32")])
+def test_outputs_that_are_no_numbers_are_not_nothing_found(precision: str, advice: str) -> None:
+    broken = network()
+    broken.layers[0].biases[4] = torch.inf  # type: ignore[operator]
+    detector = Detector(broken, precision=precision)
+    with pytest.warns(CfgWarning, match=f"<text>: the network gives values that are not finite.*{advice}"):
+        detector(np.zeros((32, 64, 3), np.uint8))
+
+
+@pytest.mark.filterwarnings("error")
+def test_large_numbers_are_numbers() -> None:
+    large = network()
+    large.layers[0].biases[:] = 3e38  # their sum is none
+    Detector(large)(np.zeros((32, 64, 3), np.uint8))
 
 
 def test_a_detection_knows_its_pixels() -> None:

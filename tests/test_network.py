@@ -149,6 +149,13 @@ def test_fresh_weights_are_darknets() -> None:
     assert torch.equal(first.weights, again.layers[0].weights)
 
 
+@pytest.mark.parametrize(("name", "variance"), [("yolov3-tiny", 0), ("yolov5n", 1), ("yolov6n", 1), ("yolox-nano", 1)])
+def test_rolling_statistics_begin_as_where_the_recipe_comes_from(name: str, variance: float) -> None:
+    network = Network(parse_cfg(CFGS / f"{name}.cfg")).initialise(0)
+    statistics = [layer.rolling_variance for layer in network.layers if hasattr(layer, "rolling_variance")]
+    assert {value for values in statistics if values is not None for value in values.tolist()} == {variance}
+
+
 def test_loaded_networks_are_ready_for_inference() -> None:
     network = load(CFGS / "yolov3-tiny.cfg", size=(64, 64))
     assert not network.training

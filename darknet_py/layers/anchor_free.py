@@ -122,11 +122,12 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             place.fail(name, f"{text}; write coords={coords} and objectness={objectness}, or another loss")
         self._set_anchors(place)
         self._check_alike(place)
-        count, entries = self.boxes_in_cell, self.box_values + options.classes
+        count, one_objectness = self.boxes_in_cell, (1,) if options.objectness else ()
         bins = f"4 x ({options.reg_max}+1)" if options.reg_max else "4"
         needed = f"{bins}{' + 1 objectness' if options.objectness else ''} + {options.classes}"
         needed = f"{count} anchors x ({needed})" if options.anchors else needed
-        self.set_input(place, count * entries, "classes", needed)
+        parts = (4 * (options.reg_max + 1), *one_objectness, options.classes)
+        self.set_input(place, [count * part for part in parts], "classes", needed)
 
     def _set_anchors(self, place: Place) -> None:
         options = self.options

@@ -28,6 +28,7 @@ class Normalised(Layer):
     def __init__(self, options: LayerOptions, place: Place) -> None:
         super().__init__(options, place)
         self.eps = place.net.bn_eps
+        self.first_variance = 0.0 if place.net.optimizer == "darknet" else 1.0  # PyTorch's
         if place.net.bn_momentum is not None:
             self.momentum = place.net.bn_momentum
 
@@ -43,7 +44,7 @@ class Normalised(Layer):
             if self.scales is not None:
                 self.scales.fill_(1)
                 self.rolling_mean.zero_()
-                self.rolling_variance.zero_()
+                self.rolling_variance.fill_(self.first_variance)
 
     def normalise(self, x: Tensor) -> Tensor:
         """x (n, channels, …), normalised, scaled and shifted; only shifted if the layer does not normalise."""

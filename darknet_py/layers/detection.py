@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from darknet_py.layers.channels import correction
 from darknet_py.layers.head import Boxes, Head
 from darknet_py.layers.layer import LayerOptions, Place, Shape
 from darknet_py.layers.needs import BoxNeeds, CellGrid
@@ -51,12 +52,8 @@ class Detection(Head, kinds=("detection",)):
                 f"{options.side} x {options.side} cells x ({options.num} x (1+{options.coords}) + {options.classes})"
             )
             text = f"{place.before()} {place.input.count} values, {formula} = {needed} are needed"
-            section = (
-                place.cfg.sections[self.index] if place.earlier and place.earlier[-1].kind == "connected" else None
-            )
-            if section is not None:
-                output = section.get("output")
-                text += f"; set output={needed} at line {output.line if output else section.line}"
+            if place.input.count == place.input.c:
+                text += correction(place, (needed,))
             place.fail(None, text)
         self.shape = Shape.flat(needed)
         if options.coords != 4:

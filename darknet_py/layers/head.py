@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from darknet_py.layers.channels import correction
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.names import named_text, stripped_lines
@@ -130,21 +132,17 @@ class Head(Layer):
             place.fail("aux_of", f"{text} and not auxiliary itself; name the head that this one helps to train")
         self.auxiliary, self.lead = True, lead.index
 
-    def set_input(self, place: Place, channels: int, key: str, needed: str) -> None:
+    def set_input(self, place: Place, channels: int | Sequence[int], key: str, needed: str) -> None:
         """Sets `shape` to the input's, which must have this number of channels; the error says what to write.
 
-        key: the option at which an error is reported. needed: the channels as a formula, for the message.
+        channels: several numbers: the parts that the cfg may compute in a layer each and join by [route]. key: the
+        option at which an error is reported. needed: the channels as a formula, for the message.
         """
         self.shape = place.image()
-        if self.shape.c == channels:
-            return
-        before = place.earlier[-1] if place.earlier else None
-        text = f"{place.before()} {self.shape.c} channels, {needed} = {channels} are needed"
-        if before is not None and before.kind == "convolutional":
-            section = place.cfg.sections[self.index]  # the section before: [net] is sections[0]
-            filters = section.get("filters")
-            text += f"; set filters={channels} at line {filters.line if filters else section.line}"
-        place.fail(key if place.section.get(key) else None, text)
+        parts = (channels,) if isinstance(channels, int) else channels
+        if self.shape.c != sum(parts):
+            text = f"{place.before()} {self.shape.c} channels, {needed} = {sum(parts)} are needed"
+            place.fail(key if place.section.get(key) else None, text + correction(place, parts))
 
 
 def read_anchors(place: Place, anchors: tuple[float, ...], num: int, mask: tuple[int, ...]) -> Tensor:

@@ -56,7 +56,8 @@ class RoiHead(Head, kinds=("roi_head",)):
         super().__init__(options, place)
         self.classes, self.nms_kind, self.beta_nms = options.classes, options.nms_kind, options.beta_nms
         self.convention = regions_at(place, self.source_indices[1], "from", RoiSample).convention
-        self.set_input(place, 5 * (options.classes + 1), "classes", f"({options.classes} classes + 1) x (1+4)")
+        logits = options.classes + 1
+        self.set_input(place, (logits, 4 * logits), "classes", f"({options.classes} classes + 1) x (1+4)")
         if self.shape.count != self.shape.c:
             place.fail(
                 None, f"{place.before()} {self.shape}; one value for each channel is needed, as [connected] gives"

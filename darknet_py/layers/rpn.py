@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import nms
+from darknet_py.layers.channels import correction
 from darknet_py.layers.head import MAX_ANCHORS
 from darknet_py.layers.layer import LayerOptions, Place, Shape
 from darknet_py.layers.regions import (
@@ -103,11 +104,12 @@ class Rpn(Regions, kinds=("rpn",)):
         self.anchors = len(options.sizes) * len(options.ratios)
         if self.anchors > MAX_ANCHORS:
             place.fail("sizes", f"{self.anchors} anchors are too many; {MAX_ANCHORS} is the limit")
-        per_anchor = self.convention.logits + 4
-        if place.image().c != self.anchors * per_anchor:
+        parts = [self.anchors * count for count in (self.convention.logits, 4)]
+        if place.image().c != sum(parts):
             logits = "an objectness" if self.convention.logits == 1 else "background and object"
-            needed = f"{self.anchors} anchors x ({self.convention.logits}+4) = {self.anchors * per_anchor} are needed"
-            text = f"{needed}: of all anchors {logits}, then four deltas; put the two maps together with [route]"
+            needed = f"{self.anchors} anchors x ({self.convention.logits}+4) = {sum(parts)} are needed"
+            text = f"{needed}: of all anchors {logits}, then four deltas"
+            text += correction(place, parts) or "; put the two maps together with [route]"
             place.fail(None, f"{place.before()} {place.input.c} channels, {text}")
         self.shape = Shape.flat(5)._replace(rows=options.post_nms)
 

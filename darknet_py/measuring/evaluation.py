@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from darknet_py.data.dataset import Dataset
 from darknet_py.data.truths import ImageTruths
 from darknet_py.detections import Detections
 from darknet_py.detector import Detector
-from darknet_py.errors import DarknetError, ImageError
+from darknet_py.errors import CfgWarning, DarknetError, ImageError
 from darknet_py.layers import Candidates
 from darknet_py.layers.image_input import BEST_ALWAYS
 from darknet_py.measuring.coco import coco_map
@@ -98,6 +99,9 @@ def measure(
         DarknetError: the network does not have the class of a truth.
     """
     check_classes(truths, dataset, len(names))
+    if annotations is None and not any(len(truth.classes) for truth in truths):
+        text = "none of the images has a box in its labels, so these numbers measure nothing; name images with objects"
+        warnings.warn(f"{dataset.source}: {text}", CfgWarning, stacklevel=2)
     if metric == "darknet":
         result = darknet_map(found.detections, truths, names, iou_thresh, thresh, points)
     elif metric == "voc":

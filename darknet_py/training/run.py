@@ -22,6 +22,7 @@ from typing import TypeAlias
 from darknet_py.cfg import parse_cfg
 from darknet_py.data.augment.lists import MIXUP, mixup_code
 from darknet_py.errors import DarknetError
+from darknet_py.layers.batchnorm import Normalised
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 from darknet_py.training.material import Material
@@ -127,7 +128,7 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
         seed: of the weights. max_batches: iterations, instead of the cfg's.
 
     Raises:
-        DarknetError: the cfg has a mistake, asks for no iterations, or for batches of a single image.
+        DarknetError: the cfg has a mistake, asks for no iterations, or for batch norm of a single image.
     """
     network = Network(parse_cfg(cfg))
     if max_batches is not None:
@@ -137,7 +138,8 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
         raise DarknetError(
             f"{cfg}: [net] max_batches={net.max_batches}: no iterations to train; write how many, e.g. max_batches=6000"
         )
-    if net.batch * net.time_steps < 2:
+    normalises = any(isinstance(part, Normalised) and part.scales is not None for part in network.modules())
+    if normalises and net.batch * net.time_steps < 2:
         raise DarknetError(
             f"{cfg}: [net] batch=1: batch norm needs more than one image; write e.g. batch=64 and subdivisions=16"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from darknet_py.layers.channels import deciding
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.losses import loss_of
@@ -39,14 +40,10 @@ def start_heads(network: Network, seed: int = 0) -> Network:
 
 
 def _behind(network: Network, index: int) -> list[Weighted]:
-    """The layers with weights whose outputs are the channels of a layer, in their order, found through layers that only
-    join or scale channels."""
-    layer = network.layers[index] if index >= 0 else None
-    if isinstance(layer, Weighted):
-        return [layer]
-    if layer is None or not (layer.kind == "implicit_mul" or (layer.kind == "route" and layer.options.groups == 1)):
-        return []
-    return [one for source in layer.source_indices for one in _behind(network, source)]
+    """The layers with weights whose outputs are the channels of a layer, in their order; []: there are others too."""
+    layers = deciding(network.layers, index)
+    weighted = [layer for layer in layers if isinstance(layer, Weighted)]
+    return weighted if len(weighted) == len(layers) else []
 
 
 def _begin(predictor: Weighted, start: Start, channels: Tensor, generator: torch.Generator) -> None:

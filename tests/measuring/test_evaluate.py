@@ -16,6 +16,7 @@ from darknet_py import evaluate as command
 from darknet_py.cfg import parse_text
 from darknet_py.command import run_command
 from darknet_py.data.dataset import Dataset, open_dataset
+from darknet_py.errors import CfgWarning
 from darknet_py.measuring.evaluation import RULES, detect_images, evaluate
 from darknet_py.measuring.result_files import (
     write_bdd_results,
@@ -65,6 +66,15 @@ def small_dataset(folder: Path, count: int = 3) -> Dataset:
     (folder / "x.names").write_text("cat\ndog\n")
     (folder / "x.data").write_text("classes=2\ntrain=list.txt\nvalid=list.txt\nnames=x.names\nresults=results\n")
     return open_dataset(folder / "x.data", "valid")
+
+
+@pytest.mark.parametrize("metric", RULES)
+def test_without_truths_there_is_nothing_to_measure(metric: str, tmp_path: Path) -> None:
+    dataset = small_dataset(tmp_path)
+    for label in (tmp_path / "labels").iterdir():
+        label.write_text("")
+    with pytest.warns(CfgWarning, match=r"list\.txt: none of the images has a box in its labels"):
+        evaluate(small_network().eval(), dataset, metric=metric)
 
 
 def test_a_network_that_trains_is_left_as_it_is(tmp_path: Path) -> None:

@@ -442,6 +442,16 @@ def test_layers_whose_updates_start_later(tmp_path: Path) -> None:
     assert changed_layers(tmp_path, "stopbackward=1", 2) == [{1, 2}] * 2  # the layer itself decays
 
 
+def test_single_images_are_refused_where_a_layer_normalises_by_them(tmp_path: Path) -> None:
+    path = write_cfg(tmp_path)
+    text = path.read_text().replace("batch=4\nsubdivisions=2", "batch=1\nsubdivisions=1")
+    path.write_text(text)
+    with pytest.raises(DarknetError, match=r"batch=1: batch norm needs more than one image"):
+        network_to_train(path)
+    path.write_text(text.replace("batch_normalize=1", ""))
+    assert network_to_train(path).net.batch == 1
+
+
 def test_an_option_that_is_not_implemented_in_training_is_named(tmp_path: Path) -> None:
     path = write_cfg(tmp_path, extra="adversarial_lr=0.1")
     with pytest.warns(
