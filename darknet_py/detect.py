@@ -20,6 +20,7 @@ from darknet_py.command import (
     fraction,
     positive,
     run_command,
+    size_of,
 )
 from darknet_py.files import check_writable
 from darknet_py.pictures.codecs import CODECS
@@ -78,6 +79,20 @@ def parser() -> argparse.ArgumentParser:
         type=positive,
         metavar="N",
         help="report at most so many objects of an image (default: as the cfg's [net] says, or else all)",
+    )
+    detection.add_argument(
+        "--tile",
+        type=size_of,
+        metavar="WxH",
+        help="detect in tiles of so many pixels, and in the whole, of images that are much larger than the network's "
+        "input; an object is reported once (default: in the whole alone)",
+    )
+    detection.add_argument(
+        "--tile-overlap",
+        type=fraction,
+        default=0.25,
+        metavar="FRACTION",
+        help="of a tile's side that the next one shares: as large as the objects (default: %(default)s)",
     )
     add_inference(detection)
     detection.add_argument(

@@ -30,6 +30,7 @@ from darknet_py.pictures.sources import ImageSource, Source, VideoSource
 from darknet_py.pictures.threads import Behind, batched, read_ahead
 from darknet_py.pictures.videos import LiveVideo, Rate, open_video
 from darknet_py.pictures.write import VideoFile, pick_codec, write_image
+from darknet_py.tiling import detect_in_tiles
 
 WINDOW = "darknet_py"
 MANY_IMAGES = 32  # from which on the network is fused
@@ -268,6 +269,12 @@ class Run:
         if not images:
             return [], 0.0
         start = time.perf_counter()
+        if self.args.tile:
+            detections = detect_in_tiles(
+                self.detector, images, self.args.tile, self.args.tile_overlap,
+                thresh=self.args.thresh, nms=self.args.nms, classes=self.classes, max_det=self.args.max_det,
+            )  # fmt: skip
+            return detections, (time.perf_counter() - start) * 1000 / len(images)
         detections = self.detector.detect(
             images, self.args.thresh, self.args.nms,
             classes=self.classes, max_det=self.args.max_det, continued=continued, fitted=fitted,
