@@ -25,14 +25,16 @@ from darknet_py.names import read_data  # noqa: E402
 SIZE = {"width": "256", "height": "192", "batch": "16", "subdivisions": "1"}
 # for fewer than 10,000 iterations, YOLOv8's own program takes AdamW, too
 ADAMW = {"optimizer": "adamw", "learning_rate": "0.0015", "learning_rate_min": "0.000015", "momentum": "0.9"}
+# its rate is lowest while images are plain
+YOLOX = {"epochs": "85", "burn_in_epochs": "3", "close_mosaic": "8"}
 PYTORCH = SIZE | ADAMW | {"nominal_batch": "16", "burn_in_bias_rate": "0"}
 NET = {
-    "yolov5n": PYTORCH | {"epochs": "90"},
-    "yolov6n": PYTORCH | {"epochs": "60", "burn_in": "100"},
-    "yolov7-tiny-ota": PYTORCH | {"epochs": "60", "burn_in": "100"},
+    "yolov5n": PYTORCH | {"epochs": "60"},
+    "yolov6n": PYTORCH | {"epochs": "45", "burn_in": "100"},
+    "yolov7-tiny-ota": PYTORCH | {"epochs": "45", "burn_in": "100"},
     "yolov8n": PYTORCH | {"epochs": "60"},
-    "yolox-nano": SIZE | ADAMW | {"epochs": "80"},
-    "yolov3-tiny": SIZE | {"max_batches": "1200", "burn_in": "100", "steps": "960,1080"},
+    "yolox-nano": SIZE | ADAMW | {"learning_rate": "0.003", "learning_rate_min": "0.00015"} | YOLOX,
+    "yolov3-tiny": SIZE | {"max_batches": "1000", "burn_in": "100", "steps": "800,900"},
     "faster-rcnn-small": {"width": "288", "height": "208", "batch": "4", "optimizer": "adamw", "learning_rate": "0.001"}
     | {"max_batches": "1400", "burn_in": "100", "steps": "1050,1250"},
 }
