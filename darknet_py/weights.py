@@ -26,6 +26,7 @@ from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.files import open_file, replacing
 from darknet_py.keys import own_tensors
 from darknet_py.layers import Layer, Stored
+from darknet_py.layers.channels import deciding
 from darknet_py.metadata import MAX_VERSION, About, is_safetensors, open_weights, read_about
 from darknet_py.pickled import read_pickled
 from darknet_py.state_dict import is_state_dict, save_state_dict
@@ -184,10 +185,13 @@ def _short(network: Network, layer: Layer, stored: Stored, position: int, have: 
 
 def _other_classes(network: Network, have: int) -> str:
     """What to do with weights of other classes, where a file has all that comes before the number of classes matters:
-    up to the layer before the first head, or a classifier's last layer with weights."""
-    loaded = [layer.index for layer in network.layers if any(layer.loaded())]
-    cutoff = max(loaded) if not network.heads else max((k for k in loaded if k < network.heads[0]), default=0)
-    before = sum(stored.tensor.numel() for layer in network.layers[:cutoff] for stored in layer.loaded())
+    up to the first layer that decides about the channels of the first head, or a classifier's last one with weights."""
+    layers = network.layers
+    if network.heads:
+        cutoff = min((one.index for one in deciding(layers, layers[network.heads[0]].source_indices[0])), default=0)
+    else:
+        cutoff = max((layer.index for layer in layers if any(layer.loaded())), default=0)
+    before = sum(stored.tensor.numel() for layer in layers[:cutoff] for stored in layer.loaded())
     if not before or have < FLOAT * before:
         return ""
     return f" To train from weights of other classes, load the layers before the classes: --cutoff {cutoff}"

@@ -173,6 +173,26 @@ def full_disk(largest: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+BODY = "[convolutional]\nfilters=4\n"  # layer 0
+LATER_CHANNELS = {  # layer 1 depends on the classes, and a layer with weights follows before the head
+    "factors": BODY
+    + "[convolutional]\nfilters={yolo}\n[implicit_mul]\n[yolo]\nnum=1\nanchors=8,8\nclasses={classes}\n",
+    "branches": BODY + "[convolutional]\nfilters={classes}\n[route]\nlayers=0\n[convolutional]\nfilters=4\n"
+    "[route]\nlayers=3,1\n[anchor_free]\nclasses={classes}\n",
+}
+
+
+@pytest.mark.parametrize("name", LATER_CHANNELS)
+def test_the_cutoff_for_other_classes_is_before_all_layers_that_depend_on_them(name: str, tmp_path: Path) -> None:
+    five, three = (
+        network(NET + LATER_CHANNELS[name].format(classes=classes, yolo=classes + 5)).initialise(classes)
+        for classes in (5, 3)
+    )
+    five.save_weights(tmp_path / "five.weights")
+    with pytest.raises(WeightsError, match=r"load the layers before the classes: --cutoff 1$"):
+        load_weights(three, tmp_path / "five.weights")
+
+
 @pytest.mark.parametrize("name", ["my.weights", "my.safetensors"])
 def test_a_full_disk_leaves_the_old_file(name: str, tmp_path: Path) -> None:
     old = saved(tmp_path / name)
