@@ -231,7 +231,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_overwrites_nothing(data: Pat
     good = write_cfg(tmp_path)
     assert run(data, good, tmp_path / "out") == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("tiny_*")}
-    bad = write_cfg(tmp_path, iterations=50, rate="1e30")
+    bad = write_cfg(tmp_path, iterations=50, rate="1000")
     with pytest.raises(
         NonFiniteLossError, match=r"layer 3 \(\[yolo\]\) is not finite in iteration \d+.*rate.*images.train-"
     ):
