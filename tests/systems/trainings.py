@@ -3,7 +3,8 @@
     python tests/systems/trainings.py bccd.data OUT yolov8n yolov5n …
 
 The cfgs are those of cfg/ with other classes, a smaller input and a recipe for a few hundred iterations; they stay in
-OUT with the weights, the curve (chart.png) and the commands (commands.txt).
+OUT with the weights, the curve (chart.png) and the commands (commands.txt). OUT/trainings.svg has the curves of all
+trainings in OUT.
 """
 
 from __future__ import annotations
@@ -105,6 +106,22 @@ def row(folder: Path) -> str:
     return f"| `{folder.name}` | {accuracy} | {len(steps)} | {speed:.0f} | {minutes:.0f} |"
 
 
+def draw(out: Path) -> None:
+    """mAP over the iterations of all trainings in a folder."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for path in sorted(out.glob("*/metrics.csv")):
+        with path.open() as file:
+            points = [(int(step["iteration"]), float(step["map"])) for step in csv.DictReader(file) if step["map"]]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=path.parent.name)
+    axes.set(xlabel="iteration", ylabel="mAP@.5 of the 72 test images", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(out / "trainings.svg", metadata={"Date": None})
+
+
 def run(folder: Path, words: list[str]) -> None:
     with (folder / "commands.txt").open("a") as file:
         file.write(f"python -m darknet_py.{' '.join(words)}\n")
@@ -119,3 +136,4 @@ def run(folder: Path, words: list[str]) -> None:
 if __name__ == "__main__":
     for name in sys.argv[3:]:
         print(train(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve() / name, name), flush=True)
+    draw(Path(sys.argv[2]))
