@@ -103,6 +103,17 @@ def expand(names: Sequence[str], *, recursive: bool = False) -> list[Source]:
     return [source for name in names for source in _expand(name, recursive)]
 
 
+def asked(question: str) -> Iterator[Source]:
+    """Prints the question and takes a line of standard input as a path, again and again until the input ends."""
+    while True:
+        print(question, end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if path := line.strip():
+            yield _file(path)
+
+
 def _expand(name: str, recursive: bool) -> list[Source]:
     if name == "-":
         return [_file(line) for line in (line.strip() for line in sys.stdin) if line]
