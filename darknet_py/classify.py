@@ -20,7 +20,7 @@ from darknet_py.command import (
     run_command,
 )
 from darknet_py.errors import DarknetError
-from darknet_py.pictures.sources import ImageSource, VideoSource, all_missing, expand
+from darknet_py.pictures.sources import ImageSource, VideoSource, all_missing, asked, expand
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,18 +45,24 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, question: str = "") -> int:
+    """Runs the command.
+
+    question: asks for each path on standard input, where the source is `-`; its answer is printed before the next.
+    """
     args = parser().parse_args(arguments)
-    sources = expand(args.sources, recursive=args.recursive)
+    asks = bool(question) and args.sources == ["-"]
+    sources = [] if asks else expand(args.sources, recursive=args.recursive)
     for source in sources:
         if isinstance(source, VideoSource):
             raise DarknetError(f"{source.shown}: this is a video, but a classifier reads images")
     check_files(args.cfg, args.weights, args.names, args.data)
-    if all_missing(sources):
+    if not asks and all_missing(sources):
         return UNREADABLE
     from darknet_py.work.classify import run
 
-    return run(args, [source.path for source in sources if isinstance(source, ImageSource)])
+    named = asked(question) if asks else sources
+    return run(args, (source.path for source in named if isinstance(source, ImageSource)), asks=asks)
 
 
 if __name__ == "__main__":

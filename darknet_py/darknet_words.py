@@ -53,6 +53,7 @@ REASONS = {  # for the notes
     "-chart": "chart.png is in the backup folder",
 }
 
+QUESTION = "Enter Image Path: "  # where the command line names no image
 COCO_DATA = "cfg/coco.data"  # what Darknet's `detect` reads
 VOC_NAMES = "cfg/voc.names"  # the classes that Darknet's `yolo` knows
 CLASSES = {COCO_DATA: "80", VOC_NAMES: "20"}
@@ -143,7 +144,7 @@ def _detect(words: Words, model: list[str], source: str, **defaults: str) -> int
     args = detect.parser().parse_args([*arguments, "--", source])
     labels = _label_file if "-save_labels" in words.flags else None
     save_as = words.flags.get("-out_filename", "predictions.jpg")
-    return detect.start(args, save_as=save_as, labels=labels, json_lines=False)
+    return detect.start(args, save_as=save_as, labels=labels, json_lines=False, question=QUESTION)
 
 
 def _label_file(image: str) -> str:
@@ -217,7 +218,8 @@ def _yolo_demo(words: Words) -> int:
 def _classifier_predict(words: Words) -> int:
     from darknet_py import classify
 
-    return classify.main([*_data_model(words), *words.options(top="-t"), *_device(words), "--", words.word(3, "-")])
+    arguments = [*_data_model(words), *words.options(top="-t"), *_device(words), "--", words.word(3, "-")]
+    return classify.main(arguments, question=QUESTION)
 
 
 def _classifier_valid(words: Words) -> int:
@@ -229,7 +231,7 @@ def _classifier_valid(words: Words) -> int:
 def _train(words: Words) -> int:
     from darknet_py import train
 
-    switches = words.switches(map="-map", clear="-clear") + ["--map"] * ("-topk" in words.flags)
+    switches = ["--darknet-lines", *words.switches(map="-map", clear="-clear"), *["--map"] * ("-topk" in words.flags)]
     if "-mAP_epochs" in words.flags:
         switches += ["--map-every", str(_map_every(words))]
     gpus = words.flags.get("-gpus", "").split(",")
@@ -268,7 +270,7 @@ def _rnn_train(words: Words) -> int:
     from darknet_py import train
 
     text = words.flags.get("-file", "data/shakespeare.txt")
-    switches = words.switches(clear="-clear", tokenized="-tokenized")
+    switches = ["--darknet-lines", *words.switches(clear="-clear", tokenized="-tokenized")]
     return train.main([text, *words.plain[:2], *switches, "--out", "backup", *_device(words)])
 
 

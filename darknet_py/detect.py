@@ -24,7 +24,7 @@ from darknet_py.command import (
 )
 from darknet_py.files import check_writable
 from darknet_py.pictures.codecs import CODECS
-from darknet_py.pictures.sources import all_missing, expand
+from darknet_py.pictures.sources import all_missing, asked, expand
 
 
 def parser() -> argparse.ArgumentParser:
@@ -158,6 +158,7 @@ def start(
     save_as: str | None = None,
     labels: Callable[[str], str] | None = None,
     json_lines: bool | None = None,
+    question: str = "",
 ) -> int:
     """Runs the command with parsed arguments.
 
@@ -165,15 +166,18 @@ def start(
         save_as: one file for all annotated images, as Darknet's predictions.jpg, or for the video.
         labels: where the label file of an image is written, by its path; None: in the folder, if at all.
         json_lines: whether the JSON file has lines or is one list; None: lines if there is a video.
+        question: asks for each path on standard input, where the source is `-`; its answer is printed before the next.
     """
     check_writable(None if args.json == "-" else args.json, args.coco)
-    sources = expand(args.sources, recursive=args.recursive)
+    asks = bool(question) and args.sources == ["-"]
+    sources = [] if asks else expand(args.sources, recursive=args.recursive)
     check_files(args.cfg, args.weights, args.names, args.data)
-    if not args.json and not args.coco and all_missing(sources):
+    if not asks and not args.json and not args.coco and all_missing(sources):
         return UNREADABLE
     from darknet_py.work.detect import run
 
-    return run(args, sources, save_as=save_as, labels=labels, json_lines=json_lines)
+    asked_for = asked(question) if asks else None
+    return run(args, sources, save_as=save_as, labels=labels, json_lines=json_lines, asked_for=asked_for)
 
 
 if __name__ == "__main__":

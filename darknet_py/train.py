@@ -141,6 +141,11 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         help="stop after N evaluations without a better mAP; 0: never (default: %(default)s)",
     )
     group.add_argument(
+        "--darknet-lines",
+        action="store_true",
+        help="where the output is no terminal: Darknet's lines for every iteration, not one line every 10 seconds",
+    )
+    group.add_argument(
         "--show-batches",
         type=int,
         default=0,

@@ -15,7 +15,7 @@ from darknet_py import __main__ as program
 from darknet_py import anchors, classify, convert, detect, evaluate, generate, network, rewriting, train
 from darknet_py.bundled import bundled
 from darknet_py.command import run_command
-from darknet_py.darknet_words import ACTIONS, REFUSED, SWITCHES, VALUES, _label_file, split
+from darknet_py.darknet_words import ACTIONS, QUESTION, REFUSED, SWITCHES, VALUES, _label_file, split
 from darknet_py.errors import DarknetError
 
 # find_arg, find_int_arg, find_float_arg and find_char_arg of darknet.c, detector.c, classifier.c, yolo.c, coco.c, rnn.c
@@ -49,7 +49,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         (train, "main"), (classify, "main"), (anchors, "main"), (generate, "main"), (convert, "main"),
         (evaluate, "main"), (evaluate, "valid_main"), (evaluate, "recall_main"),
     ):  # fmt: skip
-        monkeypatch.setattr(command, name, lambda arguments: made.append(arguments) or 0)
+        monkeypatch.setattr(command, name, lambda arguments, **_: made.append(arguments) or 0)
     monkeypatch.setattr(rewriting, "oneoff", network.load)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
@@ -119,7 +119,7 @@ def test_the_words_of_a_demo(calls: list[Any]) -> None:
     expected = {"frames": "p", "no_boxes": True, "json_port": 8070, "mjpeg_port": 8090, "time_limit": 9}
     expected |= {"json": "r.json", "sources": ["2"], "host": "127.0.0.1", "no_pictures": False}
     assert {name: args[name] for name in expected} == expected
-    assert more == {"save_as": "x.mp4", "labels": None, "json_lines": False}
+    assert more == {"save_as": "x.mp4", "labels": None, "json_lines": False, "question": QUESTION}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,6 +101,17 @@ def expand(names: Sequence[str], *, recursive: bool = False) -> list[Source]:
         DarknetError: nothing is there of that name, or a folder or list names no image.
     """
     return [source for name in names for source in _expand(name, recursive)]
+
+
+def asked(question: str) -> Iterator[Source]:
+    """Prints the question and takes a line of standard input as a path, again and again until the input ends."""
+    while True:
+        print(question, end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if path := line.strip():
+            yield _file(path)
 
 
 def _expand(name: str, recursive: bool) -> list[Source]:

@@ -128,9 +128,11 @@ def _iteration(trainer: Trainer, stream: Iterator[MiniBatch], progress: Progress
     is_period = (trainer.iteration + 1 - progress.first) % PERIOD == 0
     if net.dynamic_minibatch and is_period:  # Darknet resets the count of images here
         trainer.seen = trainer.mini_batch * net.subdivisions * trainer.iteration
-    own_cost, own_images = 0.0, 0
+    own_cost, own_images, waited = 0.0, 0, 0.0
     for _ in range(net.subdivisions // world.size):
+        asked = time.perf_counter()
         batch = next(stream)
+        waited += time.perf_counter() - asked
         step = _step(trainer, batch)
         _check_finite(trainer, step, batch)
         own_cost, own_images = own_cost + step.cost, own_images + len(batch.images)
@@ -141,7 +143,7 @@ def _iteration(trainer: Trainer, stream: Iterator[MiniBatch], progress: Progress
     seconds = time.perf_counter() - start
     width, height = batch.images.shape[-1], batch.images.shape[-2] if batch.images.ndim == 4 else 1
     return IterationResult(
-        trainer.iteration, loss, progress.average, rate, width, height, int(images), seconds, map=None
+        trainer.iteration, loss, progress.average, rate, width, height, int(images), seconds, waited, map=None
     )
 
 

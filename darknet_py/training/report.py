@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +26,8 @@ class IterationResult(NamedTuple):
     """What an iteration gave.
 
     loss: the mean over its images. average: the loss, smoothed. rate: the learning rate. width, height: of the input,
-    pixels. images: how many, in all processes. seconds: how long it took. map: mAP or accuracy, 0..1; None
-    where not measured.
+    pixels. images: how many, in all processes. seconds: how long it took. waited: seconds of these without a
+    mini-batch. map: mAP or accuracy, 0..1; None where not measured.
     """
 
     iteration: int
@@ -37,6 +38,7 @@ class IterationResult(NamedTuple):
     height: int
     images: int
     seconds: float
+    waited: float
     map: float | None
 
 
@@ -69,11 +71,12 @@ class Report:
 
 
 class ProgressLine:
-    """Darknet's line for each iteration: on a terminal behind a progress bar, elsewhere printed every few seconds."""
+    """Darknet's line for each iteration: on a terminal behind a progress bar, elsewhere printed every few seconds, or,
+    with `darknet_lines`, always, among its other lines."""
 
     def __init__(self, settings: RunSettings, iteration: int) -> None:
         self.bar = tqdm(total=settings.max_batches, initial=iteration, unit="it", disable=None)
-        self.max_batches, self.unit, self.measure = settings.max_batches, settings.unit, settings.measure
+        self.settings = settings
         self.seconds, self.count = 0.0, 0  # per iteration, smoothed; iterations so far
         self.printed = 0.0  # when the last line was printed
 
@@ -84,19 +87,40 @@ class ProgressLine:
         text = self._text(result, progress)
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(1)
-        is_last = result.iteration == self.max_batches
-        if self.bar.disable and (time.monotonic() - self.printed > SECONDS_PER_LINE or is_last):
+        is_last = result.iteration == self.settings.max_batches
+        if self.bar.disable and self.settings.darknet_lines:
+            print("\n".join(self._darknet_lines(result, progress)), flush=True)
+        elif self.bar.disable and (time.monotonic() - self.printed > SECONDS_PER_LINE or is_last):
             self.printed = time.monotonic()
             print(f"{result.iteration}: {text}", flush=True)
 
     def _text(self, result: IterationResult, progress: Progress) -> str:
-        left = timedelta(seconds=round((self.max_batches - result.iteration) * self.seconds))
-        so_far = f"{result.seconds:.6f} seconds, {result.iteration * result.images} {self.unit}"
-        text = f"{result.loss:.6f}, {result.average:.6f} avg loss, {result.rate:.6f} rate, {so_far}, {left} left"
+        text = f"{self._numbers(result)}, {timedelta(seconds=round(self._left(result)))} left"
         if progress.last_map < 0:
             return text
         best = f"best {progress.best:.4f} in {progress.best_iteration}"
-        return f"{text}, {self.measure} {progress.last_map:.4f} in iteration {progress.measured} ({best})"
+        return f"{text}, {self.settings.measure} {progress.last_map:.4f} in iteration {progress.measured} ({best})"
+
+    def _numbers(self, result: IterationResult) -> str:
+        so_far = f"{result.seconds:.6f} seconds, {result.iteration * result.images} {self.settings.unit}"
+        return f"{result.loss:.6f}, {result.average:.6f} avg loss, {result.rate:.6f} rate, {so_far}"
+
+    def _left(self, result: IterationResult) -> float:
+        """Seconds until the end."""
+        return (self.settings.max_batches - result.iteration) * self.seconds
+
+    def _darknet_lines(self, result: IterationResult, progress: Progress) -> Iterator[str]:
+        """What detector.c:train_detector prints of an iteration, without the signs that clear a terminal."""
+        yield f"Loaded: {result.waited:f} seconds"
+        measure = "mAP@0.50" if self.settings.measure == "mAP" else self.settings.measure
+        if progress.last_map >= 0 and result.map is None:
+            last, best = progress.last_map * 100, progress.best * 100
+            yield f" Last accuracy {measure} = {last:2.2f} %, best = {best:2.2f} % "
+        yield f"\n {result.iteration}: {self._numbers(result)}, {self._left(result) / 3600:f} hours left"
+        if result.map is not None:
+            yield f"\n mean_average_precision ({measure}) = {result.map:f} "
+            if progress.best_iteration == result.iteration:
+                yield "New best mAP!"
 
 
 class Metrics:

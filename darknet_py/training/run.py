@@ -31,7 +31,7 @@ from darknet_py.training.schedule import warm_up
 from darknet_py.training.start import start_heads
 from darknet_py.weights import Loaded, load_weights
 
-AWAITED = 8  # values of an `IterationResult` without its map
+AWAITED = 9  # values of an `IterationResult` without its map
 MAP_EPOCHS = 4  # passes over the training images between two evaluations, by default …
 MIN_MAP_ITERATIONS = 100  # … but at least this many iterations
 SAVE_LAST = 100  # iterations between two NAME_last, where the .data file has no savelast
@@ -53,6 +53,7 @@ class RunSettings:
     better one after which training stops; 0: no limit.
     max_chart_loss: the upper end of the chart; None: what shows the curve. unit: of what a batch holds, for messages.
     fixed: options that a resumed run must repeat, by name.
+    darknet_lines: where the output is no terminal, print Darknet's lines for every iteration.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class RunSettings:
     max_chart_loss: float | None = None
     unit: str = "images"
     fixed: Mapping[str, Value] = field(default_factory=dict)
+    darknet_lines: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -256,6 +258,7 @@ def run_settings(
     evaluate_every: int | None = None,
     patience: int = 0,
     fixed: Mapping[str, Value] | None = None,
+    darknet_lines: bool = False,
 ) -> RunSettings:
     """The settings of a run, from its .data file and [net].
 
@@ -263,7 +266,7 @@ def run_settings(
         folder: of the files; None: the .data file's `backup`, else backup.
         with_map: evaluate on the images of the .data file's `valid`.
         evaluate_every: iterations between two evaluations; None: MAP_EPOCHS passes over the training images.
-        patience, fixed: see `RunSettings`; the losses and `mixup_beta` are added to `fixed`.
+        patience, fixed, darknet_lines: see `RunSettings`; the losses and `mixup_beta` are added to `fixed`.
 
     Raises:
         DarknetError: the list of `valid` cannot be read, or savelast or saveweights is not a number.
@@ -290,4 +293,5 @@ def run_settings(
         max_chart_loss=net.max_chart_loss if network.cfg.sections[0].get("max_chart_loss") else None,
         unit=material.unit,
         fixed=recipe | dict(fixed or {}),
+        darknet_lines=darknet_lines,
     )

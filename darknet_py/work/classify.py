@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from darknet_py.choices import TOP
 from darknet_py.classifier import Classifier
@@ -15,8 +15,11 @@ from darknet_py.names import names_file, read_data
 from darknet_py.network import load
 
 
-def run(args: argparse.Namespace, paths: Sequence[str]) -> int:
-    """Classifies the images. Returns the exit status."""
+def run(args: argparse.Namespace, paths: Iterable[str], *, asks: bool = False) -> int:
+    """Classifies the images. Returns the exit status.
+
+    asks: the paths are answers to a question, and so is what is printed of each of them, errors included.
+    """
     names, top = args.names, args.top
     if args.data:
         options = read_data(args.data)
@@ -29,7 +32,7 @@ def run(args: argparse.Namespace, paths: Sequence[str]) -> int:
         try:
             guesses = classifier(path, top or TOP)
         except ImageError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(*([error] if asks else ["error:", error]), file=sys.stdout if asks else sys.stderr)
             unreadable += 1
             continue
         print(f"{path}: Predicted in {(time.perf_counter() - start) * 1000:.3f} milli-seconds.")

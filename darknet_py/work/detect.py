@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TypeVar
@@ -44,8 +44,12 @@ def run(
     save_as: str | None = None,
     labels: Callable[[str], str] | None = None,
     json_lines: bool | None = None,
+    asked_for: Iterable[Source] | None = None,
 ) -> int:
-    """Detects in the sources; see `detect.start`. Returns the exit status."""
+    """Detects in the sources; see `detect.start`. Returns the exit status.
+
+    asked_for: sources that the user names one by one, in place of `sources`.
+    """
     json_on_stdout = args.json == "-"
     if args.show:
         _check_window()
@@ -59,9 +63,10 @@ def run(
         print(f"engine: {detector.runner.engine}", file=sys.stderr)
     if json_lines is None:
         json_lines = any(isinstance(source, VideoSource) for source in sources)
-    whole = Run(detector, args, json_lines=json_lines, save_as=save_as, labels=labels)
+    asks = asked_for is not None
+    whole = Run(detector, args, json_lines=json_lines, save_as=save_as, labels=labels, asks=asks)
     with redirect_stdout(sys.stderr) if json_on_stdout else nullcontext():  # of all that is not JSON
-        return whole.over(sources)
+        return whole.over([source] for source in asked_for) if asked_for is not None else whole.over([sources])
 
 
 def _batch(most: int, sources: Sequence[Source]) -> int:
@@ -92,7 +97,10 @@ def _check_window() -> None:
 
 
 class Run:
-    """One run of the command: sources in, files and lines out."""
+    """One run of the command: sources in, files and lines out.
+
+    asks: the sources are answers to a question, and so is what is printed of each of them, errors included.
+    """
 
     def __init__(
         self,
@@ -102,8 +110,9 @@ class Run:
         json_lines: bool,
         save_as: str | None = None,
         labels: Callable[[str], str] | None = None,
+        asks: bool = False,
     ) -> None:
-        self.detector, self.args, self.save_as = detector, args, save_as
+        self.detector, self.args, self.save_as, self.asks = detector, args, save_as, asks
         self.classes = args.classes.split(",") if args.classes else None
         detector.wanted(self.classes)
         self.unreadable = 0
@@ -129,18 +138,11 @@ class Run:
         print(f"serving {port.content_type.partition(';')[0]} on {port.address}", file=sys.stderr)
         return port
 
-    def over(self, sources: Sequence[Source]) -> int:
-        """Runs over all sources; however it ends, the files are complete. Returns the exit status."""
-        images = [source.path for source in sources if isinstance(source, ImageSource)]
-        videos = [source for source in sources if isinstance(source, VideoSource)]
-        codecs: dict[bool, Codec] = {}
+    def over(self, groups: Iterable[Sequence[Source]]) -> int:
+        """Runs over groups of sources; however it ends, the files are complete. Returns the exit status."""
         try:
-            if videos and not self.args.no_pictures:
-                codecs = {video.live: self._codec(video.live) for video in videos}
-            if images:
-                self._images(images)
-            for video in videos:
-                self._video(video, codecs.get(video.live))
+            for sources in groups:
+                self._group(sources)
         finally:
             for port in self.ports:
                 port.close()
@@ -149,9 +151,21 @@ class Run:
                 cv2.destroyAllWindows()
             if self.is_new and not self.files.count:
                 remove_empty(self.folder)
-        if self.uses_folder and not self.args.quiet and self.files.count:
+        if self.uses_folder and not (self.args.quiet or self.asks) and self.files.count:
             say(f"results in {self.folder / (self.save_as or '')}")
         return UNREADABLE if self.unreadable else 0
+
+    def _group(self, sources: Sequence[Source]) -> None:
+        """The images of a group, then its videos."""
+        images = [source.path for source in sources if isinstance(source, ImageSource)]
+        videos = [source for source in sources if isinstance(source, VideoSource)]
+        codecs: dict[bool, Codec] = {}
+        if videos and not self.args.no_pictures:
+            codecs = {video.live: self._codec(video.live) for video in videos}
+        if images:
+            self._images(images)
+        for video in videos:
+            self._video(video, codecs.get(video.live))
 
     def _codec(self, live: bool) -> Codec:
         return pick_codec(self.args.codec, Path(self.save_as).suffix.lower() if self.save_as else None, live=live)
@@ -179,7 +193,10 @@ class Run:
         return image, self.detector.fitted_image(image)
 
     def _report(self, error: ImageError) -> None:
-        tqdm.write(f"error: {error}", file=sys.stderr)
+        if self.asks:
+            say(str(error))
+        else:
+            tqdm.write(f"error: {error}", file=sys.stderr)
         self.unreadable += 1
 
     def _batch(self, batch: Sequence[tuple[str, Image, Image]], writer: Behind[Image | None], single: bool) -> None:

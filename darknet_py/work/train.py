@@ -66,6 +66,7 @@ def _run(args: argparse.Namespace, world: World, device: str) -> int:
         with_map=args.map,
         evaluate_every=args.map_every,
         patience=args.patience,
+        darknet_lines=args.darknet_lines,
         fixed={name: getattr(args, name) for name in FIXED} | {"processes": world.size},
     )
     if world.first and not args.resume and settings.checkpoint.is_file():
