@@ -131,7 +131,10 @@ class Cfg:
 
     def stop(self, section: Section, option: Option | str | None, text: str) -> None:
         """What Darknet stops at, though a network can be run: a warning here, an error when it is trained."""
-        text = f"Darknet stops here: {text}"
+        self.refuse_training(section, option, f"Darknet stops here: {text}")
+
+    def refuse_training(self, section: Section, option: Option | str | None, text: str) -> None:
+        """What spoils a training, but not detection: a warning here, an error when the network is trained."""
         self.stops.append(self.message(section, option, text))
         self.warn(section, option, text)
 

@@ -310,6 +310,9 @@ def _net_options(cfg: Cfg, size: tuple[int, int] | None) -> NetOptions:
     if options.policy == "steps" and not 0 < len(options.steps) <= len(options.scales):
         text = f"{len(options.steps)} steps and {len(options.scales)} scales; write as many of both"
         cfg.stop(section, section.get("scales") or section.get("policy"), text)
+    for name in ("batch", "subdivisions", "time_steps"):  # Darknet divides by them where it reads them
+        if (value := getattr(options, name)) < 1:
+            cfg.fail(section, section.get(name), f"{value} is too small; write 1 or more")
     for name in ("input_mean", "input_deviation"):
         if (count := len(getattr(options, name))) not in (1, options.channels):
             text = f"{count} numbers for {options.channels} channels; write one for each, or a single one"

@@ -170,10 +170,11 @@ def _number(cfg: Cfg, section: Section, written: Option, text: str, kind: type, 
             written,
             f"{shortened(match[0])} is out of range for {'a 32-bit integer' if kind is int else 'a float'}",
         )
+    report = cfg.refuse_training if meaning.use == "training" and not meaning.own else cfg.fail  # Darknet detects
     if meaning.minimum is not None and value < meaning.minimum:
-        cfg.fail(section, written, f"{match[0]} is too small; write {meaning.minimum:g} or more")
+        report(section, written, f"{match[0]} is too small; write {meaning.minimum:g} or more")
     if meaning.maximum is not None and value > meaning.maximum:
-        cfg.fail(section, written, f"{match[0]} is too large; write {meaning.maximum:g} or less")
+        report(section, written, f"{match[0]} is too large; write {meaning.maximum:g} or less")
     return value
 
 

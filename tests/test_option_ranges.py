@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from darknet_py.cfg import parse_text
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.layers import NetOptions
+from darknet_py.network import Network
 from darknet_py.options import cfg_name, meaning_of, read_options
+from darknet_py.training.step import Trainer
 
 TYPES = get_type_hints(NetOptions)
 TRAINING = [field for field in dataclasses.fields(NetOptions) if meaning_of(field).use == "training"]
@@ -38,9 +41,18 @@ def as_list(field: dataclasses.Field[Any], value: str) -> str:
 
 
 def refusal(field: dataclasses.Field[Any], value: str) -> str:
-    with pytest.raises(CfgError) as error:
-        read(field, as_list(field, value))
-    place, _, text = str(error.value).partition(f"{cfg_name(field)}={as_list(field, value)}: ")
+    """What is said of a value, as an error; of Darknet's own options that are out of range, which spoil a training but
+    not detection, as a warning that is an error when the network is trained."""
+    cfg = parse_text(f"[net]\n{cfg_name(field)}={as_list(field, value)}\n\n[empty]\n", "my.cfg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CfgWarning)
+        try:
+            read_options(NetOptions, cfg, cfg.sections[0])
+            assert not meaning_of(field).own
+            message = cfg.stops[0]
+        except CfgError as error:
+            message = str(error)
+    place, _, text = message.partition(f"{cfg_name(field)}={as_list(field, value)}: ")
     assert place == "my.cfg:2: [net] "
     return text
 
@@ -85,3 +97,12 @@ def test_a_list_of_a_fixed_length_has_that_length_and_order() -> None:
     for value, text in (("1", "1 number; write 2"), (".5,1,2", "3 numbers; write 2"), ("2,.5", "write 0.5,2")):
         with pytest.raises(CfgError, match=f"my.cfg:2: \\[net\\] zoom={value}: .*{text}"):
             read(zoom, value)
+
+
+def test_what_spoils_darknets_training_is_no_reason_against_detection() -> None:
+    text = "[net]\nwidth=8\nheight=8\nchannels=3\nhue=-1\n[convolutional]\nfilters=6\n[yolo]\nclasses=1\nnum=1\n"
+    with pytest.warns(CfgWarning, match=r"hue=-1: -1 is too small; write 0 or more"):
+        network = Network(parse_text(text, "my.cfg"))
+    assert network.heads == [1]
+    with pytest.raises(CfgError, match=r"my.cfg:5: \[net\] hue=-1: -1 is too small; write 0 or more"):
+        Trainer(network)

@@ -8,7 +8,7 @@ from darknet_py.layers.augmentation import AugmentationOptions
 from darknet_py.layers.image_input import ImageOptions
 from darknet_py.layers.recipe import POLICIES as OWN_POLICIES
 from darknet_py.layers.recipe import RecipeOptions
-from darknet_py.options import MAX_INT, option
+from darknet_py.options import option
 
 NAMES = ("net", "network")
 POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "sgdr", *OWN_POLICIES)
@@ -23,9 +23,9 @@ class NetOptions(RecipeOptions, AugmentationOptions, ImageOptions):
     bn_eps: float = option(0.00001, "added to the variance in batch norm", minimum=0, own=True)
     letter_box: int = option(0, "1: images keep their aspect ratio and are padded with grey; 0: they are stretched")
     show_receptive_field: float = option(0.0, "1: the layer table shows the receptive field", use="load")
-    batch: int = option(1, "images per weight update", minimum=1, maximum=MAX_INT, use="training")
-    subdivisions: int = option(1, "mini-batches per batch; their gradients are added up", minimum=1, use="training")
-    time_steps: int = option(1, "time steps of recurrent networks", minimum=1, use="training")
+    batch: int = option(1, "images per weight update", use="training")
+    subdivisions: int = option(1, "mini-batches per batch; their gradients are added up", use="training")
+    time_steps: int = option(1, "time steps of recurrent networks", use="training")
     sequential_subdivisions: int | None = option(
         None, "mini-batches per sequence at the start; default: subdivisions", minimum=0, use="training"
     )
