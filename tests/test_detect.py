@@ -230,7 +230,7 @@ def test_a_video_is_served_frame_by_frame(here: Path, monkeypatch: pytest.Monkey
     args.json_port, args.mjpeg_port = 0, 0
     run = Run(detector, args, json_lines=False)
     listen(run)
-    assert run.over([VideoSource("a.mp4", live=False)]) == 0
+    assert run.over([[VideoSource("a.mp4", live=False)]]) == 0
     for client in clients:
         client.join(20)
     items = json.loads(answers["application/json"])
