@@ -118,7 +118,8 @@ CASES: dict[str, list[str]] = {
         f"{IMAGES} mosaic=1 mosaic_bound=1 cutmix=1 mixup=1\n{DETECTOR}",
         f"{IMAGES} mixup=1 mixup_beta=1.5\n{DETECTOR}",
         f"{IMAGES} bn_eps=.001 image_fit=yolox channel_order=bgr input_max=255 input_mean=3 "
-        f"input_deviation=2 objectness_thresh=.1 class_thresh=.1 thresh=.2 nms=.5 valid_thresh=.01 valid_nms=.65 best_class=2 agnostic=1 max_nms=1000 max_det=100\n{DETECTOR}",
+        f"input_deviation=2 objectness_thresh=.1 class_thresh=.1 thresh=.2 nms=.5 valid_thresh=.01 "
+        f"valid_nms=.65 best_class=2 agnostic=1 max_nms=1000 max_det=100\n{DETECTOR}",
         f"{IMAGES} augmentation=yolov5 mosaic=1 zoom=.1,2 shear=2 perspective=.001 translate=.2 flip_down=.5 "
         f"mosaic_probability=.9 mixup_probability=.5\n{DETECTOR}",
         f"{SCHEDULE} optimizer=sgd nesterov=1 clip_norm=5 epochs=2 close_mosaic=1 burn_in_epochs=.5 "
