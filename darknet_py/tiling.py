@@ -78,6 +78,7 @@ def detect_in_tiles(
         thresh, nms, classes, max_det: see `Detector`.
     """
     overlap_of_boxes = fraction("nms", detector.net.nms if nms is None else nms)
+    most = detector.net.max_det if max_det is None else whole("max_det", max_det)
     results = []
     for image in images:
         size = (image.shape[1], image.shape[0])
@@ -86,7 +87,7 @@ def detect_in_tiles(
         found: list[Detections] = []
         for start in range(0, len(crops), detector.batch):
             found += detector.detect(crops[start : start + detector.batch], thresh, nms, classes=classes)
-        results.append(_joined(found, tiles, size, overlap_of_boxes, detector, max_det))
+        results.append(_joined(found, tiles, size, overlap_of_boxes, detector, most))
     return results
 
 
@@ -116,9 +117,7 @@ def _joined(
         survives = nms(xywh[alive], confidence[alive], group[alive], overlap, detector.nms_kind, detector.beta_nms)
         kept[alive[survives]] = True
     order = torch.where(kept, confidence, -1.0).argsort(descending=True, stable=True)[: int(kept.sum())]
-    most = detector.net.max_det if most is None else most
-    columns = (column[order[:most]].numpy() for column in (class_id, confidence, xywh))
-    class_ids, confidences, boxes = columns
+    class_ids, confidences, boxes = (column[order[:most]].numpy() for column in (class_id, confidence, xywh))
     return replace(found[0], class_ids=class_ids, confidences=confidences, xywh=boxes, size=size)
 
 

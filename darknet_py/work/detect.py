@@ -56,7 +56,7 @@ def run(
     detector = load_detector(
         args.cfg, args.weights, args.names, data=args.data, device=args.device, size=args.size, strict=args.strict,
         letterbox=args.letterbox, nms_kind=args.nms_kind, agnostic=args.agnostic,
-        precision=args.precision, batch=_batch(args.batch, sources),
+        precision=args.precision, batch=args.batch if args.tile else _batch(args.batch, sources),
         fused=_is_worth_compiling(sources), engine=args.engine,
     )  # fmt: skip
     if args.engine != "torch" and not args.quiet:
@@ -188,9 +188,9 @@ class Run:
                 bar.update(len(batch))
 
     def _read(self, path: str) -> tuple[Image, Image]:
-        """An image, and the same in the size of the network's input."""
+        """An image, and the same in the size of the network's input; of tiles, the image twice."""
         image = self.detector.read(path)
-        return image, self.detector.fitted_image(image)
+        return image, image if self.args.tile else self.detector.fitted_image(image)
 
     def _report(self, error: ImageError) -> None:
         if self.asks:
