@@ -166,7 +166,8 @@ class Yolo(YoloFamily, kinds=("yolo",)):
         )
         box_weight: float | None = option(
             None,
-            "multiplies the loss of boxes, with a loss other than darknet; default: the loss's own weight",
+            "multiplies the loss of boxes, with a loss other than darknet; default: the loss's own weight; yolov5 and "
+            "yolov7 scale the three weights by 3/heads, objectness by (size/640)^2, classes by classes/80",
             minimum=0,
             use="training",
             own=True,

@@ -32,7 +32,7 @@ BALANCES: tuple[tuple[float, ...], ...] = (
 FOCAL_ALPHA = 0.25
 AUXILIARY = 0.25
 KEPT = 0.9999  # of a balance, in each mini-batch, with autobalance
-LEVELS, USUAL_SIZE, USUAL_CLASSES = 3, 640, 80  # for which the usual weights are
+LEVELS, USUAL_SIZE, USUAL_CLASSES = 3, 640, 80  # for which the weights are; for others they are scaled
 
 READS = WEIGHTS | {
     "objectness_balance", "autobalance", "sort_obj_iou", "focal_gamma", "label_smooth_eps",
@@ -78,11 +78,11 @@ def anchor_loss(outputs: Sequence[Output], rows: Tensor, state: State, system: S
         objectness[layer.index] = terms.objectness.detach()
         part = AUXILIARY if is_auxiliary else 1.0
         weighted = {
-            "box": weight(layer, "box", system.box * share) * terms.box,
-            "objectness": weight(layer, "objectness", system.objectness * scale * share)
-            * balances[layer.lead if is_auxiliary else layer.index]
+            "box": weight(layer, "box", system.box) * share * terms.box,
+            "objectness": weight(layer, "objectness", system.objectness)
+            * (scale * share * balances[layer.lead if is_auxiliary else layer.index])
             * terms.objectness,
-            "class": weight(layer, "class", system.classes * layer.classes / USUAL_CLASSES * share) * terms.classes,
+            "class": weight(layer, "class", system.classes) * (layer.classes / USUAL_CLASSES * share) * terms.classes,
         }
         for name, term in weighted.items():
             totals[name].append(part * len(head.logits) * term)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -56,3 +56,14 @@ def gradients_are_near(
     atol = tolerance * max(float(gradient.abs().max()) for gradient in expected)
     for gradient, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, other, rtol=0, atol=atol)
+
+
+def hyper_weights(hyp: Mapping[str, float], classes: int, size: tuple[int, int], heads: int) -> dict[str, float]:
+    """The options of [yolo] with which YOLOv5's or YOLOv7's loss has these weights: it scales them for other classes,
+    sizes (width, height) and numbers of heads than 80, 640 and 3, as the original programs do before the loss."""
+    share = 3 / heads
+    return {
+        "box_weight": hyp["box"] / share,
+        "objectness_weight": hyp["obj"] / share / (max(size) / 640) ** 2,
+        "class_weight": hyp["cls"] / share * 80 / classes,
+    }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from loss_cases import truth_rows
+from loss_cases import hyper_weights, truth_rows
 from recipes import digest
 from torch import Tensor
 from yolos import YOLOS, arrays, cfg_of, content, drawn_input, drawn_weights, files_of, needs_yolos
@@ -202,8 +202,8 @@ def cfg_text(model: str, about: dict[str, Any]) -> str:
     net, rest = text.split("\n\n\n", 1)
     net = re.sub(rf"\n({'|'.join(recipe)})=.*", "", net) + "".join(f"\n{key}={value}" for key, value in recipe.items())
     hyp = about.get("hyp", {})
-    terms = {"box": "box", "objectness": "obj", "class": "cls"}
-    weights = {f"{word}_weight": hyp[name] for word, name in terms.items() if hyp}
+    heads = len(re.findall(r"(?m)^\[yolo\]\n(?!(?:.+\n)*aux_of)", rest))
+    weights: dict[str, Any] = hyper_weights(hyp, about["nc"], (width, height), heads) if hyp else {}
     weights |= {"iou_loss": about["iou_type"]} if "iou_type" in about else {}
     lines = "".join(f"{key}={value}\n" for key, value in weights.items())
     return f"{net}\n\n\n" + re.sub(r"\[(yolo|anchor_free)\]\n", rf"[\1]\n{lines}", rest)

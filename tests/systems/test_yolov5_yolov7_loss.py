@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from loss_cases import LossCase, truth_rows
+from loss_cases import LossCase, hyper_weights, truth_rows
 from torch import Tensor
 from yolos import YOLOS, arrays, content, needs_yolos, tensors
 
@@ -70,7 +70,8 @@ def case_of(system: str, name: str, *, written: bool = True) -> LossCase:
         about["hyp_scaled"],
         arrays(folder / f"{name}.npz"),
     )
-    weights = f"box_weight={hyp['box']}\nobjectness_weight={hyp['obj']}\nclass_weight={hyp['cls']}\n"
+    options = hyper_weights(hyp, about["nc"], (about["hw"][1], about["hw"][0]), len(strides))
+    weights = "".join(f"{key}={value!r}\n" for key, value in options.items())
     text = cfg_of(system, about, strides, auxiliary="pred_aux_0" in values, written=weights * written)
     network = Network(parse_text(text))
     heads = [layer for layer in network.layers if layer.head]
@@ -232,7 +233,7 @@ def test_checkpoints_hold_the_balances_and_an_iteration_that_is_undone_leaves_th
 
 @pytest.mark.parametrize("loss", SYSTEMS)
 def test_the_loss_falls(loss: str) -> None:
-    weights = "box_weight=.05\nobjectness_weight=1\nclass_weight=.5\n"
+    weights = "box_weight=.05\nobjectness_weight=100\nclass_weight=10\n"
     text = cfg_of(loss, ABOUT, STRIDES, auxiliary=True, written=weights)
     text = text.replace("[net]", "[net]\nlearning_rate=.05\nbatch=2\n")
     trainer = Trainer(Network(parse_text(text)).initialise(0))
@@ -258,3 +259,19 @@ def test_a_truth_at_the_left_edge_of_the_image_is_trained() -> None:
     outputs = [Output(head, torch.zeros(1, 21, head.shape.h, head.shape.w)) for head in network.head_layers()]
     heads, _ = predictions(outputs, rows, State(network.size, network.net), "ratio", truths_to_the_edge)
     assert {0, 1} == {int(truth) for head in heads for truth in head.assignment.truth}
+
+
+@pytest.mark.parametrize(("loss", "usual"), [("yolov5", (0.05, 1.0, 0.5)), ("yolov7", (0.05, 0.7, 0.3))])
+def test_weights_are_those_for_80_classes_and_640_pixels_whatever_the_network(
+    loss: str, usual: tuple[float, float, float]
+) -> None:
+    written = "".join(
+        f"{term}_weight={value}\n" for term, value in zip(("box", "objectness", "class"), usual, strict=True)
+    )
+    rows = truth_rows(torch.tensor([[0, 1, 0.4, 0.6, 0.3, 0.5], [1, 0, 0.7, 0.3, 0.6, 0.2]]), 2)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    costs = []
+    for options in ("", written):
+        text = cfg_of(loss, ABOUT, STRIDES, auxiliary=True, written=options)
+        costs.append(Trainer(Network(parse_text(text)).initialise(0)).accumulate(images, rows).cost)
+    assert costs[0] == pytest.approx(costs[1], rel=1e-6)
