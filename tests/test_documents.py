@@ -102,3 +102,9 @@ def test_other_sizes_differ_from_the_table_as_their_list_says() -> None:
     with_epochs = {path.stem for path in CFGS.glob("*.cfg") if "\nepochs=" in path.read_text(encoding="utf-8")}
     named = table("compares the table with\nthem):\n\n")[0]
     assert with_epochs <= {row[0] for row in rows} | set(named), "a recipe that no table has"
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)

@@ -5,10 +5,13 @@ runner = engine_runner(network, "openvino")     # as prepare(network): the same 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -174,6 +177,27 @@ def _onnxruntime(path: Path, count: int) -> Session:
     return lambda images: session.run(None, {"images": images})
 
 
+class _SignalStack(ctypes.Structure):
+    """stack_t of <signal.h>."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def _own_signal_stack() -> Iterator[None]:
+    """Keeps the stack on which this thread takes signals. OpenVINO lays one of its own for each model, and brings back
+    the one before when the model is freed: that of a model freed earlier is gone, and Ctrl-C would end in a crash."""
+    sigaltstack = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "sigaltstack", None)
+    before = _SignalStack()
+    if sigaltstack is not None:
+        sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        if sigaltstack is not None:
+            sigaltstack(ctypes.byref(before), None)
+
+
 def _openvino(path: Path, count: int, hint: str = "f32") -> Session:
     import openvino
 
@@ -185,7 +209,8 @@ def _openvino(path: Path, count: int, hint: str = "f32") -> Session:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    with _own_signal_stack():
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
     outputs = range(len(model.outputs))
 
     def run(images: Floats) -> list[Floats]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from project import CFGS, ROOT
+from project import CFGS, ROOT, python
 
 import darknet_py
 from darknet_py import Detector, detect
@@ -121,3 +121,23 @@ def test_detect_says_which_engine_it_takes(engine: str, tmp_path: Path, capsys: 
     arguments = ["--cfg", str(CFGS / "shapes.cfg"), "--weights", str(ROOT / "weights" / "shapes.weights"), str(IMAGE)]
     assert detect.main([*arguments, "--out", str(tmp_path), "--engine", engine, "--device", "cpu"]) == 0
     assert "engine: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_a_signal_is_taken_after_several_models_were_freed(engine: str, tmp_path: Path) -> None:
+    """OpenVINO alone would leave the process with the memory of a freed model as the stack for signals."""
+    code = f"""
+import os, signal, torch, darknet_py
+from darknet_py.inference.engines import engine_runner
+network = darknet_py.load({str(CFGS / "shapes.cfg")!r}, {str(ROOT / "weights" / "shapes.weights")!r})
+signal.signal(signal.SIGTERM, lambda *_: print("taken"))
+for _ in range(2):
+    runner = engine_runner(network, {engine!r}, batch=3)
+    for count in (3, 1):
+        runner(torch.rand(count, *network.input_shape[:3]))
+del runner
+os.kill(os.getpid(), signal.SIGTERM)
+print("alive")
+"""
+    done = python("-c", code, cwd=tmp_path)
+    assert done.stdout.split() == ["taken", "alive"], done.stderr

@@ -32,7 +32,7 @@ PYTORCH = SIZE | ADAMW | {"nominal_batch": "16", "burn_in_bias_rate": "0"}
 NET = {
     "yolov5n": PYTORCH | {"epochs": "60"},
     "yolov6n": PYTORCH | {"epochs": "45", "burn_in": "100"},
-    "yolov7-tiny-ota": PYTORCH | {"epochs": "45", "burn_in": "100", "learning_rate": "0.0007", "clip_norm": "10"},
+    "yolov7-tiny-ota": PYTORCH | {"epochs": "45", "burn_in": "100", "clip_norm": "10"},
     "yolov8n": PYTORCH | {"epochs": "60"},
     "yolox-nano": SIZE | ADAMW | {"learning_rate": "0.003", "learning_rate_min": "0.00015"} | YOLOX,
     "yolov3-tiny": SIZE | {"max_batches": "1000", "burn_in": "100", "steps": "800,900"},
