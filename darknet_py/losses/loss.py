@@ -77,13 +77,14 @@ class Start:
     biases: (channels,). deviations: (channels,), the standard deviation of normally distributed weights; None: weights
     are uniform within 1/sqrt(inputs), as PyTorch's. varied: (channels,), 1 where as much is added to the bias, else 0;
     None: nowhere. before: standard deviation of the weights of the layer before these, where the program counts it to
-    the head.
+    the head. pytorch: the program's other layers begin as PyTorch's own, not as Darknet's.
     """
 
     biases: Tensor
     deviations: Tensor | None = None
     varied: Tensor | None = None
     before: float | None = None
+    pytorch: bool = False
 
 
 LossFunction: TypeAlias = Callable[[Sequence[Output], Tensor, State], Value]

@@ -45,7 +45,7 @@ def start(head: Any, stride: float, spare: float = 0.99999) -> Start:
     values = torch.zeros(len(head.anchors), head.box_values + head.classes)
     values[:, 4] = math.log(8 / (USUAL_SIZE / stride) ** 2)
     values[:, 5:] = math.log(0.6 / (head.classes - spare)) if head.classes else 0.0
-    return Start(values.flatten(), varied=torch.ones(values.numel()))
+    return Start(values.flatten(), varied=torch.ones(values.numel()), pytorch=True)
 
 
 class System(NamedTuple):

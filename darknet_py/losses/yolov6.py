@@ -38,7 +38,7 @@ def start(head: Any, stride: float) -> Start:
     """See `Loss.start`: a class is rare; sides are a cell away, boxes with anchors are as large as these; everywhere,
     as the weights are 0."""
     biases = by_channel(head, 0.0 if head.options.anchors else 1.0, 0.0, -math.log(99))
-    return Start(biases, deviations=torch.zeros_like(biases))
+    return Start(biases, deviations=torch.zeros_like(biases), pytorch=True)
 
 
 class Targets(NamedTuple):

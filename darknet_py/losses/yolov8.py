@@ -34,7 +34,7 @@ SMALLEST = {"task_aligned": 0, "task_aligned_8.4": 16}
 
 def start(head: Any, stride: float) -> Start:
     """See `Loss.start`: five objects in an image of 640 pixels."""
-    return Start(by_channel(head, 1.0, 0.0, math.log(5 / head.classes / (640 / stride) ** 2)))
+    return Start(by_channel(head, 1.0, 0.0, math.log(5 / head.classes / (640 / stride) ** 2)), pytorch=True)
 
 
 def yolov8_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:

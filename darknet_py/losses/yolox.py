@@ -63,7 +63,7 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
 
 def start(head: Any, stride: float) -> Start:
     """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
-    return Start(by_channel(head, 0.0, RARE, RARE), varied=by_channel(head, 1.0, 0.0, 0.0))
+    return Start(by_channel(head, 0.0, RARE, RARE), varied=by_channel(head, 1.0, 0.0, 0.0), pytorch=True)
 
 
 def box_quality(iou_loss: str, boxes: Tensor, truths: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from darknet_py.network import Network
 from darknet_py.training.material import Material
 from darknet_py.training.measure import Measure, measure_on_valid
 from darknet_py.training.schedule import warm_up
-from darknet_py.training.start import start_heads
+from darknet_py.training.start import start_network
 from darknet_py.weights import Loaded, load_weights
 
 AWAITED = 9  # values of an `IterationResult` without its map
@@ -145,7 +145,7 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
         raise DarknetError(
             f"{cfg}: [net] batch=1: batch norm needs more than one image; write e.g. batch=64 and subdivisions=16"
         )
-    return start_heads(network.initialise(seed), seed)
+    return start_network(network.initialise(seed), seed)
 
 
 def plan_epochs(network: Network, material: Material) -> None:

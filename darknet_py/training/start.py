@@ -1,4 +1,4 @@
-"""Where the heads of a fresh network begin: their losses say which objects they expect before they have seen any."""
+"""Where a fresh network begins: the losses of its heads say which objects they expect before they have seen any."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from darknet_py.layers.channels import deciding
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
+from darknet_py.layers.deconvolutional import Deconvolutional
 from darknet_py.losses import loss_of
 from darknet_py.losses.loss import Start
 from darknet_py.network import Network
@@ -16,15 +17,21 @@ Weighted = Convolutional | Connected
 
 
 @torch.no_grad()
-def start_heads(network: Network, seed: int = 0) -> Network:
-    """Sets weights and biases of the layers that heads read, where the heads' loss has a start of its own
-    (`Loss.start`); Darknet's has none."""
+def start_network(network: Network, seed: int = 0) -> Network:
+    """Sets weights and biases of the layers that heads read, and of all layers before, where the heads' loss has a
+    start of its own (`Loss.start`); Darknet's has none."""
     generator = torch.Generator().manual_seed(seed + 1)  # `Network.initialise` has drawn from the seed itself
-    for layer in network.layers:
-        loss = loss_of(layer)
-        if loss is None or loss.start is None:
-            continue
-        start = loss.start(layer, network.net.width / max(layer.shape.w, 1))
+    losses = ((layer, loss_of(layer)) for layer in network.layers)
+    starts = [
+        (layer, loss.start(layer, network.net.width / max(layer.shape.w, 1)))
+        for layer, loss in losses
+        if loss is not None and loss.start is not None
+    ]
+    if any(start.pytorch for _, start in starts):
+        for part in network.modules():
+            if isinstance(part, Weighted | Deconvolutional) and not getattr(part, "shared", False):
+                _begin_as_pytorch(part, generator)
+    for layer, start in starts:
         predictors = _behind(network, layer.source_indices[0])
         counts = [len(predictor.biases) for predictor in predictors]
         if sum(counts) != len(start.biases):
@@ -37,6 +44,14 @@ def start_heads(network: Network, seed: int = 0) -> Network:
             for one in {id(one): one for one in before}.values():
                 one.weights.normal_(0.0, start.before, generator=generator)
     return network
+
+
+def _begin_as_pytorch(layer: Weighted | Deconvolutional, generator: torch.Generator) -> None:
+    """Weights, and biases where there is no batch norm, uniform within 1/sqrt(inputs)."""
+    limit = layer.weights[0].numel() ** -0.5
+    layer.weights.uniform_(-limit, limit, generator=generator)
+    if layer.scales is None:
+        layer.biases.uniform_(-limit, limit, generator=generator)
 
 
 def _behind(network: Network, index: int) -> list[Weighted]:

@@ -21,7 +21,7 @@ from darknet_py.layers import Head, Layer
 from darknet_py.layers.needs import BoxNeeds, Needs
 from darknet_py.layers.recipe import NOT_DARKNETS
 from darknet_py.losses import LOSSES, Loss, Output, Rejection, State, Value, loss_of, unread_options
-from darknet_py.losses.assign import ASSIGNERS
+from darknet_py.losses.assign import ASSIGNERS, SQUARE
 from darknet_py.network import Network, raw_of
 from darknet_py.options import untrained
 from darknet_py.training.batch_norm import Statistics
@@ -190,6 +190,11 @@ class Trainer:
             if (refusal := loss.refusal(heads)) is not None:
                 section = cfg.sections[refusal.layer.index + 1]
                 cfg.fail(section, section.get(refusal.option), refusal.text)
+            assigner = getattr(heads[0].options, "assigner", None) or loss.assigner
+            if assigner in SQUARE and self.net.width != self.net.height:
+                text = f"assigner={assigner} places truths wrongly where the input is not square, as its own program "
+                text += f"does, and hardly learns small objects; write height={self.net.width}"
+                cfg.warn(cfg.sections[0], cfg.sections[0].get("height"), text)
         self._warn_of_unread_options()
 
     def _warn_of_unread_options(self) -> None:

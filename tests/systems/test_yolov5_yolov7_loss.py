@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from yolos import YOLOS, arrays, content, needs_yolos, tensors
 
 from darknet_py.boxes import corners
 from darknet_py.cfg import parse_text
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.losses import LOSSES, Output, State, Value
 from darknet_py.losses.assign import ratio
 from darknet_py.losses.assign.level import level_of
@@ -210,6 +211,20 @@ def test_heads_of_different_classes_do_not_train_together() -> None:
     text = text.replace("classes=2", "classes=3", 1).replace("filters=21", "filters=24", 1)
     with pytest.raises(CfgError, match=r"\[yolo\] classes=2: layer 2 has classes=3; heads that train together need"):
         Trainer(Network(parse_text(text)).initialise(0))
+
+
+def test_training_warns_where_ota_misplaces_truths() -> None:
+    """Its program multiplies both coordinates by the height; a case of its loss shows it (see `test_assignment`)."""
+    text = text_of("yolov7")
+    assert "height=64" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Trainer(Network(parse_text(text)))
+        Trainer(Network(parse_text(text.replace("ota", "ratio").replace("height=64", "height=96"))))
+    with pytest.warns(
+        CfgWarning, match=r"^<text>:\d+: \[net\] height=96: assigner=ota places truths wrongly .* height=64"
+    ):
+        Trainer(Network(parse_text(text.replace("height=64", "height=96"))))
 
 
 def test_checkpoints_hold_the_balances_and_an_iteration_that_is_undone_leaves_them() -> None:

@@ -86,6 +86,17 @@ def test_their_weights_are_pytorch_s(cfg: str) -> None:
                 assert_pytorchs(weights, weights[0].numel())
 
 
+@pytest.mark.parametrize("name", ["yolov5n", "yolov6n", "yolov7-tiny-ota", "yolov8n", "yolox-nano"])
+def test_so_are_those_of_all_other_layers(name: str) -> None:
+    network = network_to_train(f"cfg/{name}.cfg")
+    trunk = [layer for layer in network.layers if layer.kind == "convolutional" and layer.scales is not None]
+    assert len(trunk) > 20
+    for layer in trunk:
+        if layer.weights.numel() >= 400:
+            assert_pytorchs(layer.weights, layer.weights[0].numel())
+        assert not layer.biases.any()
+
+
 def test_heads_of_yolov6_give_the_same_for_every_image() -> None:
     network = network_to_train("cfg/yolov6n.cfg")
     joined = [network.layers[head.source_indices[0]] for head in network.head_layers()]
@@ -133,7 +144,7 @@ def test_the_start_follows_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize("cfg", ["cfg/yolov3-tiny.cfg", "cfg/yolov2-tiny.cfg"])
-def test_darknets_heads_begin_with_biases_of_0(cfg: str) -> None:
+def test_darknets_networks_begin_as_its_own_with_biases_of_0(cfg: str) -> None:
     network: Network = network_to_train(cfg)
     fresh = Network(network.cfg).initialise(0)
     for head in network.head_layers():
@@ -141,4 +152,6 @@ def test_darknets_heads_begin_with_biases_of_0(cfg: str) -> None:
         assert loss is not None
         assert loss.start is None
         assert network.layers[head.index - 1].biases.abs().max() == 0
-        assert torch.equal(network.layers[head.index - 1].weights, fresh.layers[head.index - 1].weights)
+    for layer, darknets in zip(network.layers, fresh.layers, strict=True):
+        if layer.kind == "convolutional":
+            assert torch.equal(layer.weights, darknets.weights)

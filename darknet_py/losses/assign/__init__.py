@@ -23,3 +23,6 @@ READS: dict[str, frozenset[str]] = {
     "ota": RATIO_READS,
 }
 """The options of a head that each assigner has a use for."""
+
+SQUARE: frozenset[str] = frozenset({"ota"})
+"""Assigners that place truths wrongly, as their programs do, where the input is not square."""

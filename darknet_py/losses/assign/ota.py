@@ -2,8 +2,8 @@
 an image, each truth trains as many as the best of them overlap it in sum, those of the smallest cost, of all heads at
 once.
 
-As in the original, truths are scaled to pixels by the input's height on both axes, and a box that is found twice may
-be trained by two truths.
+As in the original, truths are scaled to pixels by the input's height on both axes (on an input that is not
+square, they are misplaced: training warns of it), and a box that is found twice may be trained by two truths.
 """
 
 from __future__ import annotations
