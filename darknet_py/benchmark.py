@@ -20,10 +20,18 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m darknet_py.benchmark --cfg cfg/yolov3.cfg --batch 8",
     )
     result.add_argument(
-        "--cfg", default="cfg/yolov3-tiny.cfg", help="the network, .cfg or .safetensors (default: %(default)s)"
+        "--cfg",
+        nargs="+",
+        default=["cfg/yolov3-tiny.cfg"],
+        help="the networks, .cfg or .safetensors (default: cfg/yolov3-tiny.cfg)",
     )
-    result.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
-    result.add_argument("--batch", type=int, default=1, help="images per forward pass (default: %(default)s)")
+    result.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu, cuda, cuda:1 … (default: %(default)s); a GPU's numbers are compared with the CPU's first",
+    )
+    result.add_argument("--batch", type=int, nargs="+", default=[1], help="images per forward pass (default: 1)")
+    result.add_argument("--compile", action="store_true", help="of a GPU: measure torch.compile, too; takes minutes")
     result.add_argument(
         "--seconds", type=float, default=3.0, help="duration of each measurement (default: %(default)s)"
     )
@@ -37,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         help="compare with openvino, onnxruntime and opencv, each in a process of its own, run by this Python or by "
         "another one: opencv=env/bin/python (OpenCV 4 is the last that reads Darknet files)",
     )
-    result.add_argument("--json", default="", metavar="FILE", help="of --against: write the numbers")
+    result.add_argument("--json", default="", metavar="FILE", help="of --against and of a GPU: write the numbers")
     add_size(result)
     return result
 
@@ -56,7 +64,8 @@ def peers(text: str) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
-    check_files(args.cfg, data=args.data)
+    for cfg in args.cfg:
+        check_files(cfg, data=args.data)
     from darknet_py.work.benchmark import run
 
     return run(args)

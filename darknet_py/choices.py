@@ -6,8 +6,8 @@ They are apart from what they stand for: a command's `--help` and its usage erro
 
 from __future__ import annotations
 
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-"""Number formats of a network: our name → PyTorch's."""
+PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Number formats of a network: our name → PyTorch's. tf32: float32, but NVIDIA's GPUs round factors to 11 bits."""
 ENGINES = ("openvino", "onnxruntime", "torch")
 """What can run a network; the fastest on a CPU first."""
 AUTO = "auto"  # of engines: the fastest one that is installed

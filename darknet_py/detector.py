@@ -30,8 +30,9 @@ from darknet_py.layers import Candidates
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.names import class_names, find_beside, names_file, read_data, read_lines
 from darknet_py.network import Network, load
-from darknet_py.pictures.fit import fit_of
-from darknet_py.pictures.levels import levels_of
+from darknet_py.pictures import on_device
+from darknet_py.pictures.fit import DarknetFit, fit_of
+from darknet_py.pictures.levels import Levels, levels_of
 from darknet_py.pictures.read import Image, as_image, read_image, split_batch
 from darknet_py.pictures.resize import Size
 from darknet_py.postprocess import Fitted, Suppression, chosen, postprocess
@@ -215,7 +216,15 @@ class Detector:
 
     def prepare(self, images: Sequence[Image]) -> Tensor:
         """Images → (n, channels, height, width), stretched or letterboxed to the network's input, on its device."""
+        if self.fits_on_device and all(image.dtype == np.uint8 for image in images):
+            assert isinstance(self.fit, DarknetFit)
+            return on_device.fitted(images, self.fit, *self.network.size, self.runner.device).to(self.dtype)
         return self.as_batch([self.fitted_image(image) for image in images])
+
+    @property
+    def fits_on_device(self) -> bool:
+        """Whether a GPU resizes images of bytes, so that there is no need to do it before."""
+        return self.runner.device.type == "cuda" and isinstance(self.fit, DarknetFit) and self.levels == Levels()
 
     def fitted_image(self, image: Image) -> Image:
         """An image of `read`, stretched or letterboxed to (height, width, channels) of the network's input."""

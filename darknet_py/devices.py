@@ -1,6 +1,10 @@
-"""The device that a user names: "cpu", "cuda", "cuda:1", Darknet's plain number of a GPU, or "auto"."""
+"""The device that a user names: "cpu", "cuda", "cuda:1", Darknet's plain number of a GPU, or "auto"; and how it
+multiplies float32."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -27,3 +31,20 @@ def pick_device(name: str | int | torch.device) -> torch.device:
             raise DarknetError(f"device '{name}': no CUDA device is available; use cpu") from None
         raise DarknetError(f"device '{name}': there is no such device; use cpu, or cuda with a GPU") from None
     return device
+
+
+@contextmanager
+def multiplying(precision: str, device: torch.device, *, searched: bool = False) -> Iterator[None]:
+    """Within it, convolutions on a GPU keep all 24 bits of their factors with "fp32"; PyTorch's own default is 11 bits,
+    as here with "tf32". searched: cuDNN tries its algorithms for each new shape, and takes the fastest one."""
+    cudnn = torch.backends.cudnn
+    if device.type != "cuda":
+        yield
+        return
+    with cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark or searched,
+        deterministic=cudnn.deterministic,
+        allow_tf32=precision != "fp32",
+    ):
+        yield

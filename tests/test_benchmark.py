@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from project import python
 
 from darknet_py import benchmark
 from darknet_py.errors import DarknetError
+from darknet_py.work import benchmark_gpu
 
 MODEL = ["--cfg", "cfg/shapes.cfg", "--seconds", "0.2"]
 
@@ -20,7 +22,7 @@ def test_engines_are_measured_in_processes_of_their_own(tmp_path: Path, capsys: 
     out = tmp_path / "speed.json"
     assert benchmark.main([*MODEL, "--against", f"onnxruntime,opencv={sys.executable}", "--json", str(out)]) == 0
     printed = capsys.readouterr().out
-    result = json.loads(out.read_text())
+    result = json.loads(out.read_text())[0]
     assert {"darknet_py", "onnxruntime"} <= set(result["milliseconds"])
     assert all(min(blocks) > 0 for blocks in result["milliseconds"].values())
     assert "x1.00" in printed
@@ -40,3 +42,15 @@ def test_an_unknown_engine_gets_the_list(tmp_path: Path) -> None:
     done = python("-m", "darknet_py.benchmark", "--against", "tensorrt", cwd=tmp_path)
     assert done.returncode == 2
     assert "'tensorrt' is not known; write one of openvino, onnxruntime, opencv" in done.stderr
+
+
+def test_what_a_gpu_is_measured_by_finds_a_cpu_equal_to_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    results = benchmark_gpu.measure_gpu(["cfg/shapes.cfg"], (96, 96), torch.device("cpu"), [1], 0.01, compiled=False)
+    printed = capsys.readouterr().out
+    assert "failed" not in printed
+    exact = [value for name, value in results.items() if "fp32, greatest difference" in name]
+    assert exact == [0.0]
+    assert results["cfg/shapes.cfg: loss"] == results["cfg/shapes.cfg: gradients"] == 0.0
+    assert results["two streams at once: outputs that differ"] == 0
+    assert results["losses after a resume with dropout"] == 0.0
+    assert "cfg/shapes.cfg, batch 1: training step, fp32" in results

@@ -7,6 +7,7 @@ heads = runner(images)                          # as network(images); the networ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from darknet_py.arguments import whole
 from darknet_py.choices import PRECISIONS
-from darknet_py.devices import pick_device
+from darknet_py.devices import multiplying, pick_device
 from darknet_py.errors import DarknetError
+from darknet_py.inference.captured import captured_graph
 from darknet_py.inference.fused import Graph, fused_graph
 from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.layers import Candidates
@@ -59,6 +61,11 @@ class Runner:
         """(width, height) of the images, pixels."""
         return self.network.size
 
+    @property
+    def runs_graph(self) -> bool:
+        """Whether whole batches are run by something compiled; see `prepare`."""
+        return self._graphs.get(self.batch) is not None
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Tensor]:
         """As `Network.forward`. images: (n, channels, height, width), 0..1, RGB, of the runner's dtype and device.
@@ -70,7 +77,8 @@ class Runner:
         count = len(images)
         graph = self._graph(1 if count == 1 else self.batch) if count <= self.batch else None
         if graph is None:
-            return self.network(images)
+            with multiplying(self.precision, self.device):
+                return self.network(images)
         if 1 < count < self.batch:
             images = torch.cat((images, images.new_zeros((self.batch - count, *images.shape[1:]))))
         outputs = graph(images)
@@ -121,12 +129,13 @@ def prepare(
 
     Args:
         device: where it runs; None: the network's device.
-        precision: "fp32" (the C program's numbers), "bf16" or "fp16" (faster on hardware that supports them).
+        precision: "fp32" (the C program's numbers), "bf16", "fp16" (faster on hardware that supports them) or "tf32"
+            (float32, rounded in the products of an NVIDIA GPU; elsewhere fp32).
         size: (width, height) of the input in pixels; None: the network's.
         batch: images per batch.
         fused: compile the network for batches of this size, and when a single image comes for that: up to a second,
-            and half as fast again or more on a CPU. It changes no number beyond rounding. Without effect where PyTorch
-            has no such compiler.
+            and half as fast again or more. It changes no number beyond rounding. Without effect where PyTorch has no
+            such compiler. On a GPU, a CUDA graph is captured.
 
     Raises:
         DarknetError: the precision, the size or the device is unknown, or the batch is no whole number from 1 on.
@@ -137,4 +146,5 @@ def prepare(
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     target = network.device if device is None else pick_device(device)
     derived = reparameterised(network, size=size).to(target, DTYPES[precision])
-    return Runner(derived.channels_last(), precision, whole("batch", batch), compile=fused_graph if fused else None)
+    compile = partial(captured_graph, precision=precision) if target.type == "cuda" else fused_graph
+    return Runner(derived.channels_last(), precision, whole("batch", batch), compile=compile if fused else None)

@@ -19,7 +19,7 @@ LETTERBOX_GREY = 0.5  # the bars beside or above a letterboxed image
 
 
 @lru_cache(maxsize=64)
-def _taps(source: int, target: int, is_row: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+def taps(source: int, target: int, is_row: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """For each output line: its two input lines, and the second one's weight, in float32 as in image.c:resize_image.
 
     The last column is exactly the last one of the input. The last row has no second tap: where rounding puts it a
@@ -40,8 +40,8 @@ def resize(image: Image, width: int, height: int) -> Floats:
     if image.shape[:2] == (height, width):
         return np.multiply(image, scale, dtype=np.float32)
     channels = image.shape[2]
-    top, below, down = _taps(image.shape[0], height, True)
-    left, right, across = _taps(image.shape[1], width, False)
+    top, below, down = taps(image.shape[0], height, True)
+    left, right, across = taps(image.shape[1], width, False)
     if 2 * height < image.shape[0]:  # most rows are never read
         rows, position = np.unique(np.stack((top, below)), return_inverse=True)
         image = image[rows]
@@ -76,11 +76,17 @@ def letterbox_size(image: Size, network: Size) -> Size:
 
 def letterbox(image: Image, width: int, height: int) -> Floats:
     """The image with its aspect ratio kept, in the middle of grey: (height, width, channels) float32 in 0..1."""
-    inner_width, inner_height = letterbox_size((image.shape[1], image.shape[0]), (width, height))
     result = np.full((height, width, image.shape[2]), LETTERBOX_GREY, np.float32)
-    left, top = (width - inner_width) // 2, (height - inner_height) // 2
-    result[top : top + inner_height, left : left + inner_width] = resize(image, inner_width, inner_height)
+    rows, columns = letterbox_slices((image.shape[1], image.shape[0]), (width, height))
+    result[rows, columns] = resize(image, columns.stop - columns.start, rows.stop - rows.start)
     return result
+
+
+def letterbox_slices(image: Size, network: Size) -> tuple[slice, slice]:
+    """The rows and columns of the network's input in which a letterboxed image lies."""
+    (width, height), (inner_width, inner_height) = network, letterbox_size(image, network)
+    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    return slice(top, top + inner_height), slice(left, left + inner_width)
 
 
 def letterbox_fractions(images: Sequence[Size], network: Size) -> tuple[Floats, Floats]:

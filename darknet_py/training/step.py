@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from darknet_py.devices import multiplying
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import DTYPES
 from darknet_py.layers import Head, Layer
@@ -85,8 +86,8 @@ class Trainer:
         Args:
             exact: true derivatives where Darknet's own differ from them (derivatives.py). An `optimizer` of [net] other
                 than Darknet's has them anyway.
-            precision: number format of the forward pass: "fp32", "bf16" or "fp16". Weights, losses and updates are
-                float32.
+            precision: number format of the forward pass: "fp32", "tf32", "bf16" or "fp16", see `prepare`. Weights,
+                losses and updates are float32.
             compiled: compile the forward pass with torch.compile.
             world: this process among those that train together; None: it trains alone.
             synchronised: batch norm over the mini-batches of all processes.
@@ -98,7 +99,7 @@ class Trainer:
         self.network, self.net = network, network.net
         self.exact = exact = exact or self.net.optimizer != "darknet"
         self.world = world or World()
-        self.dtype = DTYPES[precision]
+        self.precision, self.dtype = precision, DTYPES[precision]
         self.scaler = torch.amp.GradScaler(enabled=precision == "fp16" and network.device.type == "cuda")
         self.groups = _groups(network)
         self.loss_layers = [layer for layers in self.groups.values() for layer in layers]
@@ -270,7 +271,7 @@ class Trainer:
         self.images += len(images)
         size = (images.shape[3], images.shape[2]) if images.ndim == 4 else (0, 0)
         self.arithmetic.truths = truths
-        with torch.enable_grad():
+        with torch.enable_grad(), multiplying(self.precision, images.device):
             raws = self.forward(images)
             value = self.loss(raws, truths, size, seen)
             if value.total.requires_grad:

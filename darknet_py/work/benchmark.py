@@ -20,15 +20,16 @@ from darknet_py.cfg import parse_cfg
 from darknet_py.data.dataset import open_dataset
 from darknet_py.data.loader import default_workers, image_batches
 from darknet_py.detector import Detector
+from darknet_py.devices import pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
 from darknet_py.inference.deploy import deployed
 from darknet_py.inference.exporting import Form, export_onnx
-from darknet_py.inference.runner import DTYPES
 from darknet_py.network import Network
 from darknet_py.peers import Model, compare
 from darknet_py.training.step import Trainer
 from darknet_py.weights import load_weights, save_weights
+from darknet_py.work.benchmark_gpu import measure_gpu, usual_head, usual_network
 
 ROUNDS = 5
 IMAGE = (576, 768)  # height, width of the image that is prepared
@@ -60,46 +61,31 @@ def report(title: str, times: dict[str, float]) -> None:
         print(f"  {name:44} {value:10.3f} ms   x{first / value:.2f}")
 
 
-def _network(cfg: str, size: tuple[int, int] | None) -> Network:
-    """A network with random weights whose outputs keep their magnitude from layer to layer, as trained ones do."""
-    network = Network(parse_cfg(cfg), size=size).initialise(0).eval().requires_grad_(False)
-    for layer in network.layers:
-        if getattr(layer, "rolling_variance", None) is not None:
-            layer.rolling_variance.fill_(1.0 / 3)  # type: ignore[operator]
-    return network
-
-
 @torch.inference_mode()
-def measure_network(cfg: str, size: tuple[int, int] | None, device: str, batch: int, seconds: float) -> None:
+def measure_network(cfg: str, size: tuple[int, int] | None, batch: int, seconds: float) -> None:
     """The forward pass: as trained, with batch norm folded, in the detector's memory layout, in lower precision."""
-    trained = _network(cfg, size).to(device)
+    trained = usual_network(cfg, size)
     width, height = trained.size
-    images = torch.rand(batch, trained.net.channels, height, width, device=device)
+    images = torch.rand(batch, trained.net.channels, height, width)
     actions: dict[str, Callable[[], object]] = {}
 
     def add(name: str, network: Network, images: torch.Tensor) -> None:
-        def action() -> None:
-            network(images)
-            if device != "cpu":
-                torch.cuda.synchronize()
-
-        actions[name] = action
+        actions[name] = lambda: network(images)
 
     add("as trained", trained, images)
-    add("batch norm folded", deployed(_network(cfg, size).to(device)), images)
+    add("batch norm folded", deployed(usual_network(cfg, size)), images)
     channels_last = images.to(memory_format=torch.channels_last)
-    folded = deployed(_network(cfg, size).to(device)).channels_last()
+    folded = deployed(usual_network(cfg, size)).channels_last()
     add("folded, channels last (the detector's)", folded, channels_last)
-    for name in ("bf16",) if device == "cpu" else ("bf16", "fp16"):
-        low = deployed(_network(cfg, size).to(device)).to(DTYPES[name]).channels_last()
-        add(f"folded, channels last, {name}", low, channels_last.to(DTYPES[name]))
-    report(f"forward pass of {cfg}, {width}x{height}, batch {batch}, {device}", interleaved(actions, seconds))
+    low = deployed(usual_network(cfg, size)).to(torch.bfloat16).channels_last()
+    add("folded, channels last, bf16", low, channels_last.to(torch.bfloat16))
+    report(f"forward pass of {cfg}, {width}x{height}, batch {batch}, cpu", interleaved(actions, seconds))
 
 
 @torch.inference_mode()
 def measure_around(cfg: str, size: tuple[int, int] | None, seconds: float) -> None:
     """Around the network, on one core: Darknet's resize, then decoding and suppressing a usual number of boxes."""
-    network = _network(cfg, size)
+    network = usual_network(cfg, size)
     if not network.heads:
         return
     threads = torch.get_num_threads()
@@ -107,7 +93,7 @@ def measure_around(cfg: str, size: tuple[int, int] | None, seconds: float) -> No
     cv2.setNumThreads(1)
     detector = Detector(network)
     image = np.random.default_rng(0).integers(0, 256, (*IMAGE, network.net.channels), dtype=np.uint8)
-    heads = [_usual_head(head) for head in network(detector.prepare([image]))]
+    heads = [usual_head(head) for head in network(detector.prepare([image]))]
     sizes = [(IMAGE[1], IMAGE[0])]
     detections = len(detector.postprocess(heads, sizes, 0.25, 0.45)[0])
     candidates = len(detector.candidates(heads, 0.25).image)
@@ -129,18 +115,11 @@ def measure_around(cfg: str, size: tuple[int, int] | None, seconds: float) -> No
     cv2.setNumThreads(threads)
 
 
-def _usual_head(raw: torch.Tensor) -> torch.Tensor:
-    """Values like those of a trained network: one box in two hundred is an object."""
-    generator = torch.Generator().manual_seed(1)
-    values = torch.randn(raw.shape, generator=generator)
-    return values - 2.6 if raw.ndim == 4 else values
-
-
 def measure_loading(cfg: str, seconds: float) -> None:
     """Building the network and loading its weights, against reading the bytes of the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.weights"
-        save_weights(_network(cfg, None), path)
+        save_weights(usual_network(cfg, None), path)
         megabytes = path.stat().st_size / 1e6
         actions: dict[str, Callable[[], object]] = {
             "numpy.fromfile": lambda: np.fromfile(path, np.float32),
@@ -166,13 +145,13 @@ def measure_import() -> None:
 
 
 def measure_peers(
-    cfg: str, size: tuple[int, int] | None, batch: int, seconds: float, against: dict[str, str], json_file: str
-) -> None:
+    cfg: str, size: tuple[int, int] | None, batch: int, seconds: float, against: dict[str, str]
+) -> dict[str, object]:
     """The network, raw outputs only, in what others use: each engine in a process of its own, all in turn.
 
     against: engine → the Python that has it.
     """
-    network, threads = _network(cfg, size), torch.get_num_threads()
+    network, threads = usual_network(cfg, size), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         weights, onnx = Path(folder) / "model.weights", Path(folder) / "model.onnx"
         save_weights(network, weights)
@@ -193,12 +172,14 @@ def measure_peers(
         print(f"  {title:34} {value:9.2f} ms ({low:.2f} to {high:.2f})  x{first / value:.2f}{note}")
     for name, reason in missing.items():
         print(f"  {name}: left out: {reason}")
-    if json_file:
-        about: dict[str, object] = {"cfg": cfg, "size": network.size, "batch": batch, "threads": threads}
-        about["milliseconds"] = {name: speed.blocks for name, speed in speeds.items()}
-        about["versions"] = {name: speed.version for name, speed in speeds.items()}
-        with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(about, indent=1))
+    return {
+        "cfg": cfg,
+        "size": network.size,
+        "batch": batch,
+        "threads": threads,
+        "milliseconds": {name: speed.blocks for name, speed in speeds.items()},
+        "versions": {name: speed.version for name, speed in speeds.items()},
+    }
 
 
 def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
@@ -252,14 +233,25 @@ def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measures what the arguments ask for. Returns the exit status."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    device = pick_device(args.device)
+    results: object = None
     if args.against:
-        measure_peers(args.cfg, args.size, args.batch, args.seconds, args.against, args.json)
-        return 0
-    if args.data:
-        measure_training(args.cfg, args.data, args.device, args.seconds)
-        return 0
-    measure_network(args.cfg, args.size, args.device, args.batch, args.seconds)
-    measure_around(args.cfg, args.size, args.seconds)
-    measure_loading(args.cfg, args.seconds)
-    measure_import()
+        results = [
+            measure_peers(cfg, args.size, batch, args.seconds, args.against) for cfg in args.cfg for batch in args.batch
+        ]
+    elif args.data:
+        for cfg in args.cfg:
+            measure_training(cfg, args.data, str(device), args.seconds)
+    elif device.type != "cpu":
+        results = measure_gpu(args.cfg, args.size, device, args.batch, args.seconds, args.compile)
+    else:
+        for cfg in args.cfg:
+            for batch in args.batch:
+                measure_network(cfg, args.size, batch, args.seconds)
+            measure_around(cfg, args.size, args.seconds)
+            measure_loading(cfg, args.seconds)
+        measure_import()
+    if args.json:
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(results, indent=1))
     return 0

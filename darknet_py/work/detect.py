@@ -188,9 +188,13 @@ class Run:
                 bar.update(len(batch))
 
     def _read(self, path: str) -> tuple[Image, Image]:
-        """An image, and the same in the size of the network's input; of tiles, the image twice."""
+        """An image, and the same in the size of the network's input; where that is not made here, the image twice."""
         image = self.detector.read(path)
-        return image, image if self.args.tile else self.detector.fitted_image(image)
+        return image, image if self.fits_later else self.detector.fitted_image(image)
+
+    @property
+    def fits_later(self) -> bool:
+        return self.args.tile is not None or self.detector.fits_on_device
 
     def _report(self, error: ImageError) -> None:
         if self.asks:
@@ -201,7 +205,7 @@ class Run:
 
     def _batch(self, batch: Sequence[tuple[str, Image, Image]], writer: Behind[Image | None], single: bool) -> None:
         detections, milliseconds = self._detect(
-            [image for _, image, _ in batch], fitted=[fitted for *_, fitted in batch]
+            [image for _, image, _ in batch], fitted=None if self.fits_later else [fitted for *_, fitted in batch]
         )
         for (path, image, _), found in zip(batch, detections, strict=True):
             self._print(shown(path), milliseconds, found)

@@ -17,7 +17,8 @@ from PIL import Image
 from project import ROOT
 
 from darknet_py.errors import ImageError
-from darknet_py.pictures import resize
+from darknet_py.pictures import on_device, resize
+from darknet_py.pictures.fit import DarknetFit
 from darknet_py.pictures.header import check_pixels
 from darknet_py.pictures.read import as_image, read_image
 from darknet_py.pictures.threads import batched, read_ahead
@@ -69,11 +70,23 @@ def test_large_images_read_only_the_rows_that_count() -> None:
     image = np.random.default_rng(0).integers(0, 256, (301, 97, 3), dtype=np.uint8)
     small = resize.resize(image, 40, 50)
     rows = np.float32(image) / np.float32(255)
-    first, second, weight = resize._taps(301, 50, True)
-    left, right, across = resize._taps(97, 40, False)
+    first, second, weight = resize.taps(301, 50, True)
+    left, right, across = resize.taps(97, 40, False)
     narrow = rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
     expected = narrow[first] * (1 - weight)[:, None, None] + narrow[second] * weight[:, None, None]
     assert np.abs(small[:-1] - expected[:-1]).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("keeps_aspect", [False, True])
+@pytest.mark.parametrize("sizes", [[(301, 97)] * 2, [(20, 31), (64, 48), (300, 1)]])
+def test_a_gpu_would_fit_images_with_the_same_numbers(sizes: list[tuple[int, int]], keeps_aspect: bool) -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    fit = DarknetFit(keeps_aspect)
+    made = on_device.fitted(images, fit, 48, 64, torch.device("cpu"))
+    assert made.shape == (len(images), 3, 64, 48)
+    for image, one in zip(images, made, strict=True):
+        np.testing.assert_array_equal(one.permute(1, 2, 0).numpy(), fit(image, 48, 64))
 
 
 @pytest.mark.parametrize(("dtype", "maximum"), [(np.uint8, 255), (np.uint16, 65535)])

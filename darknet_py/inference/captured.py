@@ -1,0 +1,70 @@
+"""One CUDA graph of a whole network for a fixed number of images: the same kernels, started all at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from darknet_py.devices import multiplying
+from darknet_py.inference.fused import Graph, difference
+from darknet_py.layers.rnn import Recurrent
+from darknet_py.network import Network
+
+CALLS = 3  # before the capture: libraries allocate their memory and choose their algorithms
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""By number format: how far an output may be from the network's own, relative to its largest value; the two may take
+different algorithms."""
+
+
+def captured_graph(network: Network, count: int, precision: str = "fp32") -> Graph | None:
+    """The network as a function of `count` images, (count, channels, height, width) → what `network(images)` gives.
+    None: it cannot be captured, or gives other numbers.
+
+    network: in evaluation mode, on a GPU. The graph reads its weights, so it must not be moved; it may be called by
+    several threads and on several streams, one after the other.
+    """
+    device, shape = network.device, network.input_shape
+    parameter = next(network.parameters(), None)
+    if parameter is None or device.type != "cuda" or not shape.c:
+        return None
+    if any(isinstance(layer, Recurrent) for layer in network.layers):
+        return None
+    images = torch.rand((count, shape.c, shape.h, shape.w), device=device, dtype=parameter.dtype)
+    images = images.contiguous(memory_format=torch.channels_last)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+    with torch.inference_mode(False), torch.no_grad(), multiplying(precision, device, searched=True):
+        try:
+            stream.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(stream):
+                for _ in range(CALLS):
+                    network(images)
+            torch.cuda.current_stream(device).wait_stream(stream)
+            with torch.cuda.graph(graph):
+                outputs = network(images)
+        except RuntimeError:  # a layer waits for the device, or its memory is full
+            return None
+    captured = _Captured(graph, images, outputs)
+    with torch.no_grad(), multiplying(precision, device):
+        is_same = difference(captured(images.clone()), network(images)) <= TOLERANCES[parameter.dtype]
+    return captured if is_same else None
+
+
+class _Captured:
+    """A graph with the memory that it reads and writes, for one call at a time."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, images: Tensor, outputs: Sequence[Tensor]) -> None:
+        self.graph, self.images, self.outputs = graph, images, outputs
+        self.turn, self.done = threading.Lock(), torch.cuda.Event()
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        with self.turn:
+            stream = torch.cuda.current_stream(self.images.device)
+            stream.wait_event(self.done)  # of a call on another stream
+            self.images.copy_(images)
+            self.graph.replay()
+            outputs = [output.clone() for output in self.outputs]
+            self.done.record(stream)
+            return outputs

@@ -1,0 +1,48 @@
+"""Darknet's two ways into the network's input on the device that computes: bytes go there, an eighth or so of what the
+floats would be, and the numbers are those of resize.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.pictures.fit import DarknetFit
+from darknet_py.pictures.levels import MAX_BYTE
+from darknet_py.pictures.read import Image
+from darknet_py.pictures.resize import LETTERBOX_GREY, letterbox_slices, taps
+
+
+def fitted(images: Sequence[Image], fit: DarknetFit, width: int, height: int, device: torch.device) -> Tensor:
+    """uint8 (h, w, channels) of any sizes → (n, channels, height, width) float32 in 0..1, on the device."""
+    sent = [torch.from_numpy(np.ascontiguousarray(image)).to(device, non_blocking=True) for image in images]
+    shapes = {image.shape for image in sent}
+    groups = [torch.stack(sent)] if len(shapes) == 1 else [image[None] for image in sent]
+    parts = [(_letterboxed if fit.keeps_aspect else _resized)(group, width, height) for group in groups]
+    return torch.cat(parts).permute(0, 3, 1, 2)
+
+
+def _letterboxed(images: Tensor, width: int, height: int) -> Tensor:
+    rows, columns = letterbox_slices((images.shape[2], images.shape[1]), (width, height))
+    result = torch.full((len(images), height, width, images.shape[3]), LETTERBOX_GREY, device=images.device)
+    result[:, rows, columns] = _resized(images, columns.stop - columns.start, rows.stop - rows.start)
+    return result
+
+
+def _resized(images: Tensor, width: int, height: int) -> Tensor:
+    """(n, h, w, channels) uint8 → (n, height, width, channels) float32 in 0..1; see `resize`, whose order of additions
+    and products this is."""
+    scale = float(np.float32(1.0 / MAX_BYTE))
+    if images.shape[1:3] == (height, width):
+        return images.float() * scale
+    device = images.device
+    top, below, down = (torch.from_numpy(part).to(device) for part in taps(images.shape[1], height, True))
+    left, right, across = (torch.from_numpy(part).to(device) for part in taps(images.shape[2], width, False))
+    down, across = down[:, None, None], across[:, None]
+    narrow = images[:, :, left] * (1 - across)
+    narrow += images[:, :, right] * across
+    result = narrow[:, top] * (1 - down)
+    result[:, :-1] += (narrow[:, below] * down)[:, :-1]
+    return result.mul_(scale)
