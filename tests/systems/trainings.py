@@ -2,9 +2,9 @@
 
     python tests/systems/trainings.py bccd.data OUT yolov8n yolov5n …
 
-The cfgs are those of cfg/ with other classes, a smaller input and a recipe for a few hundred iterations; they stay in
-OUT with the weights, the curve (chart.png) and the commands (commands.txt). OUT/trainings.svg has the curves of all
-trainings in OUT.
+The cfgs are those of cfg/ with other classes, a smaller input of one size and a recipe for a few hundred iterations;
+they stay in OUT with the weights, the curve (chart.png) and the commands (commands.txt). OUT/trainings.svg has
+the curves of all trainings in OUT.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+
+from other_cfgs import for_classes, with_options  # noqa: E402
 
 from darknet_py.names import read_data  # noqa: E402
 
@@ -46,32 +48,6 @@ REGIONS = {  # of the two-stage network: a dozen cells in each image need more t
 }
 
 
-def for_classes(text: str, classes: int) -> str:
-    """The cfg for other classes than COCO's 80 (or the two-stage network's 4): heads, and the layers before."""
-    sections = re.split(r"(?m)^(?=\[)", text)
-    anchors = 3 * (80 + 5)
-    for number, section in enumerate(sections):
-        section = re.sub(r"(?m)^classes=(80|4)$", f"classes={classes}", section)
-        if "batch_normalize" not in section and "activation=linear" in section:
-            section = re.sub(rf"(?m)^filters={anchors}$", f"filters={3 * (classes + 5)}", section)
-            section = re.sub(r"(?m)^filters=80$", f"filters={classes}", section)
-            section = re.sub(r"(?m)^output=5$", f"output={classes + 1}", section)
-            section = re.sub(r"(?m)^output=20$", f"output={4 * (classes + 1)}", section)
-        sections[number] = section
-    return "".join(sections)
-
-
-def with_options(text: str, section: str, options: dict[str, str]) -> str:
-    """The cfg with these options of a section that it has once."""
-    start = text.index(f"\n[{section}]\n") + 1
-    end = text.find("\n[", start) % (len(text) + 1)
-    changed = text[start:end]
-    for name, value in options.items():
-        changed, count = re.subn(rf"(?m)^{name} *=.*$", f"{name}={value}", changed)
-        changed += "" if count else f"\n{name}={value}\n"
-    return text[:start] + changed + text[end:]
-
-
 def with_batch_norm(text: str) -> str:
     """The cfg with batch norm in each layer with a rectifier."""
     return text.replace("activation=relu\n", "activation=relu\nbatch_normalize=1\n")
@@ -81,6 +57,7 @@ def train(data: Path, folder: Path, name: str) -> str:
     """Trains and evaluates; the row of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     text = for_classes((ROOT / "cfg" / f"{name}.cfg").read_text(), read_data(data).count("classes") or 0)
+    text = re.sub(r"(?m)^random *=.*\n", "", text)
     text = with_options(text, "net", NET[name])
     if "\n[rpn]\n" in text:
         text = with_batch_norm(text)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from project import python
+from other_cfgs import for_classes, with_options
+from project import ROOT, python
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.data.dataset import Dataset
@@ -183,9 +184,22 @@ class Signal:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def small(name: str, folder: Path) -> Path:
+    """One of the project's cfgs for a few small images of the data's classes, whose last epochs differ."""
+    options = {"width": "64", "height": "64", "batch": "4", "subdivisions": "1", "epochs": "16", "close_mosaic": "8",
+               "burn_in": "3", "burn_in_epochs": "0", "nominal_batch": "8"}  # fmt: skip
+    path = folder / "tiny.cfg"
+    path.write_text(with_options(for_classes((ROOT / "cfg" / f"{name}.cfg").read_text(), len(NAMES)), "net", options))
+    return path
+
+
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
-    cfg = write_cfg(tmp_path, iterations=400)
+@pytest.mark.parametrize("system", ["darknet", "yolov8n", "yolov7-tiny-ota", "yolox-nano"])
+def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(
+    data: Path, tmp_path: Path, system: str
+) -> None:
+    """Optimizer, moving average, epochs and the last of these continue."""
+    cfg = write_cfg(tmp_path, iterations=400) if system == "darknet" else small(system, tmp_path)
     short = tmp_path / "often.data"
     text = data.read_text()
     for name in ("train", "valid", "names"):
@@ -224,7 +238,11 @@ def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(data:
         assert child.returncode == -signal.SIGKILL, said
         kills += 1
     assert kills == 5, said
-    assert (tmp_path / "whole" / "tiny_final.weights").read_bytes() == (out / "tiny_final.weights").read_bytes()
+    names = [path.name for path in (tmp_path / "whole").glob("tiny_*.weights")]
+    assert "tiny_final.weights" in names
+    assert ("tiny_ema.weights" in names) == (system != "darknet")
+    for name in names:
+        assert (tmp_path / "whole" / name).read_bytes() == (out / name).read_bytes()
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_overwrites_nothing(data: Path, tmp_path: Path) -> None:
