@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from darknet_py.command import add_size, check_files, run_command
-from darknet_py.peers import ENGINES
+from darknet_py.peers import ENGINES, PROGRAMS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,9 +41,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--against",
         type=peers,
-        metavar="ENGINE[=PYTHON],…",
-        help="compare with openvino, onnxruntime and opencv, each in a process of its own, run by this Python or by "
-        "another one: opencv=env/bin/python (OpenCV 4 is the last that reads Darknet files)",
+        metavar="ENGINE[=PATH],…",
+        help="compare with openvino, onnxruntime, opencv and pytorchyolo, each in a process of its own, run by this "
+        "Python or by another one: opencv=env/bin/python (OpenCV 4 is the last that reads Darknet files; see "
+        "requirements-bench.txt), and with the C program: darknet=PROGRAM",
     )
     result.add_argument("--json", default="", metavar="FILE", help="of --against and of a GPU: write the numbers")
     add_size(result)
@@ -51,14 +52,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def peers(text: str) -> dict[str, str]:
-    """`openvino,opencv=/other/bin/python` → engine → the Python that has it; an argparse type."""
+    """`openvino,opencv=/other/bin/python` → engine → the Python that has it, or its program; an argparse type."""
     result = {}
     for entry in text.split(","):
-        name, _, python = entry.strip().partition("=")
+        name, _, path = entry.strip().partition("=")
         if name not in ENGINES or name == "darknet_py":
             known = ", ".join(name for name in ENGINES if name != "darknet_py")
             raise argparse.ArgumentTypeError(f"'{name}' is not known; write one of {known}")
-        result[name] = python or sys.executable
+        if name in PROGRAMS and not path:
+            raise argparse.ArgumentTypeError(f"'{name}' is a program of its own; write {name}=PATH")
+        result[name] = path or sys.executable
     return result
 
 

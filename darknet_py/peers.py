@@ -1,6 +1,6 @@
 """What others run Darknet models with, measured beside this project: one process each, visited in turn.
 
-    results = compare(model, ["darknet_py", "openvino", "onnxruntime", "opencv"], batch=1, seconds=2)
+    results = compare(model, ["darknet_py", "openvino", "opencv"], batch=1, threads=2, seconds=2, places={})
 
 This file is also the program of those processes. It runs in any Python that has the engine, such as one with OpenCV 4,
 the last that reads Darknet's files; so it imports nothing of this package but for the engine `darknet_py`.
@@ -8,8 +8,10 @@ the last that reads Darknet's files; so it imports nothing of this package but f
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -24,12 +26,13 @@ TRIES = 3  # blocks that are measured for one that counts; the last counts anywa
 
 
 class Model(NamedTuple):
-    """The files of a model. size: (width, height), pixels."""
+    """The files of a model, in a folder of their own. size: (width, height), pixels."""
 
     cfg: str
     weights: str
     onnx: str
     size: tuple[int, int]
+    classes: int
 
 
 class Speed(NamedTuple):
@@ -92,12 +95,60 @@ def of_opencv(model: Model, batch: int, threads: int) -> tuple[str, Callable[[],
     return cv2.__version__, run
 
 
-ENGINES = {
+def of_darknet(model: Model, batch: int, threads: int, program: str) -> tuple[str, Callable[[], object]]:
+    """The C program, whose own report of each image's time counts: the network alone."""
+    if batch != 1:
+        raise ValueError("the C program's `detector test` takes one image at a time; write --batch 1")
+    folder = Path(model.cfg).parent
+    (folder / "darknet.names").write_text("".join(f"{number}\n" for number in range(model.classes)))
+    (folder / "darknet.data").write_text(f"classes={model.classes}\nnames={folder / 'darknet.names'}\n")
+    command = [program, "detector", "test", "darknet.data", model.cfg, model.weights, "-dont_show", "-thresh", "0.99"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )  # fmt: skip
+    atexit.register(process.kill)  # its standard input stays open otherwise
+    image = folder / "darknet.ppm"
+    width, height = model.size
+    image.write_bytes(b"P6 %d %d 255\n" % (width, height) + os.urandom(3 * width * height))
+
+    def run() -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(image, file=process.stdin, flush=True)
+        for line in process.stdout:
+            if (found := re.search(r"Predicted in ([0-9.]+) milli-seconds", line)) is not None:
+                return float(found[1])
+        raise ValueError("the program ended; does it run `detector test` with this network?")
+
+    return "-", run
+
+
+def of_pytorchyolo(model: Model, batch: int, threads: int) -> tuple[str, Callable[[], object]]:
+    import torch
+    from pytorchyolo.models import load_model  # type: ignore[import-not-found]
+
+    torch.set_num_threads(threads)
+    network, images = load_model(model.cfg, model.weights).cpu().eval(), torch.from_numpy(_images(model, batch))
+
+    def run() -> object:
+        with torch.no_grad():
+            return network(images)
+
+    return f"torch {torch.__version__}", run
+
+
+ENGINES: dict[str, Callable[..., tuple[str, Callable[[], object]]]] = {
     "darknet_py": of_darknet_py,
     "openvino": of_openvino,
     "onnxruntime": of_onnxruntime,
     "opencv": of_opencv,
+    "pytorchyolo": of_pytorchyolo,
+    "darknet": of_darknet,
 }
+"""Engine → what loads a model, for so many images and threads: (its version, what runs it once). That returns the
+milliseconds it took, where it says so itself."""
+PROGRAMS = {"darknet"}  # engines that are a program of their own, no Python
 
 
 def _images(model: Model, batch: int) -> Any:
@@ -107,19 +158,23 @@ def _images(model: Model, batch: int) -> Any:
 
 
 def compare(
-    model: Model, engines: Sequence[str], *, batch: int, threads: int, seconds: float, pythons: dict[str, str]
+    model: Model, engines: Sequence[str], *, batch: int, threads: int, seconds: float, places: dict[str, str]
 ) -> tuple[dict[str, Speed], dict[str, str]]:
     """Measures engines in turn.
 
     Args:
-        engines: keys of ENGINES. seconds: of each engine's block in each of ROUNDS rounds. pythons: by engine, the
-            Python that has it; default: this one.
+        engines: keys of ENGINES. seconds: of each engine's block in each of ROUNDS rounds. places: by engine, the
+            Python that has it, or the program itself; default: this Python.
 
     Returns:
         The speeds, and for each engine that is left out why.
     """
     rest = [json.dumps([*model]), str(batch), str(threads)]
-    processes = {name: _Process([pythons.get(name, sys.executable), __file__, name, *rest]) for name in engines}
+    processes = {}
+    for name in engines:
+        place = places.get(name, sys.executable)
+        python, more = (sys.executable, [place]) if name in PROGRAMS else (place, [])
+        processes[name] = _Process([python, __file__, name, *rest, *more])
     try:
         missing = {name: process.error for name, process in processes.items() if process.error}
         blocks: dict[str, list[float]] = {name: [] for name in engines if name not in missing}
@@ -175,12 +230,17 @@ class _Process:
         raise AssertionError
 
     def _seconds(self) -> float:
-        """Processor time that the process has used; 0 where the system does not say."""
+        """Processor time that the process and those it started have used; 0 where the system does not say."""
+        ticks = 0
         try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            own = Path(f"/proc/{self.process.pid}")
+            started = (own / f"task/{self.process.pid}/children").read_text().split()
+            for number in (self.process.pid, *started):
+                fields = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
+                ticks += int(fields[11]) + int(fields[12])
         except OSError:
             return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         self.process.kill()
@@ -196,10 +256,10 @@ def _busy_seconds() -> float:
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def _serve(name: str, model: Model, batch: int, threads: int) -> None:
+def _serve(name: str, model: Model, batch: int, threads: int, *program: str) -> None:
     """The program of an engine's process."""
     try:
-        version, run = ENGINES[name](model, batch, threads)
+        version, run = ENGINES[name](model, batch, threads, *program)
         for _ in range(2):
             run()
     except Exception as error:
@@ -210,12 +270,14 @@ def _serve(name: str, model: Model, batch: int, threads: int) -> None:
         end, times = time.perf_counter() + float(line), list[float]()
         while not times or time.perf_counter() < end:
             start = time.perf_counter()
-            run()
-            times.append((time.perf_counter() - start) * 1000)
+            said = run()
+            times.append(said if isinstance(said, float) else (time.perf_counter() - start) * 1000)
         print(json.dumps({"milliseconds": statistics.median(times)}), flush=True)
 
 
 if __name__ == "__main__":
     sys.path.pop(0)  # this folder, whose modules have names that others use too
-    cfg, weights, onnx, size = json.loads(sys.argv[2])
-    _serve(sys.argv[1], Model(cfg, weights, onnx, tuple(size)), int(sys.argv[3]), int(sys.argv[4]))
+    cfg, weights, onnx, size, classes = json.loads(sys.argv[2])
+    _serve(
+        sys.argv[1], Model(cfg, weights, onnx, tuple(size), classes), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:]
+    )

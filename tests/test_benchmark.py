@@ -44,6 +44,27 @@ def test_an_unknown_engine_gets_the_list(tmp_path: Path) -> None:
     assert "'tensorrt' is not known; write one of openvino, onnxruntime, opencv" in done.stderr
 
 
+def test_the_c_program_s_own_times_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "darknet"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nassert sys.argv[1:3] == ['detector', 'test']\n"
+        "for path in sys.stdin:\n    open(path.strip())\n"
+        "    print('Enter Image Path: ', path.strip() + ': Predicted in 1234.500000 milli-seconds.', flush=True)\n"
+    )
+    program.chmod(0o755)
+    out = tmp_path / "speed.json"
+    assert benchmark.main([*MODEL, "--against", f"darknet={program}", "--json", str(out)]) == 0
+    assert set(json.loads(out.read_text())[0]["milliseconds"]["darknet"]) == {1234.5}
+    assert benchmark.main([*MODEL, "--batch", "2", "--against", f"darknet={program}"]) == 0
+    assert "darknet: left out: the C program's `detector test` takes one image at a time" in capsys.readouterr().out
+
+
+def test_the_c_program_needs_its_place(tmp_path: Path) -> None:
+    done = python("-m", "darknet_py.benchmark", "--against", "darknet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'darknet' is a program of its own; write darknet=PATH" in done.stderr
+
+
 def test_what_a_gpu_is_measured_by_finds_a_cpu_equal_to_itself(capsys: pytest.CaptureFixture[str]) -> None:
     results = benchmark_gpu.measure_gpu(["cfg/shapes.cfg"], (96, 96), torch.device("cpu"), [1], 0.01, compiled=False)
     printed = capsys.readouterr().out

@@ -17,11 +17,21 @@ from darknet_py.pictures.resize import LETTERBOX_GREY, letterbox_slices, taps
 
 def fitted(images: Sequence[Image], fit: DarknetFit, width: int, height: int, device: torch.device) -> Tensor:
     """uint8 (h, w, channels) of any sizes → (n, channels, height, width) float32 in 0..1, on the device."""
-    sent = [torch.from_numpy(np.ascontiguousarray(image)).to(device, non_blocking=True) for image in images]
-    shapes = {image.shape for image in sent}
-    groups = [torch.stack(sent)] if len(shapes) == 1 else [image[None] for image in sent]
+    alike = len({image.shape for image in images}) == 1
+    groups = [_sent(images, device)] if alike else [_sent([image], device) for image in images]
     parts = [(_letterboxed if fit.keeps_aspect else _resized)(group, width, height) for group in groups]
     return torch.cat(parts).permute(0, 3, 1, 2)
+
+
+def _sent(images: Sequence[Image], device: torch.device) -> Tensor:
+    """Images of one size → (n, h, w, channels) on the device, which takes them while the next one is copied."""
+    shape = (len(images), *images[0].shape)
+    buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    result = torch.empty(shape, dtype=torch.uint8, device=device)
+    for number, image in enumerate(images):
+        buffer[number].copy_(torch.from_numpy(np.ascontiguousarray(image)))
+        result[number].copy_(buffer[number], non_blocking=True)
+    return result
 
 
 def _letterboxed(images: Tensor, width: int, height: int) -> Tensor:
@@ -37,12 +47,16 @@ def _resized(images: Tensor, width: int, height: int) -> Tensor:
     scale = float(np.float32(1.0 / MAX_BYTE))
     if images.shape[1:3] == (height, width):
         return images.float() * scale
-    device = images.device
+    device, columns = images.device, images.shape[2]
     top, below, down = (torch.from_numpy(part).to(device) for part in taps(images.shape[1], height, True))
-    left, right, across = (torch.from_numpy(part).to(device) for part in taps(images.shape[2], width, False))
-    down, across = down[:, None, None], across[:, None]
-    narrow = images[:, :, left] * (1 - across)
-    narrow += images[:, :, right] * across
-    result = narrow[:, top] * (1 - down)
-    result[:, :-1] += (narrow[:, below] * down)[:, :-1]
+    left, right, across = (torch.from_numpy(part).to(device) for part in taps(columns, width, False))
+    pixels, down, across = images.flatten(1, 2), down[:, None, None], across[:, None]
+
+    def blended(row: Tensor) -> Tensor:
+        """Lines of the image, (height,), as they are where only columns are resized."""
+        first, second = (pixels[:, row[:, None] * columns + column] for column in (left, right))
+        return first * (1 - across) + second * across
+
+    result = blended(top) * (1 - down)
+    result[:, :-1] += (blended(below) * down)[:, :-1]
     return result.mul_(scale)

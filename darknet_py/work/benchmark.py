@@ -149,7 +149,7 @@ def measure_peers(
 ) -> dict[str, object]:
     """The network, raw outputs only, in what others use: each engine in a process of its own, all in turn.
 
-    against: engine → the Python that has it.
+    against: engine → the Python that has it, or its program.
     """
     network, threads = usual_network(cfg, size), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
@@ -158,10 +158,10 @@ def measure_peers(
         export_onnx(network, onnx, Form("raw"))
         text = Path(folder) / "model.cfg"  # OpenCV takes the size from the file
         text.write_text(network.cfg.with_options({-1: dict(zip(("width", "height"), network.size, strict=True))}).text)
-        model = Model(str(text), str(weights), str(onnx), network.size)
+        model = Model(str(text), str(weights), str(onnx), network.size, network.classes)
         engines = ["darknet_py", *against]
         speeds, missing = compare(
-            model, engines, batch=batch, threads=threads, seconds=seconds / ROUNDS, pythons=against
+            model, engines, batch=batch, threads=threads, seconds=seconds / ROUNDS, places=against
         )
     first = next(iter(speeds.values())).milliseconds
     print(f"\n{cfg}, {network.size[0]}x{network.size[1]}, batch {batch}, cpu, {threads} threads, float32")
