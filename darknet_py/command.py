@@ -186,6 +186,7 @@ def add_inference(parser: argparse._ActionsContainer) -> None:
         "--engine",
         choices=(AUTO, *ENGINES),
         default="torch",
-        help="what runs the network; auto: the fastest of those that are installed, which is said; others than torch "
-        "run an exported file, which is made the first time (default: %(default)s)",
+        help="what runs the network; auto: the fastest of those that are installed, which is said; openvino and "
+        "onnxruntime, for a CPU, run an exported file, which is made the first time; compile, for a GPU, is "
+        "torch.compile (default: %(default)s)",
     )

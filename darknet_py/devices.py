@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from darknet_py.errors import DarknetError
 from darknet_py.text import whole_number
@@ -31,6 +33,11 @@ def pick_device(name: str | int | torch.device) -> torch.device:
             raise DarknetError(f"device '{name}': no CUDA device is available; use cpu") from None
         raise DarknetError(f"device '{name}': there is no such device; use cpu, or cuda with a GPU") from None
     return device
+
+
+def constant(numbers: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """`torch.tensor` on a device, without waiting until it has done all that it was given before."""
+    return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from darknet_py.boxes import centres, corners, nms
 from darknet_py.detections import Detections
+from darknet_py.devices import constant
 from darknet_py.layers import Candidates
 from darknet_py.layers.image_input import ImageOptions
 from darknet_py.pictures.fit import DarknetFit, Fit
@@ -148,7 +149,9 @@ def from_letterbox(xywh: Tensor, image: Tensor, sizes: Sequence[Size], network: 
         xywh: (m, 4). image: (m,) int64, each box's image. sizes: (width, height) of the images, network: of the input,
             pixels. fit: how they came into it.
     """
-    inner, bars = (torch.from_numpy(part).to(xywh.device)[image] for part in fit.fractions(sizes, network))
+    inner, bars = (
+        torch.from_numpy(part).to(xywh.device, non_blocking=True)[image] for part in fit.fractions(sizes, network)
+    )
     return torch.cat(((xywh[:, :2] - bars) / inner, xywh[:, 2:] / inner), 1)
 
 
@@ -159,7 +162,7 @@ def suppressed(objects: Objects, sizes: Sequence[Size], classes: int, how: Suppr
         return objects
     image, class_id, confidence, xywh = objects
     group = image if how.agnostic else image * classes + class_id
-    boxes = xywh * torch.tensor(sizes, device=xywh.device)[image].repeat(1, 2) if how.pixels else xywh
+    boxes = xywh * constant(sizes, xywh.device)[image].repeat(1, 2) if how.pixels else xywh
     kept = nms(boxes, confidence, group, how.thresh, how.kind, how.beta)
     return Objects(*(column[kept] for column in objects))
 

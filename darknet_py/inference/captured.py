@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,17 +14,19 @@ from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 
 CALLS = 3  # before the capture: libraries allocate their memory and choose their algorithms
+MAX_FORMS = 256  # networks and sizes that one process compiles
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 """By number format: how far an output may be from the network's own, relative to its largest value; the two may take
 different algorithms."""
 
 
-def captured_graph(network: Network, count: int, precision: str = "fp32") -> Graph | None:
+def captured_graph(network: Network, count: int, precision: str = "fp32", *, compiled: bool = False) -> Graph | None:
     """The network as a function of `count` images, (count, channels, height, width) → what `network(images)` gives.
     None: it cannot be captured, or gives other numbers.
 
     network: in evaluation mode, on a GPU. The graph reads its weights, so it must not be moved; it may be called by
-    several threads and on several streams, one after the other.
+    several threads and on several streams, one after the other. compiled: its kernels are made by torch.compile, which
+    joins biases, activations and sums; that takes seconds.
     """
     device, shape = network.device, network.input_shape
     parameter = next(network.parameters(), None)
@@ -34,22 +36,35 @@ def captured_graph(network: Network, count: int, precision: str = "fp32") -> Gra
         return None
     images = torch.rand((count, shape.c, shape.h, shape.w), device=device, dtype=parameter.dtype)
     images = images.contiguous(memory_format=torch.channels_last)
+    run = _compiled(network) if compiled else network
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
     with torch.inference_mode(False), torch.no_grad(), multiplying(precision, device, searched=True):
         try:
             stream.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(stream):
                 for _ in range(CALLS):
-                    network(images)
+                    run(images)
             torch.cuda.current_stream(device).wait_stream(stream)
             with torch.cuda.graph(graph):
-                outputs = network(images)
+                outputs = run(images)
         except RuntimeError:  # a layer waits for the device, or its memory is full
             return None
     captured = _Captured(graph, images, outputs)
     with torch.no_grad(), multiplying(precision, device):
         is_same = difference(captured(images.clone()), network(images)) <= TOLERANCES[parameter.dtype]
     return captured if is_same else None
+
+
+def _compiled(network: Network) -> Callable[[Tensor], Sequence[Tensor]]:
+    """By torch.compile; networks share their code, of which PyTorch compiles only eight forms where it is not told
+    otherwise."""
+    run = torch.compile(network, dynamic=False)
+
+    def patched(images: Tensor) -> Sequence[Tensor]:
+        with torch._dynamo.config.patch(cache_size_limit=MAX_FORMS):
+            return run(images)
+
+    return patched
 
 
 class _Captured:

@@ -36,6 +36,7 @@ from darknet_py.network import Network
 
 Floats: TypeAlias = NDArray[np.float32]
 Session: TypeAlias = Callable[[Floats], Sequence[Floats]]
+DEVICES = {"openvino": "cpu", "onnxruntime": "cpu", "compile": "cuda"}  # of other engines than PyTorch
 EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}  # what to install for an engine
 TOLERANCES = {"fp32": 1e-4, "bf16": 0.1}
 """By precision: how far an output may be from PyTorch's in float32, relative to its largest value."""
@@ -50,9 +51,9 @@ def engine_runner(
     ~/.cache/darknet_py). Its outputs are compared with the network's before it is used.
 
     Args:
-        engine: "torch", "onnxruntime", "openvino", or "auto": see `fastest`.
-        precision: PyTorch and OpenVINO have "fp32" and "bf16", PyTorch "fp16" too.
-        batch, fused: see `prepare`; other engines are always compiled.
+        engine: "torch", for a GPU "compile", for a CPU "onnxruntime" and "openvino", or "auto": see `fastest`.
+        precision: PyTorch has all, OpenVINO "fp32" and "bf16", onnxruntime "fp32".
+        batch, fused: see `prepare`; other engines than PyTorch are always compiled.
 
     Raises:
         DarknetError: the engine is unknown or not installed, or cannot run this network at this precision.
@@ -68,6 +69,10 @@ def engine_runner(
         raise DarknetError(f"unknown engine '{engine}'; write {', '.join(ENGINES)} or {AUTO}")
     if against := _reason_against(engine, network, precision):
         raise DarknetError(f"engine {engine}: {against}")
+    if engine == "compile":
+        runner = prepare(network, precision=precision, batch=batch, compiled=True)
+        runner.engine = f"torch.compile {torch.__version__}{reason}"
+        return runner
     derived = reparameterised(network)
     compile = partial(_graph, _exported(derived), engine, precision)
     return Runner(
@@ -78,10 +83,10 @@ def engine_runner(
 def fastest(network: Network, precision: str = "fp32") -> tuple[str, str]:
     """The fastest engine that is installed and can run the network, and why others are not taken, or "".
 
-    On a CPU: OpenVINO, onnxruntime, PyTorch, in this order; on a GPU PyTorch.
+    On a CPU: OpenVINO, onnxruntime, PyTorch, in this order; on a GPU torch.compile, PyTorch.
     """
     reasons: list[str] = []
-    for engine in ENGINES[: ENGINES.index("torch")]:
+    for engine in (name for name in ENGINES if DEVICES.get(name) == network.device.type):
         reason = _reason_against(engine, network, precision)
         if reason is None:
             break
@@ -93,16 +98,18 @@ def fastest(network: Network, precision: str = "fp32") -> tuple[str, str]:
 
 def _reason_against(engine: str, network: Network, precision: str) -> str | None:
     """Why an engine cannot run a network; None: it can."""
-    if network.device.type != "cpu":
-        return f"runs on the CPU, the network is on {network.device}"
-    if precision not in SESSIONS[engine]:
-        return f"has no {precision}; write {' or '.join(SESSIONS[engine])}"
+    if network.device.type != DEVICES[engine]:
+        return f"runs on {DEVICES[engine]}, the network is on {network.device}"
     if any(isinstance(layer, Recurrent) for layer in network.layers):
         return "recurrent layers keep states, which only PyTorch carries on"
     try:
-        network.check_graph("has no ONNX form")
+        network.check_graph("is no single graph")
     except DarknetError as error:
         return str(error)
+    if engine == "compile":
+        return None if find_spec("triton") else "triton, which comes with PyTorch for Linux, is not installed"
+    if precision not in SESSIONS[engine]:
+        return f"has no {precision}; write {' or '.join(SESSIONS[engine])}"
     missing = [package for package in (engine, "onnx", "onnxscript", "onnxruntime") if not find_spec(package)]
     if missing:
         return f"{', '.join(missing)} not installed; pip install 'darknet-cfg[{EXTRAS[engine]}]'"

@@ -124,6 +124,7 @@ def prepare(
     size: tuple[int, int] | None = None,
     batch: int = 8,
     fused: bool = False,
+    compiled: bool = False,
 ) -> Runner:
     """Derives a runner from a network, which is not changed and stays trainable.
 
@@ -136,6 +137,7 @@ def prepare(
         fused: compile the network for batches of this size, and when a single image comes for that: up to a second,
             and half as fast again or more. It changes no number beyond rounding. Without effect where PyTorch has no
             such compiler. On a GPU, a CUDA graph is captured.
+        compiled: of a GPU: fused, and the kernels are made by torch.compile; that takes seconds, up to a minute.
 
     Raises:
         DarknetError: the precision, the size or the device is unknown, or the batch is no whole number from 1 on.
@@ -146,5 +148,8 @@ def prepare(
         raise DarknetError(f"unknown precision '{precision}'; write one of {', '.join(PRECISIONS)}")
     target = network.device if device is None else pick_device(device)
     derived = reparameterised(network, size=size).to(target, DTYPES[precision])
-    compile = partial(captured_graph, precision=precision) if target.type == "cuda" else fused_graph
-    return Runner(derived.channels_last(), precision, whole("batch", batch), compile=compile if fused else None)
+    captured = partial(captured_graph, precision=precision, compiled=compiled)
+    compile = captured if target.type == "cuda" else fused_graph
+    return Runner(
+        derived.channels_last(), precision, whole("batch", batch), compile=compile if fused or compiled else None
+    )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from darknet_py.devices import constant
 from darknet_py.layers.channels import correction
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
@@ -224,4 +225,4 @@ def stretched(xy: Tensor, scale_x_y: float) -> Tensor:
 
 def pixels(size: tuple[int, int], like: Tensor) -> Tensor:
     """(width, height) as a tensor (2,) on the device of `like`."""
-    return torch.tensor(size, device=like.device)
+    return constant(size, like.device)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import corners
+from darknet_py.devices import constant
 from darknet_py.layers.layer import Layer, Place
 
 
@@ -106,7 +107,7 @@ def moved(deltas: Tensor, boxes: Tensor, scales: Sequence[float], convention: Co
     Girshick et al., 2014 (R-CNN), appendix C.
     """
     middle, sides = _sides(boxes, convention)
-    by_place, by_size = (deltas / deltas.new_tensor(scales)).split(2, -1)
+    by_place, by_size = (deltas / constant(scales, deltas.device, deltas.dtype)).split(2, -1)
     middle, half = by_place * sides + middle, 0.5 * by_size.clamp(max=convention.most).exp() * sides
     return torch.cat((middle - half, middle + half), -1)
 
@@ -114,7 +115,7 @@ def moved(deltas: Tensor, boxes: Tensor, scales: Sequence[float], convention: Co
 def deltas_to(target: Tensor, boxes: Tensor, scales: Sequence[float], convention: Convention) -> Tensor:
     """The inverse of `moved`: what moves the boxes to these targets, (…, 4)."""
     (middle, sides), (aim, size) = _sides(boxes, convention), _sides(target, convention)
-    return torch.cat(((aim - middle) / sides, (size / sides).log()), -1) * boxes.new_tensor(scales)
+    return torch.cat(((aim - middle) / sides, (size / sides).log()), -1) * constant(scales, boxes.device, boxes.dtype)
 
 
 def clipped(boxes: Tensor, sizes: Tensor, convention: Convention) -> Tensor:
@@ -124,12 +125,12 @@ def clipped(boxes: Tensor, sizes: Tensor, convention: Convention) -> Tensor:
 
 def fractions_of(boxes: Tensor, size: tuple[int, int], convention: Convention) -> Tensor:
     """(…, 4) → centre, width, height, as fractions of the input (width, height)."""
-    return torch.cat(_sides(boxes, convention), -1) / boxes.new_tensor(size).repeat(2)
+    return torch.cat(_sides(boxes, convention), -1) / constant(size, boxes.device, boxes.dtype).repeat(2)
 
 
 def pixels_of(xywh: Tensor, size: tuple[int, int], convention: Convention) -> Tensor:
     """The inverse of `fractions_of`: left, top, right, bottom, pixels of the input (width, height)."""
-    low, high = corners(xywh * xywh.new_tensor(size).repeat(2)).split(2, -1)
+    low, high = corners(xywh * constant(size, xywh.device, xywh.dtype).repeat(2)).split(2, -1)
     return torch.cat((low, high - convention.pixel), -1)
 
 

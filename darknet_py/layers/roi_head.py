@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.choices import NMS_KINDS
+from darknet_py.devices import constant
 from darknet_py.layers.head import Boxes, Candidates, Head
 from darknet_py.layers.layer import LayerOptions, Place
 from darknet_py.layers.regions import clipped, fractions_of, moved, regions_at
@@ -88,7 +89,7 @@ class RoiHead(Head, kinds=("roi_head",)):
 
     def boxes(self, raw: tuple[Tensor, Tensor], size: tuple[int, int]) -> Boxes:
         """k*classes boxes, those of all images one after the other: of a region one for each class."""
-        probs, boxes = self.class_boxes(raw, torch.tensor(size, device=raw[1].device))
+        probs, boxes = self.class_boxes(raw, constant(size, raw[1].device))
         xywh = fractions_of(boxes, size, self.convention).flatten(0, 1)
         return Boxes(xywh, torch.ones_like(xywh[:, 0]), torch.diag_embed(probs).flatten(0, 1))
 
@@ -96,7 +97,7 @@ class RoiHead(Head, kinds=("roi_head",)):
         self, raw: tuple[Tensor, Tensor], thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
     ) -> Candidates:
         raw = (raw[0].float(), raw[1].float())
-        return self.chosen(raw, thresh, size, torch.tensor(size, device=raw[1].device))
+        return self.chosen(raw, thresh, size, constant(size, raw[1].device))
 
     def chosen(self, raw: tuple[Tensor, Tensor], thresh: float, size: tuple[int, int], sizes: Tensor) -> Candidates:
         """The boxes over a threshold, as fractions of the input (width, height). sizes: see `class_boxes`."""

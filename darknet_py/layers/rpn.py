@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import nms
+from darknet_py.devices import constant
 from darknet_py.layers.channels import correction
 from darknet_py.layers.head import MAX_ANCHORS
 from darknet_py.layers.layer import LayerOptions, Place, Shape
@@ -140,7 +141,7 @@ class Rpn(Regions, kinds=("rpn",)):
     def forward(self, maps: Tensor, images: Tensor) -> Tensor:
         """(n, anchors*(logits+4), h, w), (n, channels, height, width) → regions (k, 5), without gradient."""
         size = (images.shape[3], images.shape[2])
-        return self.proposals(maps, size, torch.tensor([size], device=maps.device).expand(len(maps), 2))
+        return self.proposals(maps, size, constant([size], maps.device).expand(len(maps), 2))
 
     def proposals(self, maps: Tensor, size: tuple[int, int], sizes: Tensor) -> Tensor:
         """Regions (k, 5). size: (width, height) of the input; sizes: (n, 2) those of the images in it, pixels."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.devices import constant
 from darknet_py.layers.regions import deltas_to
 from darknet_py.layers.roi_head import RoiHead
 from darknet_py.layers.rpn import SCALES, Rpn
@@ -60,7 +61,7 @@ def drawn_anchors(
     overlap = overlaps(anchors, objects.boxes, layer.convention)
     if border is not None or not layer.convention.anywhere:
         border = border or 0
-        limit = anchors.new_tensor(size) + border
+        limit = constant(size, anchors.device, anchors.dtype) + border
         counts = (anchors[:, :2] >= -border).all(1) & (anchors[:, 2:] < limit).all(1)
     else:
         counts = torch.ones_like(anchors[:, 0], dtype=torch.bool)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.devices import constant
 from darknet_py.losses.assign.level import last_of_each
 from darknet_py.losses.loss import Loss, Output, Start, State, Value, names_of, sum_of, weight
 from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
@@ -40,9 +41,9 @@ def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:
         number = assignment.truth[last]
         truth, labels = truths.xywh[image, number], truths.classes[image, number]
         corner, anchor = layer.place_of(box, head.grid)
-        xy = truth[:, :2] * torch.tensor(head.grid, device=logits.device) - corner
+        xy = truth[:, :2] * constant(head.grid, logits.device) - corner
         xy = ((xy - 0.5) / layer.options.scale_x_y + 0.5).clamp(EDGE, 1 - EDGE)
-        wh = (truth[:, 2:] * torch.tensor(size, device=logits.device) / anchor).clamp(min=EDGE).log()
+        wh = (truth[:, 2:] * constant(size, logits.device) / anchor).clamp(min=EDGE).log()
         eps, classes = layer.options.label_smooth_eps, logits.shape[-1] - 5
         wanted = one_hot(labels, classes) * (1 - eps) + eps / max(classes, 1)
         positive = torch.zeros_like(assignment.background)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from darknet_py.devices import constant
 from darknet_py.layers import NetOptions
 from darknet_py.losses.rejection import Rejection
 
@@ -187,4 +188,4 @@ def squared_sum(delta: Tensor) -> Tensor:
 def counts_of(overlaps: Tensor) -> dict[str, Tensor]:
     """`count` and mean `iou` of the boxes that truths train; overlaps: (k,) their IoU."""
     count = len(overlaps)
-    return {"count": overlaps.new_tensor(float(count)), "iou": overlaps.sum() / max(count, 1)}
+    return {"count": constant(float(count), overlaps.device, overlaps.dtype), "iou": overlaps.sum() / max(count, 1)}

@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from darknet_py.devices import constant
+
 EPS = 1e-10
 
 
@@ -28,7 +30,7 @@ class _Pair(NamedTuple):
 def _pair(a: Tensor, b: Tensor, eps: float, height_eps: float | None = None) -> _Pair:
     low_a, high_a = a.split(2, -1)
     low_b, high_b = b.split(2, -1)
-    height_only = a.new_tensor((0.0, eps if height_eps is None else height_eps))
+    height_only = constant((0.0, eps if height_eps is None else height_eps), a.device, a.dtype)
     size_a, size_b = high_a - low_a + height_only, high_b - low_b + height_only
     inter = (torch.minimum(high_a, high_b) - torch.maximum(low_a, low_b)).clamp(min=0).prod(-1)
     union = size_a.prod(-1) + size_b.prod(-1) - inter + eps

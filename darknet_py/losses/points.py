@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from darknet_py.devices import constant
 from darknet_py.layers.anchor_free import corners_of_cells
 from darknet_py.losses.loss import Output, Value, full, sum_of
 
@@ -39,7 +40,9 @@ def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
         classes.append(by_class)
         corners.append(layer.corners(box, grid))
         centres.append(corners_of_cells(grid, box).repeat(layer.boxes_in_cell, 1) + 0.5)
-        strides.append(box.new_tensor((size[0] / grid[0], size[1] / grid[1])).expand(len(centres[-1]), 2))
+        strides.append(
+            constant((size[0] / grid[0], size[1] / grid[1]), box.device, box.dtype).expand(len(centres[-1]), 2)
+        )
         if by_box is not None:
             objectness.append(by_box)
     return Points(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import iou
+from darknet_py.devices import constant
 from darknet_py.losses.assign.darknet import turns
 from darknet_py.losses.assign.level import best_truths
 from darknet_py.losses.loss import Delta, Loss, State, by_layer, counts_of, full, squared_sum
@@ -25,7 +26,7 @@ class RegionDelta:
     def __init__(self, layer: Any, raw: Tensor, truths: Tensor, state: State) -> None:
         self.layer, self.options, self.state = layer, layer.options, state
         self.grid = (raw.shape[3], raw.shape[2])
-        self.cells = torch.tensor(self.grid, device=raw.device)
+        self.cells = constant(self.grid, raw.device)
         values = layer.values(full(raw))
         self.images, self.count = values.shape[:2]
         numbers = torch.arange(self.count, device=raw.device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import MEASURES, iou_gradient
+from darknet_py.devices import constant
 from darknet_py.layers.head import FLT_MAX
 from darknet_py.losses.assign.darknet import READS as DARKNET_READS
 from darknet_py.losses.assign.darknet import anchors_of_truths, turns
@@ -32,7 +33,7 @@ class YoloDelta:
     def __init__(self, layer: Any, raw: Tensor, truths: Tensor, state: State) -> None:
         self.layer, self.options, self.state = layer, layer.options, state
         self.device = raw.device
-        self.size = torch.tensor(state.size, device=self.device)
+        self.size = constant(state.size, self.device)
         self.grid = (raw.shape[3], raw.shape[2])
         values = layer.values(full(raw))
         self.images, self.count = values.shape[:2]
@@ -53,7 +54,7 @@ class YoloDelta:
 
     def target(self, cells: Tensor, truth: Tensor, point: Tensor | None = None) -> Tensor:
         """(k, 4): what x, y, w, h should be. `point`: what lies in the cell, if not the centre."""
-        grid = torch.tensor(self.grid, device=self.device)
+        grid = constant(self.grid, self.device)
         centre = truth[:, :2] if point is None else point
         box = cells % self.count
         xy = centre * grid - self.corner[box]
@@ -233,7 +234,7 @@ def class_multipliers(options: Any, device: torch.device) -> Tensor | None:
     """(classes,): how much more a rare class counts, by `counters_per_class`."""
     if not options.counters_per_class:
         return None
-    counters = torch.tensor(options.counters_per_class, device=device).clamp(min=1).float()
+    counters = constant(options.counters_per_class, device).clamp(min=1).float()
     return (counters.max() / counters).clamp(max=options.max_delta)
 
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import corners
+from darknet_py.devices import constant
 from darknet_py.losses.loss import Loss, Output, Start, State, Value, counts_of, sum_of, weight
 from darknet_py.losses.overlaps import ciou
 from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
@@ -104,10 +105,10 @@ def _terms(head: Prediction, truths: Truths, size: tuple[int, int], system: Syst
     """size: (width, height) of the network's input, pixels."""
     layer, options, (image, truth, box, background) = head.layer, head.layer.options, head.assignment
     trained, (n, boxes) = head.logits[image, box], head.logits.shape[:2]
-    grid = torch.tensor(head.grid, device=trained.device)
+    grid = constant(head.grid, trained.device)
     corner, anchor = layer.place_of(box, head.grid)
     centre, sides = layer.in_cell(trained)
-    predicted = torch.cat((centre, sides * (anchor * grid / torch.tensor(size, device=anchor.device))), -1)
+    predicted = torch.cat((centre, sides * (anchor * grid / constant(size, anchor.device))), -1)
     wanted = truths.xywh[image, truth] * grid.repeat(2) - F.pad(corner, (0, 2))
     overlap = system.overlap(corners(predicted), corners(wanted))
     with torch.no_grad():
@@ -135,7 +136,7 @@ def _terms(head: Prediction, truths: Truths, size: tuple[int, int], system: Syst
 
 def cross_entropy(logits: Tensor, target: Tensor, gamma: float, positive_weight: float) -> Tensor:
     """Of each logit, like `target` (0..1). gamma: of the focal loss, 0: none. positive_weight: of what is to be 1."""
-    weights = logits.new_tensor(positive_weight)
+    weights = constant(positive_weight, logits.device, logits.dtype)
     loss = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weights, reduction="none")
     if not gamma:
         return loss

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import corners
+from darknet_py.devices import constant
 from darknet_py.losses.assign.atss import assign_atss
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
@@ -86,7 +87,7 @@ def assigned(boxes: Points, truths: Truths, size: tuple[int, int], top: int | No
     """top: boxes that a truth claims by task alignment; None: by ATSS."""
     stride = boxes.stride.double()
     centre, predicted = boxes.centre * stride, boxes.corners.double() * stride.repeat(1, 2)
-    wanted = truths.xywh.double() * stride.new_tensor(size).repeat(2)
+    wanted = truths.xywh.double() * constant(size, stride.device, stride.dtype).repeat(2)
     low_high = corners(wanted)
     candidates = inside(centre, low_high) & truths.valid[..., None]
     overlaps = iou(predicted[:, None], low_high[:, :, None])  # (n, t, k)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import corners
+from darknet_py.devices import constant
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
@@ -46,7 +47,7 @@ def yolov8_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
 def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str, Tensor]:
     """The weighted parts of the loss of heads that are assigned together; scalars in the graph."""
     head, boxes = outputs[0].layer, points(outputs, state.size)
-    low_high = corners(truths.xywh * truths.xywh.new_tensor(state.size).repeat(2))
+    low_high = corners(truths.xywh * constant(state.size, truths.xywh.device, truths.xywh.dtype).repeat(2))
     with torch.no_grad():
         owner, score = assigned(boxes, truths, low_high, SMALLEST[head.options.assigner or ASSIGNER])
         share = len(truths.rows) / score.sum().clamp(min=1)

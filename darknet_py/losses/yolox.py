@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.boxes import corners
+from darknet_py.devices import constant
 from darknet_py.losses.assign.simota import SIMOTA, Matches, assign_simota, class_costs
 from darknet_py.losses.loss import Loss, Output, Start, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS
@@ -39,7 +40,7 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
     """The weighted parts of the loss of heads that are assigned together; scalars in the graph."""
     head, boxes = outputs[0].layer, points(outputs, state.size)
     assert boxes.objectness is not None
-    wanted = truths.xywh * truths.xywh.new_tensor(state.size).repeat(2)
+    wanted = truths.xywh * constant(state.size, truths.xywh.device, truths.xywh.dtype).repeat(2)
     with torch.no_grad():
         matches = matched(boxes, truths, wanted, head.options.assigner or ASSIGNER)
     image, box = (matches.owner >= 0).nonzero(as_tuple=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darknet_py.devices import constant
 from darknet_py.layers.image_input import ImageOptions
 from darknet_py.pictures.read import Image
 from darknet_py.pictures.resize import Floats
@@ -78,7 +79,7 @@ class Levels:
 
     @staticmethod
     def _by_channel(numbers: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(numbers, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+        return constant(numbers, like.device, like.dtype).view(-1, 1, 1)
 
     def __str__(self) -> str:
         text = f"{self.order.upper()}, 0..{self.white:g}"

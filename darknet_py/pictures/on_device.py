@@ -48,8 +48,8 @@ def _resized(images: Tensor, width: int, height: int) -> Tensor:
     if images.shape[1:3] == (height, width):
         return images.float() * scale
     device, columns = images.device, images.shape[2]
-    top, below, down = (torch.from_numpy(part).to(device) for part in taps(images.shape[1], height, True))
-    left, right, across = (torch.from_numpy(part).to(device) for part in taps(columns, width, False))
+    lines = (*taps(images.shape[1], height, True), *taps(columns, width, False))
+    top, below, down, left, right, across = (torch.from_numpy(part).to(device, non_blocking=True) for part in lines)
     pixels, down, across = images.flatten(1, 2), down[:, None, None], across[:, None]
 
     def blended(row: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from darknet_py.cfg import parse_cfg, parse_text
 from darknet_py.choices import ENGINES
 from darknet_py.errors import DarknetError
 from darknet_py.inference import engines
-from darknet_py.inference.engines import SESSIONS, engine_runner, fastest
+from darknet_py.inference.engines import DEVICES, SESSIONS, engine_runner, fastest
 from darknet_py.network import Network
 
 INSTALLED = [
@@ -95,9 +95,10 @@ def test_auto_takes_pytorch_where_no_other_engine_can_run_the_network() -> None:
 @pytest.mark.parametrize(
     ("engine", "precision", "message"),
     [
-        ("tensorrt", "fp32", "unknown engine 'tensorrt'; write openvino, onnxruntime, torch or auto"),
+        ("tensorrt", "fp32", "unknown engine 'tensorrt'; write openvino, onnxruntime, compile, torch or auto"),
         ("onnxruntime", "bf16", "engine onnxruntime: has no bf16; write fp32"),
         ("openvino", "fp16", "engine openvino: has no fp16; write fp32 or bf16"),
+        ("compile", "bf16", "engine compile: runs on cuda, the network is on cpu"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused(engine: str, precision: str, message: str) -> None:
@@ -113,7 +114,7 @@ def test_another_programs_numbers_are_not_taken(engine: str, monkeypatch: pytest
 
 
 def test_each_word_for_an_engine_has_one() -> None:
-    assert {*SESSIONS, "torch"} == set(ENGINES)
+    assert {*SESSIONS, "compile", "torch"} == set(ENGINES) == {*DEVICES, "torch"}
 
 
 @pytest.mark.parametrize("engine", [*INSTALLED, "auto"])

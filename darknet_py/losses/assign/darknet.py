@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import MEASURES, iou
+from darknet_py.devices import constant
 from darknet_py.losses.assign.level import Assignment, Level, best_truths
 from darknet_py.losses.truths import Truths
 
@@ -49,7 +50,7 @@ def anchors_of_truths(
     boxes = torch.cat((torch.zeros_like(anchors), anchors), 1)
     fit = iou(boxes, shifted)  # (n, t, all)
     best = torch.where(fit.amax(2) > 0, fit.argmax(2), 0)
-    is_masked = torch.arange(len(anchors), device=device)[:, None] == torch.tensor(mask, device=device)
+    is_masked = torch.arange(len(anchors), device=device)[:, None] == constant(mask, device)
     own, place = is_masked.any(1), is_masked.long().argmax(1)  # of equals the first, as int_index finds
     is_best = torch.nn.functional.one_hot(best, len(anchors)).bool()
     chosen = is_best & own
@@ -62,7 +63,7 @@ def anchors_of_truths(
     order = ((image * chosen.shape[1] + truth) * 2 + first).argsort(stable=True)
     image, truth, anchor = image[order], truth[order], anchor[order]
     where = truths.xywh[..., :2] if points is None else points
-    cells = (where[image, truth] * torch.tensor(level.grid, device=device)).long()
+    cells = (where[image, truth] * constant(level.grid, device)).long()
     column, row = cells[:, 0].clamp(0, level.grid[0] - 1), cells[:, 1].clamp(0, level.grid[1] - 1)
     return Assigned(image, truth, (row * level.grid[0] + column) * len(mask) + place[anchor])
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import iou
+from darknet_py.devices import constant
 from darknet_py.losses.assign.level import Assignment, Level, best_truths
 from darknet_py.losses.truths import Truths
 
@@ -39,7 +40,7 @@ def assign_grid(levels: Sequence[Level], truths: Truths) -> list[Assignment]:
 def _at_truths(level: Level, priors: Tensor, truths: Truths) -> tuple[Tensor, Tensor]:
     """The anchors in the cells with a truth's centre: (n, t) the first box of that cell, and the overlap of each anchor
     there with every truth, (n, t cells, anchors, t)."""
-    grid = torch.tensor(level.grid, device=priors.device)
+    grid = constant(level.grid, priors.device)
     column, row = torch.minimum((truths.xywh[..., :2].clamp(min=0) * grid).long(), grid - 1).unbind(-1)
     count = len(level.mask)
     first = (row * level.grid[0] + column) * count

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import iou
+from darknet_py.devices import constant
 from darknet_py.losses.truths import Truths
 
 CHUNK = 16  # truths per image that are compared with all boxes at once; bounds memory, not the result
@@ -64,8 +65,8 @@ def level_of(
     layer: Any, predicted: Tensor, logits: Tensor, grid: tuple[int, int], size: tuple[int, int], *, aided: bool = False
 ) -> Level:
     """The level of a head with Darknet's anchors; see `Level`."""
-    pixels = torch.tensor(size, device=predicted.device)
-    in_cells = layer.anchors * torch.tensor(grid, device=predicted.device) / pixels
+    pixels = constant(size, predicted.device)
+    in_cells = layer.anchors * constant(grid, predicted.device) / pixels
     anchors, options = layer.all_anchors / pixels, layer.options
     return Level(
         predicted.detach(), grid, anchors, options.masked, options,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import corners
+from darknet_py.devices import constant
 from darknet_py.losses.assign.level import Assignment, Level
 from darknet_py.losses.assign.owners import owners
 from darknet_py.losses.assign.ratio import matches, with_background
@@ -55,7 +56,7 @@ def _by_image(image: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _owners(boxes: Tensor, logits: Tensor, real: Tensor, truths: Truths, level: Level) -> Tensor:
     """boxes (n, c, 4), logits (n, c, entries), real (n, c) → (n, c), the truth that trains each box, -1: none."""
-    predicted = corners(boxes * boxes.new_tensor(level.size).repeat(2))
+    predicted = corners(boxes * constant(level.size, boxes.device, boxes.dtype).repeat(2))
     wanted = corners(truths.xywh * level.size[1])
     possible = real[:, None] & truths.valid[..., None]
     overlap = iou(predicted[:, None], wanted[:, :, None], 0.0).nan_to_num(0.0) * possible

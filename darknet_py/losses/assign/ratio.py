@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from darknet_py.devices import constant
 from darknet_py.losses.assign.level import Assignment, Level
 from darknet_py.losses.truths import Truths
 
@@ -31,7 +32,7 @@ def matches(level: Level, truths: Truths) -> tuple[Tensor, Tensor, Tensor]:
     """
     image, truth = truths.valid.nonzero(as_tuple=True)
     reach = AUXILIARY_REACH if level.auxiliary else REACH
-    grid = torch.tensor(level.grid, device=image.device)
+    grid = constant(level.grid, image.device)
     centre, size = (truths.xywh[image, truth] * grid.repeat(2)).split(2, -1)
     ratio = size / level.in_cells[:, None]  # (anchors, truths, 2)
     anchor, row = (torch.maximum(ratio, 1 / ratio).amax(2) < level.options.anchor_t).nonzero(as_tuple=True)
@@ -39,7 +40,7 @@ def matches(level: Level, truths: Truths) -> tuple[Tensor, Tensor, Tensor]:
     sides = [(away % 1 < reach) & (away > 1) for away in (centre, grid - centre)]  # near left and top, right and bottom
     near = torch.cat((torch.ones_like(sides[0][:, :1]), *sides), 1).T
     side, which = near.nonzero(as_tuple=True)
-    step = torch.tensor(SIDES, device=centre.device)[side] * reach
+    step = constant(SIDES, centre.device)[side] * reach
     cell = torch.minimum((centre[which] - step).long().clamp(min=0), grid - 1)
     box = (cell[:, 1] * level.grid[0] + cell[:, 0]) * len(level.in_cells) + anchor[which]
     return image[row[which]], truth[row[which]], box
