@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "Python or by another one: opencv=env/bin/python (OpenCV 4 is the last that reads Darknet files; see "
         "requirements-bench.txt), and with the C program: darknet=PROGRAM",
     )
+    result.add_argument("--chart", default="", metavar="FILE", help="of --against: draw the ratios, .svg or .png")
     result.add_argument("--json", default="", metavar="FILE", help="of --against and of a GPU: write the numbers")
     add_size(result)
     return result

@@ -43,6 +43,9 @@ class Speed(NamedTuple):
     blocks: list[float]
     disturbed: int
 
+    def title(self, engine: str) -> str:
+        return f"{engine} ({self.version})" if self.version else engine
+
     @property
     def milliseconds(self) -> float:
         return statistics.median(self.blocks)
@@ -121,7 +124,7 @@ def of_darknet(model: Model, batch: int, threads: int, program: str) -> tuple[st
                 return float(found[1])
         raise ValueError("the program ended; does it run `detector test` with this network?")
 
-    return "-", run
+    return "", run
 
 
 def of_pytorchyolo(model: Model, batch: int, threads: int) -> tuple[str, Callable[[], object]]:

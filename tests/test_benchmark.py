@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -53,7 +54,11 @@ def test_the_c_program_s_own_times_count(tmp_path: Path, capsys: pytest.CaptureF
     )
     program.chmod(0o755)
     out = tmp_path / "speed.json"
-    assert benchmark.main([*MODEL, "--against", f"darknet={program}", "--json", str(out)]) == 0
+    chart = tmp_path / "speed.svg"
+    arguments = ["--against", f"darknet={program}", "--json", str(out)]
+    arguments += ["--chart", str(chart)] if importlib.util.find_spec("matplotlib") else []
+    assert benchmark.main([*MODEL, *arguments]) == 0
+    assert chart.is_file() == ("--chart" in arguments)
     assert set(json.loads(out.read_text())[0]["milliseconds"]["darknet"]) == {1234.5}
     assert benchmark.main([*MODEL, "--batch", "2", "--against", f"darknet={program}"]) == 0
     assert "darknet: left out: the C program's `detector test` takes one image at a time" in capsys.readouterr().out

@@ -1,4 +1,5 @@
-"""Charts of what was measured: precision and recall, AP of each class, the confusion matrix, anchors. Needs matplotlib.
+"""Charts of what was measured: precision and recall, AP of each class, the confusion matrix, anchors, speeds. Needs
+matplotlib.
 
 draw_precision_recall(Path("plots"), evaluate(network, dataset))
 """
@@ -189,6 +190,26 @@ def draw_anchors(
     )
     axes.set(xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
+    _save(figure, path)
+    return path
+
+
+def draw_speeds(path: Path, groups: Sequence[tuple[str, Mapping[str, float]]]) -> Path:
+    """Writes a chart of bars. groups: a title and the milliseconds of each engine; the first engine's speed is 1."""
+    engines = list(dict.fromkeys(engine for _, times in groups for engine in times))
+    height = 0.8 / len(engines)
+    figure, axes = _figure(8, 1 + len(groups) * max(len(engines) * 0.24, 0.5))
+    for number, engine in enumerate(engines):
+        rows = [row for row, (_, times) in enumerate(groups) if engine in times]
+        speeds = [next(iter(groups[row][1].values())) / groups[row][1][engine] for row in rows]
+        places = [row + (number - (len(engines) - 1) / 2) * height for row in rows]
+        bars = axes.barh(places, speeds, 0.9 * height, color=_colour(2 * number), label=engine)
+        axes.bar_label(bars, [f"{speed:.2f}" for speed in speeds], padding=3, fontsize=8)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(groups)), [title for title, _ in groups])
+    axes.invert_yaxis()
+    axes.set(xlabel=f"times as fast as {engines[0]}", xlim=(0, axes.get_xlim()[1] * 1.08))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     _save(figure, path)
     return path
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
 from darknet_py.inference.deploy import deployed
 from darknet_py.inference.exporting import Form, export_onnx
+from darknet_py.measuring.plots import check_matplotlib, draw_speeds
 from darknet_py.network import Network
 from darknet_py.peers import Model, compare
 from darknet_py.training.step import Trainer
@@ -146,7 +148,7 @@ def measure_import() -> None:
 
 def measure_peers(
     cfg: str, size: tuple[int, int] | None, batch: int, seconds: float, against: dict[str, str]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The network, raw outputs only, in what others use: each engine in a process of its own, all in turn.
 
     against: engine → the Python that has it, or its program.
@@ -168,7 +170,7 @@ def measure_peers(
     for name, speed in speeds.items():
         low, high = min(speed.blocks), max(speed.blocks)
         note = f"   {speed.disturbed} of {len(speed.blocks)} blocks disturbed" if speed.disturbed else ""
-        value, title = speed.milliseconds, f"{name} ({speed.version})"
+        value, title = speed.milliseconds, speed.title(name)
         print(f"  {title:34} {value:9.2f} ms ({low:.2f} to {high:.2f})  x{first / value:.2f}{note}")
     for name, reason in missing.items():
         print(f"  {name}: left out: {reason}")
@@ -180,6 +182,12 @@ def measure_peers(
         "milliseconds": {name: speed.blocks for name, speed in speeds.items()},
         "versions": {name: speed.version for name, speed in speeds.items()},
     }
+
+
+def _group(measured: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """A title, and the median milliseconds of each engine."""
+    title = f"{Path(measured['cfg']).stem}, {measured['size'][0]}, batch {measured['batch']}"
+    return title, {name: statistics.median(blocks) for name, blocks in measured["milliseconds"].items()}
 
 
 def measure_training(cfg: str, data: str, device: str, seconds: float) -> None:
@@ -236,9 +244,14 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     results: object = None
     if args.against:
-        results = [
+        if args.chart:
+            check_matplotlib()
+        speeds = [
             measure_peers(cfg, args.size, batch, args.seconds, args.against) for cfg in args.cfg for batch in args.batch
         ]
+        if args.chart:
+            draw_speeds(Path(args.chart), [_group(measured) for measured in speeds])
+        results = speeds
     elif args.data:
         for cfg in args.cfg:
             measure_training(cfg, args.data, str(device), args.seconds)
