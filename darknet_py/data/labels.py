@@ -3,6 +3,7 @@ data.c:read_boxes).
 
 truths = read_labels(label_path("data/obj/dog.jpg"))
 truths.classes, truths.xywh                 # (n,) and (n, 4): centre and size, fractions of the image
+truths.polygons                             # where lines are polygons: their corners, (k, 2) each
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darknet_py.data.truths import DataWarning, ImageTruths, make_truths
+from darknet_py.data.truths import NO_POLYGON, DataWarning, ImageTruths, make_truths
 from darknet_py.errors import DarknetError
 from darknet_py.names import read_text
 
@@ -75,8 +76,8 @@ def label_path(image: str) -> str:
 
 def read_labels(path: str | os.PathLike[str]) -> ImageTruths:
     """A Darknet label file: a line `class x y w h` for each object, fractions of the image; white space and empty lines
-    do not count. A class may be written 3.0. A polygon (`class x1 y1 x2 y2 x3 y3 …`, as for segmentation), all of
-    whose points are in the image, is read as its box.
+    do not count. A class may be written 3.0. Of a polygon (`class x1 y1 x2 y2 x3 y3 …`, as for segmentation), all of
+    whose corners are in the image, the box is the one around it.
 
     Numbers are taken as they are; classes that do not exist and boxes outside the image are the business of
     `left_out` and of the check command.
@@ -91,9 +92,11 @@ def read_labels(path: str | os.PathLike[str]) -> ImageTruths:
     if not fields:
         return make_truths()
     try:
-        polygons = [k for k, words in enumerate(fields) if len(words) >= 7 and len(words) % 2]
-        for k in polygons:
+        polygons = [NO_POLYGON] * len(fields)
+        outlined = [k for k, words in enumerate(fields) if len(words) >= 7 and len(words) % 2]
+        for k in outlined:
             points = np.array(fields[k][1:], np.float64).reshape(-1, 2)
+            polygons[k] = points.astype(np.float32)
             low, high = points.min(0), points.max(0)
             if min(low) < -OUTSIDE or max(high) > 1 + OUTSIDE:  # keypoints with their visibility, a confidence …
                 raise ValueError
@@ -105,10 +108,11 @@ def read_labels(path: str | os.PathLike[str]) -> ImageTruths:
         is_valid = False
     if not is_valid:
         raise DarknetError(_first_mistake(path, lines))
-    if polygons:
-        text = "label lines that are polygons (class x1 y1 x2 y2 …) are read as their boxes"
+    if outlined:
+        text = "label lines that are polygons (class x1 y1 x2 y2 …) count as the boxes around them; only mosaics of "
+        text += "augmentation=yolov5 and yolov7 use the polygons"
         warnings.warn(text, DataWarning, stacklevel=2)  # the same warning is shown once
-    return make_truths(values[:, 0], values[:, 1:])
+    return make_truths(values[:, 0], values[:, 1:], polygons=polygons if outlined else ())
 
 
 def _is_plain(text: str) -> bool:
@@ -122,6 +126,9 @@ def _first_mistake(path: str | os.PathLike[str], lines: Sequence[str]) -> str:
         if not words:
             continue
         where = f"{os.fspath(path)}:{number}: '{line.strip()[:60]}'"
+        if len(words) > 6 and len(words) % 2 == 0:
+            corners = "a polygon has an x and a y for each corner; write 'class x1 y1 x2 y2 x3 y3 …'"
+            return f"{where} has {len(words)} values, but {corners}, or a box: 'class x y w h'"
         if len(words) < 5 or len(words) % 2 == 0:
             return f"{where} has {len(words)} values; write 'class x y w h'"
         values = [_number(word) for word in words]

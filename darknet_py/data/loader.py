@@ -86,7 +86,7 @@ def image_batches(
             f"{dataset.source}: none of its {len(dataset)} images has a label file; "
             f"{dataset.label_file(0)} would be the first one's"
         )
-    alone = replace(net, mosaic=0, mixup=0, cutmix=0, mixup_probability=0.0)
+    alone = replace(net, mosaic=0, mixup=0, cutmix=0, mixup_probability=0.0, paste_in_probability=0.0)
     usual = max(net.batch // net.subdivisions, 1) if callable(mini_batch) else mini_batch
     samples = SampleMaker(dataset, net, needs, recipe_for(net, needs), recipe_for(alone, needs), usual, seed)
     requests = _Requests(start, step, mini_batch, size or (net.width, net.height), sequence, plain)

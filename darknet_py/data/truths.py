@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,9 @@ TRUTH_SIZE = 6  # x, y, w, h, class, track_id
 OUTSIDE = np.float32(
     999999.0
 )  # all four numbers of a box that is nowhere in its image, as in Darknet (data.c:correct_boxes)
+Polygons: TypeAlias = Sequence[NDArray[np.float32]]
+"""Of each truth its (k, 2) corners x, y, fractions of the image, or (0, 2) if it has a box alone; (): all have."""
+NO_POLYGON = np.empty((0, 2), np.float32)
 
 
 class DataWarning(CfgWarning):
@@ -26,19 +30,23 @@ class ImageTruths(NamedTuple):
     """The objects of one image, in the order of its label file.
 
     classes: (n,) int64. xywh: (n, 4) float32, centre and size as fractions of the image. difficult: (n,) bool, marked
-    as such in VOC, or a crowd in COCO: not trained on, and no mistake if missed.
+    as such in VOC, or a crowd in COCO: not trained on, and no mistake if missed. polygons: around which the boxes are,
+    where the labels have them.
     """
 
     classes: NDArray[np.int64]
     xywh: NDArray[np.float32]
     difficult: NDArray[np.bool_]
+    polygons: Polygons = ()
 
 
-def make_truths(classes: ArrayLike = (), xywh: ArrayLike = (), difficult: ArrayLike | None = None) -> ImageTruths:
+def make_truths(
+    classes: ArrayLike = (), xywh: ArrayLike = (), difficult: ArrayLike | None = None, polygons: Polygons = ()
+) -> ImageTruths:
     """Truths of anything like arrays; without arguments: of an image that shows no object."""
     numbers = np.asarray(classes, np.int64).reshape(-1)
     hard = np.zeros(len(numbers), bool) if difficult is None else np.asarray(difficult, bool).reshape(-1)
-    return ImageTruths(numbers, np.asarray(xywh, np.float32).reshape(-1, 4), hard)
+    return ImageTruths(numbers, np.asarray(xywh, np.float32).reshape(-1, 4), hard, polygons)
 
 
 def left_out(truths: ImageTruths, net_size: tuple[int, int], classes: int) -> dict[str, NDArray[np.bool_]]:
@@ -63,7 +71,7 @@ def left_out(truths: ImageTruths, net_size: tuple[int, int], classes: int) -> di
     return reasons
 
 
-def training_truths(
+def trained(
     truths: ImageTruths,
     net_size: tuple[int, int],
     classes: int,
@@ -71,34 +79,38 @@ def training_truths(
     rng: np.random.Generator,
     *,
     path: str = "",
-) -> Rows:
-    """The truths that training sees of an augmented image (data.c:fill_truth_detection).
+) -> NDArray[np.intp]:
+    """Which truths training sees of an augmented image, (m,) of their numbers (data.c:fill_truth_detection).
 
-    They are shuffled, the first `max_truths` of them stay, and of those go the ones that are `left_out`. A width or
-    height over 1 becomes 1. Difficult objects are left out before, as voc_label.py writes none. Wrong labels are named
-    in a warning, once per file.
+    They are shuffled, the first `max_truths` of them stay, and of those go the ones that are `left_out`. Difficult
+    objects are left out before, as voc_label.py writes none. Wrong labels are named in a warning, once per file.
 
     Args:
         truths: of the image, moved as its augmentation moved the pixels.
         net_size: (width, height) of the network's input, pixels. classes, max_truths: the head's. path: of the label
             file.
-
-    Returns:
-        (m, 6) float32 rows x, y, w, h, class, track_id, as a truth of Darknet's network. track_id: the object's number
-        in its file, plus 4000 times a hash of the file's path, under 4000.
     """
     order = rng.permutation(np.flatnonzero(~truths.difficult))[:max_truths]
     chosen = ImageTruths(truths.classes[order], truths.xywh[order], truths.difficult[order])
     unknown, *_, outside = reasons = list(left_out(chosen, net_size, classes).values())
-    numbers, xywh = chosen.classes, chosen.xywh
     if unknown.any():
-        _warn(f"{path}: class {numbers[unknown][0]}, but the network has the classes 0 to {classes - 1}; left out")
+        _warn(
+            f"{path}: class {chosen.classes[unknown][0]}, but the network has the classes 0 to {classes - 1}; left out"
+        )
     elif outside.any():
         _warn(f"{path}: a box lies outside the image, or at its corner 0, 0; left out")
-    kept = ~np.any(reasons, 0)
-    rows = np.empty((int(kept.sum()), TRUTH_SIZE), np.float32)
-    rows[:, :2], rows[:, 2:4] = xywh[kept, :2], np.minimum(xywh[kept, 2:], 1)
-    rows[:, 4], rows[:, 5] = numbers[kept], order[kept] + _track_base(path)
+    return order[~np.any(reasons, 0)]
+
+
+def truth_rows(truths: ImageTruths, kept: NDArray[np.intp], *, path: str = "") -> Rows:
+    """These truths as (m, 6) float32 rows x, y, w, h, class, track_id, as a truth of Darknet's network.
+
+    A width or height over 1 becomes 1. track_id: the object's number in its file, plus 4000 times a hash of the file's
+    path, under 4000.
+    """
+    rows = np.empty((len(kept), TRUTH_SIZE), np.float32)
+    rows[:, :2], rows[:, 2:4] = truths.xywh[kept, :2], np.minimum(truths.xywh[kept, 2:], 1)
+    rows[:, 4], rows[:, 5] = truths.classes[kept], kept + _track_base(path)
     return rows
 
 

@@ -18,7 +18,7 @@ class AugmentationOptions:
         "darknet",
         "how training changes the images: darknet: as Darknet; the others as the program of this name, by angle, zoom, "
         "shear, perspective, translate, hue, saturation, exposure, flip, flip_down, mosaic=1 (four images in one), "
-        "mosaic_probability, mixup_probability and mixup_beta",
+        "mosaic_probability, mixup_probability, mixup_beta, copy_paste_probability and paste_in_probability",
         choices=AUGMENTATIONS,
         use="training",
         own=True,
@@ -49,6 +49,16 @@ class AugmentationOptions:
     )  # fmt: skip
     mixup_probability: float = option(
         0.0, "of augmentation: fraction of the mosaics (yolov8: of all samples) that are two, blended",
+        minimum=0, maximum=1, use="training", own=True,
+    )  # fmt: skip
+    copy_paste_probability: float = option(
+        0.0,
+        "of augmentation=yolov5 or yolov7: fraction of a mosaic's objects with polygons that are pasted mirrored, too",
+        minimum=0, maximum=1, use="training", own=True,
+    )  # fmt: skip
+    paste_in_probability: float = option(
+        0.0,
+        "of augmentation=yolov5 or yolov7: fraction of the samples that get objects of others, cut out by polygons",
         minimum=0, maximum=1, use="training", own=True,
     )  # fmt: skip
     mixup_beta: float = option(

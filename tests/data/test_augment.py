@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from augmenting import NET, draw_all, draw_crop, needs, rng
+from augmenting import NET, draw_all, draw_crop, needs, rng, training_truths
 from kit import KIT, needs_kit
 
 from darknet_py.data.augment.blur import Blur, blurred
@@ -29,7 +29,7 @@ from darknet_py.data.augment.mosaic import (
 from darknet_py.data.augment.noise import Noise, noisy
 from darknet_py.data.augment.place import DrawnCrop, JitterCrop, crop
 from darknet_py.data.augment.steps import DrawContext, apply_steps
-from darknet_py.data.truths import DataWarning, make_truths, training_truths
+from darknet_py.data.truths import DataWarning, make_truths
 
 NO_ROWS = np.empty((0, 6), np.float32)
 STEPS = (JitterCrop(), ColourShift(), Blur(), Noise())

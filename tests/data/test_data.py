@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from augmenting import training_truths
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import REALDATA, needs_realdata
@@ -16,7 +17,7 @@ from small_data import data_file, write_noise
 from darknet_py.data.coco import read_coco
 from darknet_py.data.dataset import Dataset, open_dataset
 from darknet_py.data.labels import label_path, read_labels, replace_image_to_label
-from darknet_py.data.truths import DataWarning, make_truths, training_truths
+from darknet_py.data.truths import DataWarning, make_truths
 from darknet_py.data.voc import read_voc, voc_path
 from darknet_py.errors import DarknetError
 from darknet_py.names import read_names
@@ -98,7 +99,7 @@ def test_bom_crlf_tabs_empty_lines_and_spaces_do_not_matter(tmp_path: Path, text
 @pytest.mark.parametrize("text", ["", "\n", "  \r\n\t\n"])
 def test_an_empty_label_file_is_an_image_without_objects(tmp_path: Path, text: str) -> None:
     (tmp_path / "1.txt").write_text(text)
-    assert [len(part) for part in read_labels(tmp_path / "1.txt")] == [0, 0, 0]
+    assert [len(part) for part in read_labels(tmp_path / "1.txt")] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,15 @@ def test_an_empty_label_file_is_an_image_without_objects(tmp_path: Path, text: s
         ("３ .5 .5 .1 .1", "the class '３' is not an integer"),  # full width
         ("1_0 .5 .5 .1 .1", "the class '1_0' is not an integer"),
         ("0 .5 .5 .1 .1 .2 .x", "'.x' is not a number"),
+        (
+            "0 .1 .1 .2 .1 .2 .2\n0 .1 .1 .2 .1 .2 .2 .1",
+            "1.txt:2: '0 .1 .1 .2 .1 .2 .2 .1' has 8 values, but a polygon has an x and a y for each corner; write "
+            "'class x1 y1 x2 y2 x3 y3 …', or a box: 'class x y w h'",
+        ),
+        (
+            "0 .1 .1 .2 .1 .2 1.2",
+            "1.txt:1: '0 .1 .1 .2 .1 .2 1.2' has 7 values, not all from 0 to 1 as a polygon's; write 'class x y w h'",
+        ),
         ("99999999999999999999 .5 .5 .1 .1", "is not an integer"),
         ("0 0,5 .5 .1 .1", "'0,5' is not a number"),
         ("0 nan .5 .1 .1", "'nan' is not a number"),
@@ -131,6 +141,8 @@ def test_a_class_may_be_a_whole_float_and_a_polygon_is_its_box(tmp_path: Path) -
         truths = read_labels(tmp_path / "1.txt")
     assert truths.classes.tolist() == [3, 1, 0]
     np.testing.assert_allclose(truths.xywh[1], [0.4, 0.6, 0.4, 0.6], rtol=1e-6)
+    assert [len(polygon) for polygon in truths.polygons] == [0, 3, 0]
+    np.testing.assert_allclose(truths.polygons[1], [(0.2, 0.3), (0.6, 0.4), (0.4, 0.9)], rtol=1e-6)
 
 
 @pytest.mark.parametrize("line", ["0 .5 .5 .2 .2 .9 7", "0 .5 .5 .2 .2 .45 .45 2 .55 .55 2", "0 .1 .1 1.5 .2 .3 .3"])

@@ -8,8 +8,9 @@ from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.lists import recipe_for
 from darknet_py.data.augment.place import DrawnCrop
 from darknet_py.data.augment.steps import DrawContext, OneImage, draw_steps
+from darknet_py.data.truths import ImageTruths, trained, truth_rows
 from darknet_py.layers import NetOptions
-from darknet_py.layers.needs import BoxList, BoxNeeds
+from darknet_py.layers.needs import BoxList, BoxNeeds, Rows
 
 NET = NetOptions(width=416, height=416, channels=3)
 
@@ -21,6 +22,11 @@ def needs(max_truths: int = 20, **changes: Any) -> BoxNeeds:
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def training_truths(truths: ImageTruths, *arguments: Any, path: str = "") -> Rows:
+    """The truths that training sees, as rows; arguments as of `trained`."""
+    return truth_rows(truths, trained(truths, *arguments, path=path), path=path)
 
 
 def draw_all(

@@ -1,8 +1,12 @@
-"""YOLOv5's to v7's augmentation, fed with what their programs drew: the same labels, and pictures to a level."""
+"""YOLOv5's to v7's augmentation, fed with what their programs drew: the same labels, and pictures to a level.
+
+Each case of the folders is replayed, by what its name begins with.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -13,126 +17,179 @@ from yolos import YOLOS, arrays, content, needs_yolos
 from darknet_py.data.augment.canvas import around, in_spiral
 from darknet_py.data.augment.colour import HueTables
 from darknet_py.data.augment.mixup import blended
+from darknet_py.data.augment.paste import CUT, CUTOUTS, SCALES, TAKEN, Place, copied, cut_out, pasted, place_around
 from darknet_py.data.augment.place import Flip
-from darknet_py.data.augment.steps import Sample
-from darknet_py.data.augment.warp import DrawnWarp, Limits, Warp
+from darknet_py.data.augment.steps import Sample, Size
+from darknet_py.data.augment.warp import DrawnWarp, Limits, Warp, warped
 from darknet_py.pictures.read import Image
 
 pytestmark = needs_yolos
 ASPECT = {"yolov5": 100, "yolov6": 20, "yolov7": 20}
+Numbers: TypeAlias = dict[str, NDArray[Any]]
 
 
-def cases(*prefixes: str) -> list[Any]:
-    """(system, case) of all systems whose case's name begins so, without those that need polygons."""
-    found = []
-    for system in ASPECT:
-        listed = content(f"{system}/augment.json").get("cases", [])
-        chosen = (case for case in listed if case["name"].startswith(prefixes) and not case.get("segments"))
-        found += [pytest.param(system, case, id=f"{system}-{case['name']}") for case in chosen]
-    return found
+class Replay:
+    """A case: its draws, one after the other, and what they are applied to."""
 
-
-class Draws:
-    """The draws of a case, one after the other."""
-
-    def __init__(self, case: dict[str, Any]) -> None:
-        self.rest = [tuple(draw) for draw in case["draws"]]
+    def __init__(self, system: str, case: dict[str, Any]) -> None:
+        self.system, self.case, self.hyp = system, case, case.get("hyp", {})
+        self.name, self.index = case["name"], case.get("index", 0)
+        self.numbers: Numbers = arrays(YOLOS / system / "augment.npz")
+        self.draws = [tuple(draw) for draw in case["draws"]]
 
     def next(self, function: str) -> Any:
-        name, _, result = self.rest.pop(0)
+        name, _, result = self.draws.pop(0)
         assert name.endswith(function)
         return result
 
+    def expected(self, part: str) -> NDArray[Any]:
+        return self.numbers[f"{self.name}_{part}"]
 
-def sample(number: int) -> Sample:
-    """A picture of YOLOv5's, in RGB, with its labels."""
-    numbers = arrays(YOLOS / "yolov5/augment.npz")
-    labels = numbers[f"labels_{number}"]
-    return sample_of(numbers[f"picture_{number}"], labels[:, 1:], labels[:, 0])
+    def loaded(self, number: int, *, polygons: bool = False) -> Sample:
+        """A picture of YOLOv5's, in RGB, with its labels, and its polygons where the case has them."""
+        pictures = arrays(YOLOS / "yolov5/augment.npz")
+        labels = pictures[f"labels_{number}"]
+        made = sample_of(pictures[f"picture_{number}"], labels[:, 1:], labels[:, 0])
+        if polygons or self.case.get("segments"):
+            made = made._replace(polygons=[pictures[f"polygon_{number}_{k}"] for k in range(len(labels))])
+        return made
 
+    def warped(self, made: Sample, size: Size) -> Sample:
+        perspective = (0.0, 0.0) if self.system == "yolov6" else (self.next("uniform"), self.next("uniform"))
+        angle, zoom, *rest = (self.next("uniform") for _ in range(6))
+        drawn = DrawnWarp(made.image.shape[1::-1], size, angle, zoom, tuple(rest[:2]), tuple(rest[2:]), perspective)
+        return warped(made, Warp(limits=Limits(aspect=ASPECT[self.system])), drawn, RNG)
 
-def warped(system: str, made: Sample, draws: Draws, size: tuple[int, int]) -> Sample:
-    perspective = (0.0, 0.0) if system == "yolov6" else (draws.next("uniform"), draws.next("uniform"))
-    angle, zoom, *rest = (draws.next("uniform") for _ in range(6))
-    drawn = DrawnWarp(made.image.shape[1::-1], size, angle, zoom, tuple(rest[:2]), tuple(rest[2:]), perspective)
-    return after(Warp(limits=Limits(aspect=ASPECT[system])), made, drawn)
+    def tiles(self, index: int) -> list[Sample]:
+        if self.system == "yolov6":
+            numbers = self.case["tiles"]
+        else:
+            numbers = [index, *self.next("choices")]
+            numbers = self.next("shuffle") if self.system == "yolov5" else numbers
+        return [self.loaded(number) for number in numbers]
 
+    def four(self, index: int, size: Size) -> Sample:
+        y, x = int(self.next("uniform")), int(self.next("uniform"))
+        return around(self.tiles(index), (x, y), size)
 
-def mosaic(system: str, case: dict[str, Any], draws: Draws, index: int, size: tuple[int, int]) -> Sample:
-    y, x = int(draws.next("uniform")), int(draws.next("uniform"))
-    if system == "yolov6":
-        tiles = case["tiles"]
-    else:
-        tiles = [index, *draws.next("choices")]
-        tiles = draws.next("shuffle") if system == "yolov5" else tiles
-    return warped(system, around([sample(number) for number in tiles], (x, y), size), draws, size)
+    def nine(self, index: int, size: Size) -> Sample:
+        tiles = self.tiles(index)
+        y, x = int(self.next("uniform")), int(self.next("uniform"))
+        return in_spiral(tiles, (x, y), size)
 
+    def chosen(self, made: Sample, fraction: float) -> list[int]:
+        """Of the objects with polygons, those that are copied or cut out."""
+        count = round(fraction * len(made.polygons))
+        chosen: list[int] = self.next("sample") if fraction and made.polygons else []
+        assert len(chosen) == count
+        return chosen
 
-def spiral(system: str, case: dict[str, Any], draws: Draws, index: int, size: tuple[int, int]) -> Sample:
-    tiles = [index, *draws.next("choices")]
-    tiles = draws.next("shuffle") if system == "yolov5" else tiles
-    y, x = int(draws.next("uniform")), int(draws.next("uniform"))
-    return warped(system, in_spiral([sample(number) for number in tiles], (x, y), size), draws, size)
+    def mosaic(self, index: int, size: Size, *, spiral: bool = False) -> Sample:
+        made = self.nine(index, size) if spiral else self.four(index, size)
+        return self.warped(copied(made, self.chosen(made, self.hyp.get("copy_paste", 0))), size)
 
+    def any_mosaic(self, index: int | None, size: Size) -> Sample:
+        """YOLOv7 decides for each mosaic whether it has nine pictures."""
+        spiral = self.system == "yolov7" and self.next("random") >= 0.8
+        return self.mosaic(self.next("randint") if index is None else index, size, spiral=spiral)
 
-def any_mosaic(system: str, case: dict[str, Any], draws: Draws, index: int | None, size: tuple[int, int]) -> Sample:
-    """YOLOv7 decides for each mosaic whether it has nine pictures."""
-    make = spiral if system == "yolov7" and draws.next("random") >= 0.8 else mosaic
-    return make(system, case, draws, draws.next("randint") if index is None else index, size)
+    def coloured(self, made: Sample, gains: list[float]) -> Sample:
+        return after(HueTables(), made, np.array(self.next("uniform")) * gains + 1)
+
+    def places(self, size: Size) -> Iterator[Place]:
+        width, height = size
+        for scale in SCALES:
+            if self.next("random") >= 1 - TAKEN:
+                sides = [self.next("randint"), self.next("randint")][::-1]
+                assert max(sides) <= scale * max(width, height)
+                yield place_around([self.next("randint"), self.next("randint")], sides, size)
+
+    def pasted_in(self, made: Sample, size: Size) -> Sample:
+        cutouts = []
+        while len(cutouts) < CUTOUTS:
+            mosaic = self.four(self.next("randint"), size)
+            cutouts += cut_out(mosaic, self.chosen(mosaic, CUT))
+        return pasted(made, cutouts, self.places(size), lambda count: self.next("randint"))
 
 
 def assert_same(made: Sample, image: Image, labels: NDArray[Any]) -> None:
-    """labels: (m, 5), class, corners in pixels."""
+    """image: BGR. labels: (m, 5), class, corners in pixels."""
     assert np.abs(made.image.astype(int) - rgb(image).astype(int)).max() <= 1
     assert len(made.truths) == len(labels)
     assert np.array_equal(made.truths[:, 4], labels[:, 0])
     assert np.abs(corners_in(made) - labels[:, 1:]).max(initial=0) < 1e-3
 
 
-@pytest.mark.parametrize(("system", "case"), cases("mosaic"))
-def test_four_pictures_become_a_warped_mosaic(system: str, case: dict[str, Any]) -> None:
-    numbers, (height, width) = arrays(YOLOS / system / "augment.npz"), case["shape"][:2]
-    make = spiral if case["name"] == "mosaic9" else mosaic
-    made = make(system, case, Draws(case), case.get("index", 0), (width, height))
-    assert_same(made, numbers[f"{case['name']}_image"], numbers[f"{case['name']}_labels"])
+def mosaic(case: Replay) -> None:
+    height, width = case.case["shape"][:2]
+    made = case.mosaic(case.index, (width, height), spiral=case.name.startswith("mosaic9"))
+    assert_same(made, case.expected("image"), case.expected("labels"))
 
 
-@pytest.mark.parametrize(("system", "case"), cases("affine"))
-def test_a_picture_is_warped(system: str, case: dict[str, Any]) -> None:
-    numbers = arrays(YOLOS / system / "augment.npz")
-    image, labels = numbers["affine_in_image"], numbers["affine_in_labels"]
+def affine(case: Replay) -> None:
+    image, labels = case.expected("in_image"), case.expected("in_labels")
     before = sample_of(image, fractions_of(labels[:, 1:], image.shape[1::-1]), labels[:, 0])
-    made = warped(system, before, Draws(case), (96, 96))
-    assert_same(made, numbers["affine_image"], numbers["affine_labels"])
+    assert_same(case.warped(before, (96, 96)), case.expected("image"), case.expected("labels"))
 
 
-@pytest.mark.parametrize(("system", "case"), cases("getitem_mosaic_mixup", "getitem_plain", "getitem_mixup"))
-def test_a_sample_is_made(system: str, case: dict[str, Any]) -> None:
-    numbers, draws, hyp = arrays(YOLOS / system / "augment.npz"), Draws(case), case["hyp"]
-    size = tuple(case["shape"][:0:-1])
-    if draws.next("random") < hyp["mosaic"]:
-        made = any_mosaic(system, case, draws, case["index"], size)
-        if draws.next("random") < hyp["mixup"]:
-            second = any_mosaic(system, case, draws, None, size)
-            made = blended(made, second, draws.next("beta"), 1000)
+def getitem(case: Replay) -> None:
+    """A whole sample; its labels are fractions, its picture RGB, channels first."""
+    hyp, (height, width) = case.hyp, case.case["shape"][1:]
+    size = (width, height)
+    if case.next("random") < hyp["mosaic"]:
+        made = case.any_mosaic(case.index, size)
+        if case.next("random") < hyp["mixup"]:
+            made = blended(made, case.any_mosaic(None, size), case.next("beta"), 1000)
     else:
-        made = warped(system, fitted(sample(case["index"]), "yolov5", size), draws, size)
-    gains = np.array(draws.next("uniform")) * [hyp["hsv_h"], hyp["hsv_s"], hyp["hsv_v"]] + 1
-    made = after(HueTables(), made, gains)
-    if system == "yolov7":
-        assert draws.next("random") >= hyp["paste_in"]
+        made = fitted(case.loaded(case.index)._replace(polygons=()), "yolov5", size)
+        made = case.warped(made, size)
+    made = case.coloured(made, [hyp["hsv_h"], hyp["hsv_s"], hyp["hsv_v"]])
+    if case.system == "yolov7" and case.next("random") < hyp["paste_in"]:
+        made = case.pasted_in(made, size)
     for down, probability in ((True, hyp["flipud"]), (False, hyp["fliplr"])):
-        made = after(Flip(1, down=down), made, draws.next("random") < probability)
-    expected = numbers[f"{case['name']}_image"].transpose(1, 2, 0)  # RGB
-    assert np.abs(made.image.astype(int) - expected).max() <= 1
-    labels = numbers[f"{case['name']}_labels"]
-    assert np.abs(made.truths[:, (4, 0, 1, 2, 3)] - labels[:, 1:]).max() < 2e-5
-    assert not draws.rest
+        made = after(Flip(1, down=down), made, case.next("random") < probability)
+    assert np.abs(made.image.astype(int) - case.expected("image").transpose(1, 2, 0)).max() <= 1
+    assert np.abs(made.truths[:, (4, 0, 1, 2, 3)] - case.expected("labels")[:, 1:]).max(initial=0) < 2e-5
 
 
-def test_hue_turns_and_the_rest_is_cut() -> None:
-    numbers = arrays(YOLOS / "yolov5/augment.npz")
-    (case,) = (param.values[1] for param in cases("augment_hsv"))
-    gains = np.array(Draws(case).next("uniform")) * case["gains"] + 1
-    made = HueTables().apply(rgb(numbers["picture_0"]), gains, np.empty((0, 6), np.float32), RNG)
-    assert np.array_equal(made, rgb(numbers["augment_hsv_image"]))
+def augment_hsv(case: Replay) -> None:
+    """Hue turns, the rest is cut."""
+    assert np.array_equal(case.coloured(case.loaded(0), case.case["gains"]).image, rgb(case.expected("image")))
+
+
+def mixup(case: Replay) -> None:
+    """Of picture 2 with the first label, and another picture with the second one."""
+    pictures, labels = (rgb(case.loaded(2).image), case.expected("second_picture")), case.expected("labels")
+    boxes = fractions_of(labels[:, 1:], pictures[0].shape[1::-1])
+    samples = (sample_of(*of, labels[k : k + 1, 0]) for k, of in enumerate(zip(pictures, boxes[:, None], strict=True)))
+    assert_same(blended(*samples, case.next("beta"), 1000), case.expected("image"), labels)
+
+
+def copy_paste(case: Replay) -> None:
+    made = case.loaded(0, polygons=True)
+    count = len(case.draws[0][2])
+    made = copied(made, case.chosen(made, count / len(made.truths)))
+    assert_same(made, case.expected("image"), case.expected("labels"))
+
+
+REPLAYS: dict[str, Callable[[Replay], None]] = {
+    "mosaic": mosaic,
+    "affine": affine,
+    "getitem": getitem,
+    "augment_hsv": augment_hsv,
+    "mixup": mixup,
+    "copy_paste": copy_paste,
+}
+CASES = [
+    pytest.param(system, case, id=f"{system}-{case['name']}")
+    for system in ASPECT
+    for case in content(f"{system}/augment.json").get("cases", [])
+]
+
+
+@pytest.mark.parametrize(("system", "case"), CASES)
+def test_augmentation_is_that_of_its_program(system: str, case: dict[str, Any]) -> None:
+    replay = Replay(system, case)
+    (kind,) = (kind for kind in REPLAYS if case["name"].startswith(kind))
+    REPLAYS[kind](replay)
+    assert not replay.draws

@@ -12,7 +12,7 @@ import numpy as np
 
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.steps import DrawContext, ImageStep, LoadedImage, Recipe, Sample, Size
-from darknet_py.data.truths import TRUTH_SIZE
+from darknet_py.data.truths import NO_POLYGON, TRUTH_SIZE, Polygons
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.fit import FITS, Fit
 from darknet_py.pictures.levels import WHITE
@@ -96,7 +96,7 @@ class CanvasMosaic:
         tiles = [self.of(images, net_size, rng) for _ in range(4)]
         order = rng.permutation(4) if self.shuffled else range(4)
         made = around([tiles[number] for number in order], point, net_size)
-        return made._replace(truths=made.truths[: self.max_truths], path=tiles[0].path)
+        return first_truths(made, self.max_truths)._replace(path=tiles[0].path)
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,11 @@ class SpiralMosaic:
     def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
         tiles = [self.of(images, net_size, rng) for _ in range(9)]
         corner = int(rng.random() * net_size[0]), int(rng.random() * net_size[1])
-        made = in_spiral(tiles, corner, net_size)
-        return made._replace(truths=made.truths[: self.max_truths])
+        return first_truths(in_spiral(tiles, corner, net_size), self.max_truths)
+
+
+def first_truths(made: Sample, count: int) -> Sample:
+    return made._replace(truths=made.truths[:count], polygons=made.polygons[:count])
 
 
 def around(tiles: Sequence[Sample], point: Point, net_size: Size) -> Sample:
@@ -149,8 +152,8 @@ def size_of(tile: Sample) -> Size:
 def laid(tiles: Sequence[Sample], origins: Sequence[Point], net_size: Size) -> Sample:
     """Samples with their left tops at places of a canvas twice the network's size, later ones over earlier ones.
 
-    What reaches beyond the canvas is cut off, pixels and boxes. The rest is grey 114. Of boxes that are cut off whole,
-    something without a width or a height is left, which a warp leaves out.
+    What reaches beyond the canvas is cut off, pixels, boxes and polygons. The rest is grey 114. Of boxes that are cut
+    off whole, something without a width or a height is left, which a warp leaves out.
     """
     canvas = (2 * net_size[0], 2 * net_size[1])
     dtype = np.result_type(*(tile.image for tile in tiles))
@@ -163,7 +166,7 @@ def laid(tiles: Sequence[Sample], origins: Sequence[Point], net_size: Size) -> S
         if left < right and top < bottom:
             picture[top:bottom, left:right] = tile.image[top - y : bottom - y, left - x : right - x]
         rows.append(on_canvas(tile.truths, (width, height), (x, y), canvas))
-    return Sample(picture, np.concatenate(rows), tiles[0].path)
+    return Sample(picture, np.concatenate(rows), tiles[0].path, polygons=polygons_on_canvas(tiles, origins, canvas))
 
 
 def on_canvas(rows: Rows, size: Size, origin: Point, canvas: Size) -> Rows:
@@ -172,3 +175,14 @@ def on_canvas(rows: Rows, size: Size, origin: Point, canvas: Size) -> Rows:
     low, high = (centre - half).clip(0, canvas), (centre + half).clip(0, canvas)
     moved = np.concatenate(((low + high) / 2 / canvas, (high - low) / canvas, rows[:, 4:]), 1)
     return moved.astype(np.float32)
+
+
+def polygons_on_canvas(tiles: Sequence[Sample], origins: Sequence[Point], canvas: Size) -> Polygons:
+    """The polygons of all tiles, cut in the same way; (): none of them has any."""
+    if not any(tile.polygons for tile in tiles):
+        return ()
+    return [
+        ((polygon * size_of(tile) + origin).clip(0, canvas) / canvas).astype(np.float32)
+        for tile, origin in zip(tiles, origins, strict=True)
+        for polygon in tile.polygons or [NO_POLYGON] * len(tile.truths)
+    ]

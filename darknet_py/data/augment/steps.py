@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from darknet_py.data.augment.dice import Dice
-from darknet_py.data.truths import OUTSIDE, ImageTruths, training_truths
+from darknet_py.data.truths import OUTSIDE, ImageTruths, Polygons, trained, truth_rows
 from darknet_py.layers.needs import BoxNeeds, ClassNeeds, Rows
 from darknet_py.pictures.read import Image
 
@@ -90,13 +90,15 @@ class Sample(NamedTuple):
     """What the network sees. image: (height, width, channels) of the network's input, uint8 or float32 in 0..1.
 
     truths: (m, 6 or 7) rows x, y, w, h, class, track_id (and the weight of their image in a blend), or a (classes,)
-    class vector. path: of the image, of several in one the first's. draws: what each step of an image drew.
+    class vector. path: of the image, of several in one the first's. draws: what each step of an image drew. polygons:
+    of the truths, of a tile or a mosaic before its warp.
     """
 
     image: Image
     truths: Rows
     path: str
     draws: tuple[Any, ...] = ()
+    polygons: Polygons = ()
 
 
 class Recipe(Protocol):
@@ -110,10 +112,14 @@ Adapt: TypeAlias = Callable[[tuple[Any, ...], np.random.Generator], tuple[Any, .
 
 @dataclass(frozen=True)
 class OneImage:
-    """A recipe: one image goes through some steps."""
+    """A recipe: one image goes through some steps.
+
+    polygons: those of its truths stay with them; the steps show the whole image, and nothing else.
+    """
 
     steps: tuple[ImageStep, ...]
     needs: BoxNeeds | ClassNeeds
+    polygons: bool = False
 
     def __call__(
         self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator, adapt: Adapt | None = None
@@ -125,17 +131,19 @@ class OneImage:
         draws = draw_steps(self.steps, context, loaded.dice)
         if adapt is not None:
             draws = adapt(draws, loaded.dice.rest)
-        truths = self._truths(loaded, draws, net_size)
+        truths, polygons = self._truths(loaded, draws, net_size)
         image = apply_steps(self.steps, draws, loaded.image, truths, loaded.dice.rest)
-        return Sample(image, truths, loaded.path, draws)
+        return Sample(image, truths, loaded.path, draws, polygons)
 
-    def _truths(self, loaded: LoadedImage, draws: tuple[Any, ...], net_size: Size) -> Rows:
+    def _truths(self, loaded: LoadedImage, draws: tuple[Any, ...], net_size: Size) -> tuple[Rows, Polygons]:
         if not isinstance(loaded.truths, ImageTruths):
-            return loaded.truths  # a class vector
+            return loaded.truths, ()  # a class vector
         assert isinstance(self.needs, BoxNeeds)
         moved = loaded.truths._replace(xywh=move_boxes(self.steps, draws, loaded.truths.xywh))
         limits = (self.needs.classes, self.needs.max_truths)
-        return training_truths(moved, net_size, *limits, loaded.dice.rest, path=loaded.label_file)
+        kept = trained(moved, net_size, *limits, loaded.dice.rest, path=loaded.label_file)
+        polygons = [moved.polygons[k] for k in kept] if self.polygons and moved.polygons else ()
+        return truth_rows(moved, kept, path=loaded.label_file), polygons
 
 
 @dataclass(frozen=True)

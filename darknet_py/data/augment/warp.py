@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from darknet_py.data.augment.dice import Dice
-from darknet_py.data.augment.steps import DrawContext, ImageStep, Size
-from darknet_py.data.truths import OUTSIDE
+from darknet_py.data.augment.steps import DrawContext, ImageStep, LoadedImage, Recipe, Sample, Size
+from darknet_py.data.truths import OUTSIDE, Polygons
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.read import Image
 
 GREY = (114, 114, 114, 114)
 EPS = 1e-16
+POINTS = 1000  # of a polygon, on its way through a warp
 
 
 class Limits(NamedTuple):
     """Which boxes stay: both sides over `side` pixels, the longer one under `aspect` times the shorter one, and more
-    than the fraction `area` of what the zoom alone would make of the box."""
+    than the fraction `area` of what the zoom alone would make of the box, or `polygon_area` if it is a polygon's."""
 
     side: float = 2.0
     aspect: float = 100.0
     area: float = 0.1
+    polygon_area: float = 0.01
 
 
 class DrawnWarp(NamedTuple):
@@ -85,17 +88,41 @@ class Warp(ImageStep):
 
     def move(self, boxes: Rows, drawn: DrawnWarp) -> Rows:
         """A box becomes the one around its four corners, cut at the borders."""
-        size, result = np.array(drawn.size), np.array(drawn.result)
         half = boxes[:, 2:].astype(np.float64) / 2
-        before = np.stack((boxes[:, :2] - half, boxes[:, :2] + half), 1) * size  # (n, 2, 2): left top, right bottom
-        points = np.stack((before[:, (0, 1, 0, 1), 0], before[:, (0, 1, 1, 0), 1], np.ones((len(boxes), 4))), 2)
-        moved = points @ self.matrix(drawn).T
-        moved = moved[..., :2] / moved[..., 2:]
-        low, high = moved.min(1).clip(0, result), moved.max(1).clip(0, result)
-        after = np.concatenate(((low + high) / 2, high - low), 1) / np.tile(result, 2)
-        if self.limits is not None:
-            sides = before[:, 1] - before[:, 0]
-            after[~stays(sides * drawn.zoom, high - low, self.limits)] = OUTSIDE
+        corners = np.stack((boxes[:, :2] - half, boxes[:, :2] + half), 1)  # (n, 2, 2): left top, right bottom
+        points = self.moved(np.stack((corners[:, (0, 1, 0, 1), 0], corners[:, (0, 1, 1, 0), 1]), 2), drawn)
+        low, high = points.min(1).clip(0, drawn.result), points.max(1).clip(0, drawn.result)
+        return self._boxes(low, high, boxes, drawn, self.limits)
+
+    def move_outlined(self, boxes: Rows, polygons: Polygons, drawn: DrawnWarp) -> Rows:
+        """The box of a polygon becomes the one around those of its points that are seen; others move as in `move`."""
+        after = self.move(boxes, drawn)
+        outlined = np.flatnonzero([len(polygon) for polygon in polygons]).tolist()
+        if not outlined:
+            return after
+        points = self.moved(resampled([polygons[number] for number in outlined], POINTS), drawn)
+        seen = ((points >= 0) & (points <= drawn.result)).all(2, keepdims=True)
+        high = points.max(1, where=seen, initial=0)
+        low = np.minimum(points.min(1, where=seen, initial=np.inf), high)  # none is seen: 0, 0
+        limits = self.limits and self.limits._replace(area=self.limits.polygon_area)
+        after[outlined] = self._boxes(low, high, boxes[outlined], drawn, limits)
+        return after
+
+    def moved(self, points: NDArray[np.floating[Any]], drawn: DrawnWarp) -> NDArray[np.float64]:
+        """(…, 2) points, fractions of the image → pixels of the result."""
+        homogeneous = np.pad(points * drawn.size, [(0, 0)] * (points.ndim - 1) + [(0, 1)], constant_values=1)
+        warped = homogeneous @ self.matrix(drawn).T
+        result: NDArray[np.float64] = warped[..., :2] / warped[..., 2:]
+        return result
+
+    def _boxes(
+        self, low: NDArray[np.float64], high: NDArray[np.float64], before: Rows, drawn: DrawnWarp, limits: Limits | None
+    ) -> Rows:
+        """(n, 4) boxes of corners in pixels of the result, within limits."""
+        after = np.concatenate(((low + high) / 2, high - low), 1) / (drawn.result * 2)
+        if limits is not None:
+            zoomed = before[:, 2:].astype(np.float64) * drawn.size * drawn.zoom
+            after[~stays(zoomed, high - low, limits)] = OUTSIDE
         return after.astype(np.float32)
 
     def resized(self, size: Size, drawn: DrawnWarp) -> Size:
@@ -110,6 +137,39 @@ class Warp(ImageStep):
         else:
             warped = cv2.warpAffine(image, matrix[:2], dsize=drawn.result, borderValue=GREY)
         return warped.reshape(drawn.result[1], drawn.result[0], channels)
+
+
+@dataclass(frozen=True)
+class Warped:
+    """A recipe: the samples of another one, a mosaic, are warped; of truths that have polygons, these are."""
+
+    of: Recipe
+    warp: Warp
+
+    def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
+        made = self.of(images, net_size, rng)
+        height, width = made.image.shape[:2]
+        drawn = self.warp.draw(DrawContext((width, height), net_size, made.truths[:, :4]), Dice.of(rng))
+        return warped(made, self.warp, drawn, rng)
+
+
+def warped(made: Sample, warp: Warp, drawn: DrawnWarp, rng: np.random.Generator) -> Sample:
+    """The sample as drawn; its truths have no polygons any more."""
+    moved = warp.move_outlined(made.truths[:, :4], made.polygons, drawn)
+    truths = np.concatenate((moved, made.truths[:, 4:]), 1)[(moved != OUTSIDE).any(1)]
+    return Sample(warp.apply(made.image, drawn, truths, rng), truths, made.path)
+
+
+def resampled(polygons: Polygons, count: int) -> NDArray[np.float64]:
+    """(n, count, 2): so many points of each polygon, the first corner at both ends, evenly spread over the number of
+    its sides, whatever their lengths."""
+    closed = np.concatenate([np.concatenate((polygon, polygon[:1])) for polygon in polygons]).astype(np.float64)
+    sides = np.array([len(polygon) for polygon in polygons])[:, None]
+    first = np.cumsum(sides + 1)[:, None] - sides - 1
+    at = np.linspace(0, 1, count) * sides
+    corner = np.minimum(at.astype(np.intp), sides - 1)
+    part = (at - corner)[..., None]
+    return closed[first + corner] * (1 - part) + closed[first + corner + 1] * part
 
 
 @dataclass(frozen=True)

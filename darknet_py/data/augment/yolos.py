@@ -1,7 +1,8 @@
 """The recipes of the later YOLOs, made of [net]'s options: YOLOv5 to v8, which differ in few numbers, YOLOX, and
 mmdetection's YOLOv3.
 
-Without polygons, which labels of boxes do not have, nothing is pasted.
+Where labels have polygons, YOLOv5's and v7's mosaics are warped by them, and objects pasted. Of single images these
+programs warp the boxes, and so does this.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import math
 from darknet_py.data.augment.canvas import CanvasMosaic, Fitted, Inside, SpiralMosaic
 from darknet_py.data.augment.colour import HueOffsets, HueTables, Photometry
 from darknet_py.data.augment.mixup import Blended, Overlaid
+from darknet_py.data.augment.paste import CopyPaste, PasteIn
 from darknet_py.data.augment.patches import Expand, OverlapCrop
 from darknet_py.data.augment.place import Flip
 from darknet_py.data.augment.steps import Either, OneImage, Recipe, Then
-from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Warp
+from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Warp, Warped
 from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import BoxNeeds
 from darknet_py.pictures.fit import FITS
 
 
 def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32, shuffled=True)
+    return _warped(net, needs, aspect=100, beta=32, shuffled=True, polygons=True)
 
 
 def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
@@ -29,7 +31,7 @@ def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
 
 
 def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=20, beta=8, spirals=0.2)
+    return _warped(net, needs, aspect=20, beta=8, spirals=0.2, polygons=True)
 
 
 def yolov8(net: NetOptions, needs: BoxNeeds) -> Recipe:
@@ -46,17 +48,21 @@ def _warped(
     mixes_all: bool = False,
     spirals: float = 0.0,
     shuffled: bool = False,
+    polygons: bool = False,
 ) -> Recipe:
-    """Mosaic, warp, mixup, colour, flips.
+    """Mosaic, copies of objects, warp, mixup, colour, objects of others, flips.
 
     aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. mixes_all: samples that are no
     mosaic are blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of others lie in
-    any order.
+    any order. polygons: they are used.
     """
     warp = Warp(net.angle, net.zoom, net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
-    tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs)
+    tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs, polygons)
     four, nine = CanvasMosaic(tile, needs.max_truths, shuffled), SpiralMosaic(tile, needs.max_truths)
-    several: Recipe = Then(Either(spirals, nine, four), (warp,))
+    mosaic: Recipe = Either(spirals, nine, four)
+    if polygons and net.copy_paste_probability:
+        mosaic = CopyPaste(mosaic, net.copy_paste_probability, needs.max_truths)
+    several: Recipe = Warped(mosaic, warp)
     one: Recipe = Then(OneImage((Fitted(FITS[fit]),), needs), (warp,))
 
     def blended(of: Recipe) -> Recipe:
@@ -64,7 +70,10 @@ def _warped(
 
     made = blended(_sometimes(net, several, one)) if mixes_all else _sometimes(net, blended(several), one)
     colour = HueTables(net.hue, max(net.saturation - 1, 0), max(net.exposure - 1, 0))
-    return Then(made, (colour, Flip(net.flip_down, down=True), Flip(0.5 * bool(net.flip))))
+    made = Then(made, (colour,))
+    if polygons and net.paste_in_probability:
+        made = PasteIn(made, four, net.paste_in_probability, needs.max_truths)
+    return Then(made, (Flip(net.flip_down, down=True), Flip(0.5 * bool(net.flip))))
 
 
 def _sometimes(net: NetOptions, several: Recipe, one: Recipe) -> Recipe:
