@@ -7,6 +7,7 @@ is not built, must not. Every option is written in one of the cfgs below, as wha
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,15 +18,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from augmenting import NET as SQUARE
+from augmenting import needs as box_needs
 
 import darknet_py.network
 from darknet_py import train
 from darknet_py.cfg import parse_cfg
+from darknet_py.data.augment.dice import Dice
+from darknet_py.data.augment.lists import OF_DARKNET, READS, recipe_for
+from darknet_py.data.augment.steps import LoadedImage
+from darknet_py.data.augment.yolos import READS as READ_BY_YOLOS
 from darknet_py.data.shapes import write_dataset
+from darknet_py.data.truths import make_truths
 from darknet_py.detector import Detector
 from darknet_py.layers import KINDS, NetOptions
 from darknet_py.layers.layer import LayerOptions
-from darknet_py.layers.needs import BoxNeeds
+from darknet_py.layers.needs import BoxNeeds, ClassNeeds
 from darknet_py.losses import LOSSES
 from darknet_py.losses.assign import READS as ASSIGNER_READS
 from darknet_py.measuring.evaluation import RULES, detect_images
@@ -264,6 +272,10 @@ def belongs_to_a_loss(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_globals.get("__name__", "").startswith("darknet_py.losses")
 
 
+def belongs_to_augmentation(frame: FrameType | None) -> bool:
+    return frame is not None and frame.f_globals.get("__name__", "").startswith("darknet_py.data.augment")
+
+
 def recording(options: Any, names: set[str], counts: Callable[[FrameType | None], bool] = computes) -> Any:
     """The same options, of a class that adds to `names` what is read of them, where the reader counts."""
 
@@ -390,3 +402,33 @@ def test_a_loss_reads_what_it_declares(
     declared = loss.reads | ASSIGNER_READS.get(loss.assigner, frozenset())
     training = {field.name for field in dataclasses.fields(kinds()[kind]) if meaning_of(field).use == "training"}
     assert names & training == declared & training
+
+
+def words_read(augmentation: str, **options: Any) -> set[str]:
+    """The options that a recipe reads, of [net] and of a head, while it is built and makes a sample."""
+    names: set[str] = set()
+    of_classes = augmentation == "darknet_classifier"
+    head = ClassNeeds(2) if of_classes else dataclasses.replace(box_needs(), augmentation=augmentation)
+    truths = np.ones(2, np.float32) if of_classes else make_truths([0], [(0.5, 0.5, 0.2, 0.2)])
+    net = recording(dataclasses.replace(SQUARE, **options), names, belongs_to_augmentation)
+    recipe = recipe_for(net, recording(head, names, belongs_to_augmentation))
+    rng = np.random.default_rng(0)
+    image = LoadedImage(np.zeros((50, 50, 3), np.uint8), truths, "", "", Dice.of(rng))
+    recipe(itertools.repeat(image), (64, 64), rng)
+    return names & TRAINED
+
+
+TRAINED = {field.name for field in dataclasses.fields(NetOptions) if meaning_of(field).use == "training"}
+TRAINED = TRAINED - {"augmentation"} | {"jitter", "resize"}
+
+
+@pytest.mark.parametrize("name", READ_BY_YOLOS)
+def test_an_augmentation_reads_what_it_declares(name: str) -> None:
+    assert words_read(name, mosaic=1) == READS[name]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_darknets_augmentations_read_what_they_declare() -> None:
+    names = set(READS) - set(READ_BY_YOLOS)
+    mixes: list[dict[str, Any]] = [{}, {"mixup": 1}, {"mosaic": 1}, {"min_ratio": 1.0, "max_ratio": 2.0}]
+    assert set().union(*(words_read(name, **mix) for name in names for mix in mixes)) == OF_DARKNET

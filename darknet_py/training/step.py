@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from darknet_py.data.augment.lists import unread_words
 from darknet_py.devices import multiplying
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import DTYPES
@@ -199,17 +200,23 @@ class Trainer:
         self._warn_of_unread_options()
 
     def _warn_of_unread_options(self) -> None:
-        cfg = self.network.cfg
+        """Of what is written for another loss or another augmentation."""
+        cfg, needs = self.network.cfg, self.network.needs()
+        unmoved = frozenset() if needs is None else unread_words(self.net, needs)
         unread = {
-            (section.line, name): (section, layer.loss_name)
+            (section.line, name): (section, choice)
             for layer in self.loss_layers
             for section in (cfg.sections[0], cfg.sections[layer.index + 1])
-            for name in sorted(unread_options(layer))
+            for choice, names in (
+                (f"loss={layer.loss_name}", unread_options(layer)),
+                (f"augmentation={self.net.augmentation}", unmoved),
+            )
+            for name in sorted(names)
         }
-        written = [(section.get(name), section, loss) for (_, name), (section, loss) in unread.items()]
-        for option, section, loss in written:
+        written = [(section.get(name), section, choice) for (_, name), (section, choice) in unread.items()]
+        for option, section, choice in written:
             if option is not None:
-                cfg.warn(section, option, f"it has no effect with loss={loss}")
+                cfg.warn(section, option, f"it has no effect with {choice}")
 
     def forward(self, images: Tensor) -> Raws:
         """The raw output of each layer with a loss; gradients stop where the cfg says.

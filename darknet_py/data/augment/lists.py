@@ -24,6 +24,7 @@ from darknet_py.data.augment.mosaic import Mosaic, mosaic_classes
 from darknet_py.data.augment.noise import Noise
 from darknet_py.data.augment.place import JitterCrop
 from darknet_py.data.augment.steps import HalfMixed, OneImage, Recipe, Sample, Size, Then
+from darknet_py.data.augment.yolos import READS as READ_BY_YOLOS
 from darknet_py.data.augment.yolos import mmdet, yolov5, yolov6, yolov7, yolov8, yolox
 from darknet_py.data.truths import DataWarning
 from darknet_py.errors import DarknetError
@@ -119,6 +120,24 @@ AUGMENTATIONS: dict[str, RecipeMaker] = {
     "mmdet": mmdet,
 }
 
+OF_DARKNET = frozenset({
+    "jitter", "resize", "mosaic", "mosaic_bound", "mixup", "mixup_beta", "cutmix", "hue", "saturation", "exposure",
+    "blur", "gaussian_noise", "flip", "angle", "aspect", "min_crop", "max_crop", "min_ratio", "max_ratio", "center",
+})  # fmt: skip
+# Darknet's cfgs write these whichever of its three recipes it is, as `angle=0` in those of detectors
+READS = dict.fromkeys(("darknet", "darknet_cells", "darknet_classifier"), OF_DARKNET) | READ_BY_YOLOS
+"""The words of [net], and of a head, that each recipe has a use for; of a recipe that is missing, all may be."""
+
+
+def unread_words(net: NetOptions, needs: Needs) -> frozenset[str]:
+    """Options that other recipes have a use for, and the one that [net] names, or else the needs, has not."""
+    name = recipe_name(net, needs)
+    return frozenset().union(*READS.values()) - READS[name] if name in READS else frozenset()
+
+
+def recipe_name(net: NetOptions, needs: Needs) -> str:
+    return needs.augmentation if net.augmentation == "darknet" else net.augmentation
+
 
 def recipe_for(net: NetOptions, needs: Needs) -> Recipe:
     """The recipe that [net] names, or else the needs.
@@ -126,7 +145,7 @@ def recipe_for(net: NetOptions, needs: Needs) -> Recipe:
     Raises:
         DarknetError: there is none of this name, or what its options say cannot be done.
     """
-    name = needs.augmentation if net.augmentation == "darknet" else net.augmentation
+    name = recipe_name(net, needs)
     if name not in AUGMENTATIONS:
         known = ", ".join(AUGMENTATIONS)
         raise DarknetError(f"there is no augmentation '{name}'; known are {known}")

@@ -21,6 +21,19 @@ from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import BoxNeeds
 from darknet_py.pictures.fit import FITS
 
+PLACED = frozenset({"mosaic", "mosaic_probability", "mixup_probability", "angle", "zoom", "shear", "translate", "flip"})
+WARPED = PLACED | {"mixup_beta", "perspective", "hue", "saturation", "exposure", "flip_down"}
+PASTED = WARPED | {"copy_paste_probability", "paste_in_probability"}
+READS = {
+    "yolov5": PASTED,
+    "yolov6": WARPED,
+    "yolov7": PASTED,
+    "yolov8": WARPED,
+    "yolox": PLACED,
+    "mmdet": frozenset({"flip"}),
+}
+"""The words of [net] that each recipe reads."""
+
 
 def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
     return _warped(net, needs, aspect=100, beta=32, shuffled=True, polygons=True)
