@@ -127,7 +127,7 @@ def _clashing_pairs(
         pair = torch.arange(start, min(start + PAIRS, pairs), device=xywh.device)
         first = torch.searchsorted(before, pair, right=True) - 1
         second = first + 1 + pair - before[first]
-        clash = _overlap(xywh[first], xywh[second], kind, beta) > thresh
+        clash = overlap_by(xywh[first], xywh[second], kind, beta) > thresh
         firsts.append(first[clash])
         seconds.append(second[clash])
     return torch.cat(firsts), torch.cat(seconds)
@@ -144,7 +144,7 @@ def _greedy_pairs(first: Tensor, second: Tensor, count: int) -> Tensor:
         kept = again
 
 
-def _overlap(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
+def overlap_by(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
     """The overlap of boxes that broadcast against each other, (…), as the kind of suppression measures it."""
     if kind == "greedynms":
         return diou(a, b)
@@ -153,7 +153,7 @@ def _overlap(a: Tensor, b: Tensor, kind: str, beta: float) -> Tensor:
 
 def _clashes(a: Tensor, a_groups: Tensor, b: Tensor, b_groups: Tensor, thresh: float, kind: str, beta: float) -> Tensor:
     """(len(a), len(b)) bool: same group and too much overlap."""
-    overlap = _overlap(a[:, None], b[None], kind, beta)
+    overlap = overlap_by(a[:, None], b[None], kind, beta)
     return (overlap > thresh) & (a_groups[:, None] == b_groups[None])
 
 

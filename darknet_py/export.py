@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from darknet_py.choices import EXPORTED_NMS_KINDS, EXPORTED_OUTPUTS, EXPORTED_TYPES
+from darknet_py.choices import EXPORTED_OUTPUTS, EXPORTED_TYPES, NMS_KINDS
 from darknet_py.command import add_model, add_size, check_files, fraction, run_command
 
 
@@ -46,9 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     form.add_argument("--thresh", type=fraction, default=0.25, help="of detections: minimum confidence, 0..1")
     form.add_argument("--nms", type=fraction, default=0.45, help="of detections: overlap that suppresses; 0: none")
-    form.add_argument(
-        "--nms-kind", choices=EXPORTED_NMS_KINDS, help="of detections: measure of overlap (default: the cfg's)"
-    )
+    form.add_argument("--nms-kind", choices=NMS_KINDS, help="of detections: measure of overlap (default: the cfg's)")
     return result
 
 

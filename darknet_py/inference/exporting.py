@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from darknet_py.boxes import nms
-from darknet_py.choices import EXPORTED_NMS_KINDS
+from darknet_py.choices import IOU_KINDS
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
+from darknet_py.inference.graph_nms import graph_nms, operator_nms
 from darknet_py.inference.onnx_runner import METADATA, open_session
 from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.inference.runner import DTYPES
@@ -73,6 +74,8 @@ class Graph(nn.Module):
         self.heads = network.head_layers()
         self.states = list(_states(network, 1))
         self.suppresses = form.outputs == "detections" and bool(self.heads)
+        if self.suppresses:
+            self.kind, self.beta = form.nms_kind or self.heads[-1].nms_kind, self.heads[-1].beta_nms
 
     @property
     def others(self) -> list[str]:
@@ -103,22 +106,16 @@ class Graph(nn.Module):
         return torch.cat((columns, boxes[image, box]), 1)
 
     def _exported(self, boxes: Tensor, by_class: Tensor, overlap: Tensor, thresh: Tensor) -> tuple[Tensor, ...]:
-        """The boxes that survive, by ONNX's operator: (m,) images, classes, and numbers of boxes."""
-        found = torch.onnx.ops.symbolic(
-            "NonMaxSuppression",
-            (boxes, by_class, torch.full((1,), boxes.shape[1]), overlap, thresh),
-            {"center_point_box": 1},
-            dtype=torch.int64,
-            shape=(boxes.shape[1], 3),  # any number, in truth
-            version=11,
-        )
-        return found.unbind(1)
+        """The boxes that survive, by operators of ONNX: (m,) images, classes, and numbers of boxes."""
+        if self.kind in IOU_KINDS:
+            return operator_nms(boxes, by_class, overlap, thresh)
+        return graph_nms(boxes, by_class, overlap, thresh, self.kind, self.beta)
 
     def _here(self, boxes: Tensor, by_class: Tensor, overlap: Tensor, thresh: Tensor) -> tuple[Tensor, ...]:
         """The same, by Darknet's suppression."""
         image, class_id, box = (by_class > thresh).nonzero(as_tuple=True)
         confidence, group = by_class[image, class_id, box], image * by_class.shape[1] + class_id
-        kept = nms(boxes[image, box], confidence, group, float(overlap)).nonzero()[:, 0]
+        kept = nms(boxes[image, box], confidence, group, float(overlap), self.kind, self.beta).nonzero()[:, 0]
         order = kept[confidence[kept].argsort(descending=True, stable=True)]
         order = order[group[order].argsort(stable=True)]
         return image[order], class_id[order], box[order]
@@ -205,9 +202,6 @@ def _check(network: Network, form: Form) -> None:
         if not head.dense:
             text = "these boxes depend on the threshold, as no graph of all boxes can say; export raw outputs"
             network.cfg.fail(section, section.get("tree") or section.get("classfix"), text)
-        if form.outputs == "detections" and (form.nms_kind or head.nms_kind) not in EXPORTED_NMS_KINDS:
-            text = "ONNX suppresses by IoU alone; export boxes, or choose another kind (--nms-kind default)"
-            network.cfg.fail(section, section.get("nms_kind"), text)
 
 
 def _inputs(graph: Graph, images: int) -> tuple[Tensor, list[Tensor]]:

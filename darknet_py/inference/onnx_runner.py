@@ -45,6 +45,8 @@ class OnnxRunner(Runner):
             width, height = about["size"]
             network = Network(parse_text(about["cfg"], os.fspath(path)), size=(width, height) if width else None)
         network.names = about["names"] or None
+        for head in network.head_layers():
+            head.nms_kind = about["nms_kind"] or head.nms_kind
         super().__init__(network.requires_grad_(False).eval(), "fp32", batch)
         self.letterbox = about["letterbox"]
         self.outputs, self.uint8 = about["outputs"] if network.heads else "raw", about["uint8"]
@@ -86,6 +88,7 @@ def _read_about(session: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
         return {
             "cfg": str(about["cfg"]), "size": (width, height), "names": [str(name) for name in about["names"]],
             "letterbox": bool(about["letterbox"]), "outputs": str(about["outputs"]), "uint8": bool(about["uint8"]),
+            "nms_kind": str(about["nms_kind"] or ""),
         }  # fmt: skip
     except (ValueError, KeyError, TypeError):
         raise DarknetError(f"{path}: its metadata '{METADATA}' are damaged; export the model again") from None

@@ -14,12 +14,14 @@ from kit import KIT, cases, needs_kit, read_json
 from project import OWN_CFGS
 from recipes import digest, recipe_inputs, recipe_network
 from test_forward import LOOSER, TOLERANCE, invert_packed_xnor, use_pjreddies_epsilon
-from test_real import model_files, real_case
+from test_real import NMS, missing, model_files, real_case, rows_of
+from test_real import TOLERANCE as TOLERANCE_OF_DETECTIONS
 
 from darknet_py.detector import Detector
 from darknet_py.errors import CfgError
 from darknet_py.inference.deploy import deployed
 from darknet_py.network import Network, load
+from darknet_py.pictures.read import read_image
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -86,6 +88,26 @@ def test_an_exported_model_detects_what_darknet_does(name: str, tmp_path: Path) 
     export_onnx(load(cfg, weights), path)
     for letterbox in (False, True):
         real_case(name, letterbox, Detector(path, names, letterbox=letterbox))
+
+
+@pytest.mark.slow
+@needs_kit
+@pytest.mark.parametrize("name", cases("real/expected", "*.json"))
+def test_a_model_suppresses_in_its_graph_as_darknet_does(name: str, tmp_path: Path) -> None:
+    """By the cfg's own nms_kind, on the overlaps that `detector test` measures without letterbox."""
+    cfg, weights, names = model_files(name)
+    path, thresh = tmp_path / "model.onnx", 0.25
+    export_onnx(load(cfg, weights), path, Form("detections", thresh=thresh, nms=NMS))
+    detector = Detector(path, names, letterbox=False)
+    for file, sides in read_json("real/expected", name)["images"].items():
+        expected = sides["resize"]["thresh_0.25"]
+        column = "detections" if expected["same_with_cfg_nms_kind"] else "detections_cfg_nms_kind"
+        theirs = np.array(expected[column]).reshape(-1, 6)
+        image = read_image(KIT / "real" / "images_stb_png" / f"{Path(file).stem}.png")
+        raw = detector.runner(detector.prepare([image]))
+        ours = rows_of(detector.postprocess(raw, [(image.shape[1], image.shape[0])], thresh, 0)[0])  # nms 0: none here
+        assert not missing(theirs, ours, thresh, TOLERANCE_OF_DETECTIONS), file
+        assert not missing(ours, theirs, thresh, TOLERANCE_OF_DETECTIONS), file
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def exported(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 FORMS = {outputs: Form(outputs, thresh=0.05) for outputs in EXPORTED_OUTPUTS}
+BY_DISTANCE = Form("detections", thresh=0.05, nms=0.2, nms_kind="greedynms")
 
 
 @pytest.mark.parametrize(
@@ -133,11 +135,6 @@ def test_numbers_that_differ_leave_no_file(network: Network, tmp_path: Path, mon
 def test_what_onnx_cannot_say_is_refused_at_its_option(tmp_path: Path) -> None:
     path = tmp_path / "net.cfg"
     net = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=6\nactivation=linear\n"
-    path.write_text(net + "[yolo]\nclasses=1\nnum=1\nanchors=3,3\nnms_kind=greedynms\n")
-    network = Network(parse_cfg(path)).initialise(0)
-    with pytest.raises(CfgError, match=r"net.cfg:12: \[yolo\] nms_kind=greedynms: ONNX suppresses by IoU alone"):
-        export_onnx(network, tmp_path / "model.onnx", Form("detections"))
-    export_onnx(network, tmp_path / "model.onnx", Form("detections", nms_kind="default"))
     path.write_text(net + "[region]\nclasses=1\nnum=1\nanchors=3,3\ncoords=4\nclassfix=-1\n")
     with pytest.raises(CfgError, match=r"\[region\] classfix=-1: these boxes depend on the threshold"):
         export_onnx(Network(parse_cfg(path)).initialise(0), tmp_path / "model.onnx")
@@ -154,14 +151,14 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("outputs", EXPORTED_OUTPUTS)
+@pytest.mark.parametrize("form", [*FORMS.values(), BY_DISTANCE], ids=lambda form: f"{form.outputs} {form.nms_kind}")
 def test_a_detector_needs_the_exported_file_alone(
-    outputs: str, network: Network, exported: Callable[[Form], Path]
+    form: Form, network: Network, exported: Callable[[Form], Path]
 ) -> None:
-    path = exported(FORMS[outputs])
-    ours, theirs = (
-        detector("weights/shapes.png")[0] for detector in (Detector(path), Detector(network, NAMES, letterbox=True))
-    )
+    path = exported(form)
+    detectors = Detector(path), Detector(network, NAMES, letterbox=True, nms_kind=form.nms_kind)
+    ours, theirs = (detector("weights/shapes.png", nms=form.nms)[0] for detector in detectors)
+    assert detectors[0].nms_kind == detectors[1].nms_kind
     assert len(theirs) > 3
     assert ours.names == theirs.names
     assert list(ours.class_ids) == list(theirs.class_ids)
@@ -205,22 +202,25 @@ def in_openvino(path: Path, images: np.ndarray, outputs: list[str]) -> list[np.n
     return [results[name] for name in outputs]
 
 
-@pytest.mark.parametrize("outputs", EXPORTED_OUTPUTS)
-@pytest.mark.parametrize("consumer", [in_opencv, in_openvino])
+@pytest.mark.parametrize(
+    ("consumer", "form"),
+    [*product((in_opencv, in_openvino), FORMS.values()), (in_openvino, BY_DISTANCE)],
+    ids=lambda value: f"{value.outputs} {value.nms_kind}" if isinstance(value, Form) else value.__name__,
+)
 def test_other_programs_read_the_model(
-    consumer: Any, outputs: str, network: Network, exported: Callable[[Form], Path]
+    consumer: Any, form: Form, network: Network, exported: Callable[[Form], Path]
 ) -> None:
     if consumer is in_opencv and int(cv2.__version__.split(".")[0]) < 5:
         pytest.skip("this OpenCV is older than 5")
-    path = exported(FORMS[outputs])
-    names = exporting.output_names(network, FORMS[outputs])
+    path = exported(form)
+    names = exporting.output_names(network, form)
     detector = Detector(network)
     picture = detector.prepare([detector.read("weights/shapes.png")]).contiguous()
     for images in (picture.numpy(), torch.cat((picture, picture.flip(3))).numpy()):
         expected = open_session(path).run(names, {"images": images})
         for ours, theirs in zip(consumer(path, images, names), expected, strict=True):
             assert ours.shape == theirs.shape
-            assert len(ours) > (3 if outputs == "detections" else 0)
+            assert len(ours) > (3 if form.outputs == "detections" else 0)
             assert np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(theirs).max())
 
 
