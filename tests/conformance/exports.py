@@ -3,7 +3,8 @@
     python tests/conformance/exports.py [FOLDER of cfgs] > docs/EXPORTED.md
 
 Needs the conformance kit (`kit.py`), or a folder of cfgs. Each network gets fresh weights and one image of random
-numbers, at a quarter of its size where it can be built so. Each runs in a process of its own, as some are large.
+numbers (recurrent layers random states too), at a quarter of its size where it can be built so. Each runs in a process
+of its own, as some are large.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from kit import KIT
 
 from darknet_py.cfg import parse_cfg
 from darknet_py.errors import CfgError, DarknetError
-from darknet_py.inference.exporting import Form, export_onnx
+from darknet_py.inference.exporting import Form, Graph, export_onnx
+from darknet_py.inference.onnx_runner import open_session
 from darknet_py.network import Network
 
 PACKAGES = ("torch", "onnxruntime", "opencv-python", "openvino")
+Arrays = dict[str, np.ndarray]  # by name
 SECONDS = 900  # for one cfg
 HEAD = """# Exported networks
 
@@ -80,12 +83,18 @@ def measure(path: Path) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             report = export_onnx(network, file, Form("raw"))
-            own = [tensor.numpy() for tensor in network.eval()(images)]
+            session = open_session(file)
+            names = [entry.name for entry in session.get_outputs()]
+            inputs = {"images": images}  # and the states of recurrent layers
+            inputs |= {entry.name: torch.rand(1, *entry.shape[1:]) for entry in session.get_inputs()[1:]}
+            graph = Graph(network.eval(), Form("raw"))
+            own = [tensor.numpy() for tensor in graph(images, [inputs[name] for name in graph.others])]
             if not all(output.std() > 0 for output in own):
                 return [size, "not shown: an output is constant", "", ""]
             texts = [f"{max(report.differences.values()):.0e}"]
             for consumer in (in_opencv, in_openvino):
-                texts.append(difference(consumer, file, images.numpy(), own))
+                given = {name: tensor.numpy() for name, tensor in inputs.items()}
+                texts.append(difference(consumer, file, given, dict(zip(names, own, strict=True))))
     except DarknetError as error:
         return ["", sentence(error), "", ""]
     return [size, *texts]
@@ -105,33 +114,31 @@ def small_network(path: Path) -> Network:
     return network.requires_grad_(False)
 
 
-def in_opencv(file: Path, images: np.ndarray, count: int) -> list[np.ndarray]:
+def in_opencv(file: Path, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
     import cv2
 
     net = cv2.dnn.readNetFromONNX(str(file))
-    net.setInput(images, "images")
-    return [np.asarray(output) for output in net.forward(net.getUnconnectedOutLayersNames())][:count]
+    for name, values in inputs.items():
+        net.setInput(values, name)
+    return [np.asarray(output) for output in net.forward(names)]
 
 
-def in_openvino(file: Path, images: np.ndarray, count: int) -> list[np.ndarray]:
+def in_openvino(file: Path, inputs: Arrays, names: list[str]) -> list[np.ndarray]:
     import openvino
 
-    model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return list(model(images).values())[:count]
+    results = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(inputs)
+    return [results[name] for name in names]
 
 
 def difference(
-    consumer: Callable[[Path, np.ndarray, int], list[np.ndarray]],
-    file: Path,
-    images: np.ndarray,
-    own: list[np.ndarray],
+    consumer: Callable[[Path, Arrays, list[str]], list[np.ndarray]], file: Path, inputs: Arrays, own: Arrays
 ) -> str:
     try:
-        theirs = consumer(file, images, len(own))
+        theirs = consumer(file, inputs, list(own))
     except Exception as error:  # whatever the program raises is its answer
         return sentence(error)
     worst = 0.0
-    for mine, other in zip(own, theirs, strict=True):
+    for mine, other in zip(own.values(), theirs, strict=True):
         worst = max(worst, float(np.abs(other.reshape(mine.shape) - mine).max() / max(np.abs(mine).max(), 1e-12)))
     return f"{worst:.0e}"
 
