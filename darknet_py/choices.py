@@ -11,7 +11,8 @@ PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": 
 ENGINES = ("openvino", "onnxruntime", "compile", "torch")
 """What can run a network, the fastest first: two for a CPU, torch.compile for a GPU, and PyTorch."""
 AUTO = "auto"  # of engines: the fastest one that is installed
-EXPORTED_TYPES = ("fp32", "fp16")
+EXPORTED_TYPES = ("fp32", "fp16", "int8")
+CALIBRATED = 100  # example images for 8-bit numbers
 EXPORTED_OUTPUTS = ("boxes", "raw", "detections")
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 IOU_KINDS = ("default", "cornersnms")  # of these: they measure by IoU, the others by DIoU

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from darknet_py.choices import EXPORTED_OUTPUTS, EXPORTED_TYPES, NMS_KINDS
+from darknet_py.choices import CALIBRATED, EXPORTED_OUTPUTS, EXPORTED_TYPES, NMS_KINDS
 from darknet_py.command import add_model, add_size, check_files, fraction, run_command
 
 
@@ -33,7 +33,20 @@ def parser() -> argparse.ArgumentParser:
         help="boxes: all boxes and the scores of their classes; raw: what the heads read; detections: after "
         "suppression, in the graph (default: %(default)s)",
     )
-    form.add_argument("--type", choices=EXPORTED_TYPES, default="fp32", help="number format (default: %(default)s)")
+    form.add_argument(
+        "--type",
+        choices=EXPORTED_TYPES,
+        default="fp32",
+        help="number format; int8: of a detector's convolutions, needs --calibrate (default: %(default)s)",
+    )
+    form.add_argument(
+        "--calibrate",
+        nargs="+",
+        metavar="IMAGES",
+        default=(),
+        help="of int8: example images, folders or lists, which show the range of values; the first "
+        f"{CALIBRATED} are read",
+    )
     form.add_argument(
         "--uint8", action="store_true", help="the input is images of bytes, (n, height, width, 3), instead of 0..1"
     )
@@ -51,7 +64,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = parser().parse_args(arguments)
+    commands = parser()
+    args = commands.parse_args(arguments)
+    if (args.type == "int8") != bool(args.calibrate):
+        commands.error("--type int8 and --calibrate IMAGES go together")
     check_files(args.cfg, args.weights, args.names, args.data)
     from darknet_py.work.export import run
 

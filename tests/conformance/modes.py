@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -24,12 +25,16 @@ from kit import KIT, REALDATA
 
 import darknet_py
 from darknet_py.boxes import iou
-from darknet_py.choices import ENGINES
+from darknet_py.choices import CALIBRATED, ENGINES
 from darknet_py.data.dataset import open_dataset
 from darknet_py.detections import Detections
 from darknet_py.detector import Detector
 from darknet_py.errors import DarknetError
+from darknet_py.inference.exporting import export_onnx
+from darknet_py.inference.quantised import quantise_onnx
 from darknet_py.measuring.evaluation import RULES, dataset_truths, detect_images, measure
+from darknet_py.names import read_names
+from darknet_py.network import Network
 
 MODES = list(product(reversed(ENGINES), ("fp32", "bf16")))
 THRESH, SAME = 0.25, 0.95  # confidence, and the overlap of an object that both find
@@ -51,11 +56,7 @@ def main() -> None:
         if network.classes != len(dataset.names):
             continue
         exact: list[Detections] = []
-        for engine, precision in MODES:
-            try:
-                detector = Detector(network, names=str(names), engine=engine, precision=precision)
-            except DarknetError:  # the engine has no such format
-                continue
+        for engine, precision, detector in detectors(network, str(names)):
             found = detect_images(detector, dataset.images, RULES["darknet"])
             value = measure(found, truths, dataset, detector.names, "darknet", 0.5, THRESH, 0, None).mAP
             sure = [at_least(one, THRESH) for one in found.detections]
@@ -64,6 +65,22 @@ def main() -> None:
             common, change = sum(count for count, _ in pairs), max(change for _, change in pairs)
             row = (cfg.stem, engine, precision, f"{value:.4f}", sum(map(len, sure)), common, f"{change:.1e}")
             print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+def detectors(network: Network, names: str) -> Iterator[tuple[str, str, Detector]]:
+    """By every engine in every format; 8-bit numbers are calibrated on images of another data set."""
+    for engine, precision in MODES:
+        try:
+            yield engine, precision, Detector(network, names=names, engine=engine, precision=precision)
+        except DarknetError:  # the engine has no such format
+            continue
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "model.onnx", Path(folder) / "int8.onnx"
+        export_onnx(network, source, names=read_names(names))
+        exact = Detector(source)
+        examples = sorted((REALDATA / "voc2007_subset").rglob("*.jpg"))[:CALIBRATED]
+        quantise_onnx(source, target, [exact.prepare([exact.read(path)]) for path in examples])
+        yield "onnxruntime", "int8", Detector(target)
 
 
 def at_least(found: Detections, thresh: float) -> Detections:
