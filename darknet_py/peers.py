@@ -266,7 +266,9 @@ def _serve(name: str, model: Model, batch: int, threads: int, *program: str) -> 
         for _ in range(2):
             run()
     except Exception as error:
-        print(json.dumps({"error": (str(error).splitlines() or [type(error).__name__])[0]}), flush=True)
+        reason = (str(error).splitlines() or [""])[0]
+        ours = isinstance(error, ImportError | ValueError)
+        print(json.dumps({"error": reason if ours else f"{type(error).__name__}: {reason}"}), flush=True)
         return
     print(json.dumps({"version": version}), flush=True)
     for line in sys.stdin:
