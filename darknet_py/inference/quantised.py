@@ -66,6 +66,7 @@ def quantise_onnx(source: str | os.PathLike[str], target: str | os.PathLike[str]
                 os.fspath(source), written, Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=[CONV],
                 per_channel=True, nodes_to_exclude=kept, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 reduce_range=True,  # products overflow on CPUs without VNNI otherwise
+                extra_options={"CalibMovingAverage": True},  # a single image's extremes cost all others precision
             )  # fmt: skip
         finally:
             logging.disable(level)
