@@ -138,8 +138,8 @@ def network_to_train(cfg: str | os.PathLike[str], *, seed: int = 0, max_batches:
     net = network.net
     if net.max_batches < 1 and not net.epochs:
         raise DarknetError(
-            f"{cfg}: [net] max_batches={net.max_batches}: no iterations to train; write how many, e.g. max_batches=6000 "
-            "or epochs=100"
+            f"{cfg}: [net] max_batches={net.max_batches}: no iterations to train; write how many, e.g. "
+            "max_batches=6000 or epochs=100"
         )
     normalises = any(isinstance(part, Normalised) and part.scales is not None for part in network.modules())
     if normalises and net.batch * net.time_steps < 2:
