@@ -109,8 +109,8 @@ def read_labels(path: str | os.PathLike[str]) -> ImageTruths:
     if not is_valid:
         raise DarknetError(_first_mistake(path, lines))
     if outlined:
-        text = "label lines that are polygons (class x1 y1 x2 y2 …) count as the boxes around them; only mosaics of "
-        text += "augmentation=yolov5 and yolov7 use the polygons"
+        text = "label lines that are polygons (class x1 y1 x2 y2 …) count as the boxes around them; only "
+        text += "augmentation=yolov8, and mosaics of yolov5 and yolov7, use the polygons"
         warnings.warn(text, DataWarning, stacklevel=2)  # the same warning is shown once
     return make_truths(values[:, 0], values[:, 1:], polygons=polygons if outlined else ())
 

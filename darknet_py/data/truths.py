@@ -22,6 +22,11 @@ Polygons: TypeAlias = Sequence[NDArray[np.float32]]
 NO_POLYGON = np.empty((0, 2), np.float32)
 
 
+def outlined(polygons: Polygons) -> NDArray[np.intp]:
+    """The numbers of the truths that have a polygon."""
+    return np.flatnonzero([len(polygon) for polygon in polygons])
+
+
 class DataWarning(CfgWarning):
     """Something in a data set that is left out, or read otherwise than its author may think."""
 

@@ -53,7 +53,8 @@ class AugmentationOptions:
     )  # fmt: skip
     copy_paste_probability: float = option(
         0.0,
-        "of augmentation=yolov5 or yolov7: fraction of a mosaic's objects with polygons that are pasted mirrored, too",
+        "of augmentation=yolov5, yolov7 (of their mosaics) or yolov8: fraction of the objects with polygons that are "
+        "pasted mirrored, too",
         minimum=0, maximum=1, use="training", own=True,
     )  # fmt: skip
     paste_in_probability: float = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from yolos import content
 
 from darknet_py.data.augment.canvas import Fitted
-from darknet_py.data.augment.steps import ImageStep, Sample
+from darknet_py.data.augment.steps import ImageStep, Sample, move_polygons
 from darknet_py.data.truths import OUTSIDE
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.fit import FITS
@@ -56,8 +57,10 @@ def corners_in(made: Sample) -> NDArray[np.float64]:
 def after(step: ImageStep, made: Sample, drawn: Any) -> Sample:
     """What a step makes of a sample with these draws; boxes outside the image are left out."""
     moved = step.move(made.truths[:, :4], drawn)
-    rows = np.concatenate((moved, made.truths[:, 4:]), 1)[(moved != OUTSIDE).any(1)]
-    return made._replace(image=step.apply(made.image, drawn, rows, RNG), truths=rows)
+    seen = (moved != OUTSIDE).any(1)
+    rows = np.concatenate((moved, made.truths[:, 4:]), 1)[seen]
+    polygons = move_polygons([step], [drawn], list(itertools.compress(made.polygons, seen)))
+    return made._replace(image=step.apply(made.image, drawn, rows, RNG), truths=rows, polygons=polygons)
 
 
 def fitted(made: Sample, fit: str, size: tuple[int, int]) -> Sample:

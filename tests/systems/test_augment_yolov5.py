@@ -17,10 +17,21 @@ from yolos import YOLOS, arrays, content, needs_yolos
 from darknet_py.data.augment.canvas import around, in_spiral
 from darknet_py.data.augment.colour import HueTables
 from darknet_py.data.augment.mixup import blended
-from darknet_py.data.augment.paste import CUT, CUTOUTS, SCALES, TAKEN, Place, copied, cut_out, pasted, place_around
+from darknet_py.data.augment.paste import (
+    CUT,
+    CUTOUTS,
+    SCALES,
+    TAKEN,
+    Place,
+    apart,
+    copied,
+    cut_out,
+    pasted,
+    place_around,
+)
 from darknet_py.data.augment.place import Flip
 from darknet_py.data.augment.steps import Sample, Size
-from darknet_py.data.augment.warp import DrawnWarp, Limits, Warp, warped
+from darknet_py.data.augment.warp import DrawnWarp, Limits, Warp, warped, with_points
 from darknet_py.pictures.read import Image
 
 pytestmark = needs_yolos
@@ -58,7 +69,7 @@ class Replay:
         perspective = (0.0, 0.0) if self.system == "yolov6" else (self.next("uniform"), self.next("uniform"))
         angle, zoom, *rest = (self.next("uniform") for _ in range(6))
         drawn = DrawnWarp(made.image.shape[1::-1], size, angle, zoom, tuple(rest[:2]), tuple(rest[2:]), perspective)
-        return warped(made, Warp(limits=Limits(aspect=ASPECT[self.system])), drawn, RNG)
+        return warped(with_points(made), Warp(limits=Limits(aspect=ASPECT[self.system])), drawn, RNG)
 
     def tiles(self, index: int) -> list[Sample]:
         if self.system == "yolov6":
@@ -84,9 +95,12 @@ class Replay:
         assert len(chosen) == count
         return chosen
 
+    def copied(self, made: Sample, fraction: float) -> Sample:
+        return copied(made, apart(made, self.chosen(made, fraction)))
+
     def mosaic(self, index: int, size: Size, *, spiral: bool = False) -> Sample:
         made = self.nine(index, size) if spiral else self.four(index, size)
-        return self.warped(copied(made, self.chosen(made, self.hyp.get("copy_paste", 0))), size)
+        return self.warped(self.copied(made, self.hyp.get("copy_paste", 0)), size)
 
     def any_mosaic(self, index: int | None, size: Size) -> Sample:
         """YOLOv7 decides for each mosaic whether it has nine pictures."""
@@ -168,7 +182,7 @@ def mixup(case: Replay) -> None:
 def copy_paste(case: Replay) -> None:
     made = case.loaded(0, polygons=True)
     count = len(case.draws[0][2])
-    made = copied(made, case.chosen(made, count / len(made.truths)))
+    made = case.copied(made, count / len(made.truths))
     assert_same(made, case.expected("image"), case.expected("labels"))
 
 

@@ -1,12 +1,9 @@
-"""YOLOv8's augmentation, fed with what its program drew: the same pictures to a level, and the boxes of the mosaic.
-
-Its numbers have polygons, which its warp follows and labels of boxes do not have: boxes without them are compared in
-YOLOv5's numbers, whose rule is the same.
-"""
+"""YOLOv8's augmentation, fed with what its program drew: the same labels at every stage, and pictures to a level."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,18 +15,13 @@ from darknet_py.data.augment.canvas import Inside, around
 from darknet_py.data.augment.colour import HueTables
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.mixup import blended
+from darknet_py.data.augment.paste import copied, fitting
 from darknet_py.data.augment.place import Flip
 from darknet_py.data.augment.steps import DrawContext, Sample
-from darknet_py.data.augment.warp import DrawnWarp, Warp
+from darknet_py.data.augment.warp import DrawnWarp, Warp, warped, with_points
 
 pytestmark = needs_yolos
 ABOUT = content("yolov8/augment.json")
-
-
-def cases() -> list[Any]:
-    """Those that paste nothing, which needs polygons."""
-    every = augment_cases("yolov8")
-    return [param for param in every if not param.values[0].get("hyper", {"copy_paste": 1})["copy_paste"]]
 
 
 def numbers() -> dict[str, Any]:
@@ -37,58 +29,86 @@ def numbers() -> dict[str, Any]:
     return arrays(path) if path.is_file() else {}
 
 
-def sample(number: int) -> Sample:
-    return sample_of(numbers()[f"loaded{number}"], numbers()[f"boxes{number}_xywh_norm"], numbers()[f"class{number}"])
+class Replay:
+    """A case: its draws and stages, one after the other; in a second sample of a mixup no stage is stored."""
+
+    def __init__(self, case: dict[str, Any]) -> None:
+        self.case, self.hyper, self.size = case, case["hyper"], (ABOUT["imgsz"],) * 2
+        self.draws = [tuple(draw) for draw in case["draws"] if draw[0] != "#stage"]
+        self.stages: Iterator[tuple[int, dict[str, Any]]] = enumerate(case["stages"])
+
+    def next(self, function: str) -> Any:
+        name, self.arguments, result = self.draws.pop(0)
+        assert name.endswith(function)
+        return result
+
+    def loaded(self, number: int) -> Sample:
+        classes = numbers()[f"class{number}"]
+        made = sample_of(numbers()[f"loaded{number}"], numbers()[f"boxes{number}_xywh_norm"], classes)
+        polygons = [numbers()[f"segment{number}_{k}"] for k in range(len(classes))]
+        return with_points(made._replace(polygons=polygons))
+
+    def compare(self, name: str, made: Sample) -> None:
+        """With the next stage, which has this name: its labels, and its picture where it is stored."""
+        number, stage = next(self.stages)
+        assert stage["name"] == name
+        part = f"case{self.case['case']}.stage{number}.{name}"
+        seen = made.truths[:, 2:4].all(1)  # a box that the mosaic has cut off is left out by the warp
+        rows = made.truths[seen]
+        key, boxes = {
+            "xyxy pixels": ("boxes_xyxy", corners_in(made)[seen]),
+            "xywh pixels": ("boxes_xywh", rows[:, :4] * (made.image.shape[1::-1] * 2)),
+            "xywh normalized": ("boxes_xywh_norm", rows[:, :4]),
+        }[stage["boxes"]]
+        expected = numbers()[f"{part}.{key}"]
+        assert boxes.shape == expected.shape
+        assert np.abs(boxes - expected).max(initial=0) < 1e-4
+        assert np.array_equal(rows[:, 4], numbers()[f"{part}.class"])
+        if f"{part}.img_u8" in numbers():
+            picture = numbers()[f"{part}.img_u8"]
+            picture = picture if picture.shape[2] == 3 else picture.transpose(1, 2, 0)
+            assert np.abs(made.image.astype(int) - rgb(picture)).max() <= 1
+
+    def sample(self, index: int, *, stored: bool) -> Sample:
+        """A mosaic or a single picture, with objects copied, warped."""
+        compare = self.compare if stored else lambda name, made: None
+        if self.next("uniform") < self.hyper["mosaic"]:
+            tiles, y, x = self.next("choices"), self.next("uniform"), self.next("uniform")
+            made = around([self.loaded(number) for number in (index, *tiles)], (int(x), int(y)), self.size)
+        else:
+            made = self.loaded(index)
+        compare("Mosaic", made)
+        if self.hyper["copy_paste"]:
+            chosen = self.next("sample")
+            assert fitting(made).tolist() == self.arguments[0][0]
+            assert len(chosen) == round(self.hyper["copy_paste"] * len(fitting(made)))
+            made = copied(made, chosen)
+        compare("CopyPaste", made)
+        made = made if made.image.shape[0] > self.size[1] else fitted(made, "yolov8", self.size)
+        perspective, (angle, zoom), shear, shift = (tuple(self.next("uniform") for _ in range(2)) for _ in range(4))
+        drawn = DrawnWarp(made.image.shape[1::-1], self.size, angle, zoom, shear, shift, perspective)
+        made = warped(made, Warp(), drawn, RNG)
+        compare("RandomPerspective", made)
+        return made
 
 
-def mosaic(draws: list[Any], index: int, size: tuple[int, int]) -> Sample:
-    tiles, y, x = (draws.pop(0)[2] for _ in range(3))
-    return around([sample(number) for number in (index, *tiles)], (int(x), int(y)), size)
-
-
-def warped(made: Sample, draws: list[Any], size: tuple[int, int]) -> Sample:
-    across, down, angle, zoom, *rest = (draws.pop(0)[2] for _ in range(8))
-    drawn = DrawnWarp(made.image.shape[1::-1], size, angle, zoom, tuple(rest[:2]), tuple(rest[2:]), (across, down))
-    return after(Warp(), made, drawn)
-
-
-def assert_picture(case: dict[str, Any], name: str, made: Sample) -> str:
-    """The picture of the last stage of a name; gives the stage's key."""
-    stage = max(number for number, stage in enumerate(case["stages"]) if stage["name"] == name)
-    key = f"case{case['case']}.stage{stage}.{name}"
-    if case["hyper"]["mosaic"] == 0 and f"{key}.img_u8" not in numbers():
-        return key  # the last picture alone is stored
-    picture = numbers()[f"{key}.img_u8"]
-    expected = picture if picture.shape[2] == 3 else picture.transpose(1, 2, 0)
-    assert np.abs(made.image.astype(int) - rgb(expected)).max() <= 1
-    return key
-
-
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", [param for param in augment_cases("yolov8") if "stages" in param.values[0]])
 def test_a_sample_is_made(case: dict[str, Any]) -> None:
-    draws = [draw for draw in case["draws"] if draw[0] != "#stage"]
-    size, hyper = (ABOUT["imgsz"],) * 2, case["hyper"]
-    if draws.pop(0)[2] < hyper["mosaic"]:
-        made = mosaic(draws, case["index"], size)
-        key = assert_picture(case, "Mosaic", made)
-        seen = corners_in(made)[(made.truths[:, 2:4] > 0).all(1)]
-        assert np.abs(seen - numbers()[f"{key}.boxes_xyxy"]).max(initial=0) < 1e-3
-    else:
-        made = fitted(sample(case["index"]), "yolov8", size)
-    made = warped(made, draws, size)
-    assert_picture(case, "RandomPerspective", made)
-    if draws.pop(0)[2] < hyper["mixup"]:
-        index = draws.pop(0)[2]
-        assert draws.pop(0)[2] < hyper["mosaic"]
-        second = warped(mosaic(draws, index, size), draws, size)
-        made = blended(made, second, draws.pop(0)[2], 1000)
-        assert_picture(case, "MixUp", made)
-    gains = np.array(draws.pop(0)[2]) * [hyper["hsv_h"], hyper["hsv_s"], hyper["hsv_v"]] + 1
+    replay, hyper = Replay(case), case["hyper"]
+    made = replay.sample(case["index"], stored=True)
+    if replay.next("uniform") < hyper["mixup"]:
+        second = replay.sample(replay.next("randint"), stored=False)
+        made = blended(made, second, replay.next("beta"), 1000)
+    replay.compare("MixUp", made)
+    replay.compare("Albumentations", made)
+    gains = np.array(replay.next("uniform")) * [hyper["hsv_h"], hyper["hsv_s"], hyper["hsv_v"]] + 1
     made = after(HueTables(), made, gains)
+    replay.compare("RandomHSV", made)
     for down, probability in ((True, hyper["flipud"]), (False, hyper["fliplr"])):
-        made = after(Flip(1, down=down), made, draws.pop(0)[2] < probability)
-    assert_picture(case, "RandomFlip", made)
-    assert not draws
+        made = after(Flip(1, down=down), made, replay.next("random") < probability)
+        replay.compare("RandomFlip", made)
+    assert not replay.draws
+    assert not list(replay.stages)
 
 
 @pytest.mark.parametrize("number", [key for key in numbers() if key.startswith("hsv") and key != "hsv.in"] or [""])

@@ -1,5 +1,5 @@
-"""Objects that are cut out along their polygons and pasted: within a mosaic, mirrored (YOLOv5, after Ghiasi et al.,
-"Simple copy-paste", 2021), or from other images, at random places and sizes (YOLOv7)."""
+"""Objects that are cut out along their polygons and pasted: within a sample, mirrored (YOLOv5 and v8, after Ghiasi et
+al., "Simple copy-paste", 2021), or from other images, at random places and sizes (YOLOv7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from darknet_py.data.augment.canvas import first_truths, size_of
 from darknet_py.data.augment.steps import LoadedImage, Recipe, Sample, Size
-from darknet_py.data.truths import ImageTruths
+from darknet_py.data.truths import ImageTruths, outlined
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.read import Image
 
@@ -26,6 +26,8 @@ TAKEN = 0.8  # fraction of these places that are tried
 SMALLEST_PLACE, SMALLEST_CUTOUT, SMALLEST_AREA = 20, 10, 20  # pixels, which a place, what is pasted, its mask exceed
 
 Place = tuple[int, int, int, int]  # left, top, right, bottom, pixels
+Choose = Callable[[Sample, float, np.random.Generator], Iterable[int]]
+"""Of a sample, a fraction, and random numbers: the numbers of the truths that are copied."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,13 @@ class CopyPaste:
     """A recipe: a fraction of the objects of another one's samples are pasted at their mirrored places."""
 
     of: Recipe
+    choose: Choose
     fraction: float
     max_truths: int
 
     def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
         made = self.of(images, net_size, rng)
-        return first_truths(copied(made, some(made, self.fraction, rng)), self.max_truths)
+        return first_truths(copied(made, self.choose(made, self.fraction, rng)), self.max_truths)
 
 
 class Cutout(NamedTuple):
@@ -71,7 +74,7 @@ class PasteIn:
             if isinstance(first.truths, ImageTruths) and len(first.truths.classes) and not first.truths.polygons:
                 break  # a data set of boxes: three more images need not be read
             mosaic = self.mosaics(itertools.chain((first,), images), net_size, rng)
-            found = cut_out(mosaic, some(mosaic, CUT, rng))
+            found = cut_out(mosaic, some(outlined(mosaic.polygons), CUT, rng))
             if not found and not cutouts:
                 break
             cutouts += found
@@ -79,11 +82,20 @@ class PasteIn:
         return first_truths(pasted(made, cutouts, places, lambda count: int(rng.integers(count))), self.max_truths)
 
 
-def some(made: Sample, fraction: float, rng: np.random.Generator) -> list[int]:
-    """A fraction of the truths that have a polygon, at random."""
-    outlined = np.flatnonzero([len(polygon) for polygon in made.polygons])
-    chosen: list[int] = rng.permutation(outlined)[: round(fraction * len(outlined))].tolist()
+def some(numbers: NDArray[np.intp], fraction: float, rng: np.random.Generator) -> list[int]:
+    """A fraction of the numbers, at random."""
+    chosen: list[int] = rng.permutation(numbers)[: round(fraction * len(numbers))].tolist()
     return chosen
+
+
+def those_of_some_that_fit(made: Sample, fraction: float, rng: np.random.Generator) -> list[int]:
+    """Of a fraction of the objects, those that can be copied (YOLOv5)."""
+    return apart(made, some(outlined(made.polygons), fraction, rng))
+
+
+def some_of_those_that_fit(made: Sample, fraction: float, rng: np.random.Generator) -> list[int]:
+    """A fraction of the objects that can be copied (YOLOv8)."""
+    return some(fitting(made), fraction, rng)
 
 
 def outline(made: Sample, number: int) -> NDArray[np.uint8]:
@@ -101,27 +113,46 @@ def corners_of(rows: Rows, size: Size) -> NDArray[np.float64]:
     return np.concatenate((centre - half, centre + half), 1) * (size * 2)
 
 
-def covers(corners: Sequence[float] | NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Whether a box covers `COVERED` of one of the others (m, 4) or more."""
-    common = np.minimum(corners[2:], others[:, 2:]) - np.maximum(corners[:2], others[:, :2])
+def covers(corners: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n, 4) boxes, (m, 4) others → (n,) whether a box covers `COVERED` of one of the others or more."""
+    common = np.minimum(corners[:, None, 2:], others[:, 2:]) - np.maximum(corners[:, None, :2], others[:, :2])
     area = (others[:, 2:] - others[:, :2]).prod(1)
-    return bool((common.clip(0).prod(1) >= COVERED * (area + 1e-16)).any())
+    found: NDArray[np.bool_] = (common.clip(0).prod(2) >= COVERED * (area + 1e-16)).any(1)
+    return found
+
+
+def mirrored(rows: Rows) -> Rows:
+    return np.concatenate((1 - rows[:, :1], rows[:, 1:]), 1)
+
+
+def fitting(made: Sample) -> NDArray[np.intp]:
+    """The numbers of the truths with a polygon whose mirrored place covers no object."""
+    numbers, size = outlined(made.polygons), size_of(made)
+    copies = corners_of(mirrored(made.truths[numbers]), size)
+    return numbers[~covers(copies, corners_of(made.truths, size))]
+
+
+def apart(made: Sample, chosen: Iterable[int]) -> list[int]:
+    """The chosen truths whose mirrored place covers no object, nor one copied before."""
+    size, rows, found = size_of(made), made.truths, []
+    for number in chosen:
+        row = mirrored(made.truths[number : number + 1])
+        if not covers(corners_of(row, size), corners_of(rows, size))[0]:
+            rows = np.concatenate((rows, row))
+            found.append(number)
+    return found
 
 
 def copied(made: Sample, chosen: Iterable[int]) -> Sample:
-    """A sample with its chosen objects pasted at their mirrored places, one by one, where none is covered by them."""
-    size, rows, polygons = size_of(made), made.truths, list(made.polygons)
-    mask = np.zeros(size[::-1], np.uint8)
-    for number in chosen:
-        row = made.truths[number].copy()
-        row[0] = 1 - row[0]
-        if covers(corners_of(row[None], size)[0], corners_of(rows, size)):
-            continue
-        rows = np.concatenate((rows, row[None]))
-        polygons.append(polygons[number] * (-1, 1) + (1, 0))
-        mask |= outline(made, number)
-    mirrored = mask[:, ::-1, None] > 0
-    return made._replace(image=np.where(mirrored, made.image[:, ::-1], made.image), truths=rows, polygons=polygons)
+    """A sample with its chosen objects pasted at their mirrored places."""
+    numbers = list(chosen)
+    if not numbers:
+        return made
+    mask = np.bitwise_or.reduce([outline(made, number) for number in numbers])[:, ::-1, None] > 0
+    image = np.where(mask, made.image[:, ::-1], made.image)
+    truths = np.concatenate((made.truths, mirrored(made.truths[numbers])))
+    polygons = [*made.polygons, *((made.polygons[number] * (-1, 1) + (1, 0)).astype(np.float32) for number in numbers)]
+    return made._replace(image=image, truths=truths, polygons=polygons)
 
 
 def cut_out(made: Sample, chosen: Iterable[int]) -> list[Cutout]:
@@ -160,7 +191,7 @@ def pasted(made: Sample, cutouts: Sequence[Cutout], places: Iterable[Place], pic
     for left, top, right, bottom in places:
         if not cutouts or min(right - left, bottom - top) <= SMALLEST_PLACE:
             continue
-        if covers((left, top, right, bottom), corners_of(rows, size)):
+        if covers(np.array([[left, top, right, bottom]], np.float64), corners_of(rows, size))[0]:
             continue
         cutout = cutouts[pick(len(cutouts))]
         height, width = cutout.mask.shape

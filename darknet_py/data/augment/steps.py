@@ -91,7 +91,7 @@ class Sample(NamedTuple):
 
     truths: (m, 6 or 7) rows x, y, w, h, class, track_id (and the weight of their image in a blend), or a (classes,)
     class vector. path: of the image, of several in one the first's. draws: what each step of an image drew. polygons:
-    of the truths, of a tile or a mosaic before its warp.
+    of the truths, before a warp.
     """
 
     image: Image
@@ -114,7 +114,7 @@ Adapt: TypeAlias = Callable[[tuple[Any, ...], np.random.Generator], tuple[Any, .
 class OneImage:
     """A recipe: one image goes through some steps.
 
-    polygons: those of its truths stay with them; the steps show the whole image, and nothing else.
+    polygons: those of its truths move with them, corner by corner; the steps cut nothing off.
     """
 
     steps: tuple[ImageStep, ...]
@@ -143,7 +143,7 @@ class OneImage:
         limits = (self.needs.classes, self.needs.max_truths)
         kept = trained(moved, net_size, *limits, loaded.dice.rest, path=loaded.label_file)
         polygons = [moved.polygons[k] for k in kept] if self.polygons and moved.polygons else ()
-        return truth_rows(moved, kept, path=loaded.label_file), polygons
+        return truth_rows(moved, kept, path=loaded.label_file), move_polygons(self.steps, draws, polygons)
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,15 @@ def move_boxes(steps: Sequence[ImageStep], draws: Sequence[Any], boxes: Rows) ->
     for step, drawn in zip(steps, draws, strict=True):
         boxes = step.move(boxes, drawn)
     return boxes
+
+
+def move_polygons(steps: Sequence[ImageStep], draws: Sequence[Any], polygons: Polygons) -> Polygons:
+    """Each corner moves as a box without a size."""
+    if not polygons:
+        return ()
+    corners = np.pad(np.concatenate(polygons), [(0, 0), (0, 2)])
+    moved = move_boxes(steps, draws, corners)[:, :2].astype(np.float32)
+    return np.split(moved, np.cumsum([len(polygon) for polygon in polygons])[:-1])
 
 
 def apply_steps(

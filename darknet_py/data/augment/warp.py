@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from darknet_py.data.augment.dice import Dice
 from darknet_py.data.augment.steps import DrawContext, ImageStep, LoadedImage, Recipe, Sample, Size
-from darknet_py.data.truths import OUTSIDE, Polygons
+from darknet_py.data.truths import OUTSIDE, Polygons, outlined
 from darknet_py.layers.needs import Rows
 from darknet_py.pictures.read import Image
 
@@ -95,17 +95,20 @@ class Warp(ImageStep):
         return self._boxes(low, high, boxes, drawn, self.limits)
 
     def move_outlined(self, boxes: Rows, polygons: Polygons, drawn: DrawnWarp) -> Rows:
-        """The box of a polygon becomes the one around those of its points that are seen; others move as in `move`."""
+        """The box of a polygon becomes the one around those of its points that are seen; others move as in `move`.
+
+        polygons: of equally many points, as `Resampled` makes them.
+        """
         after = self.move(boxes, drawn)
-        outlined = np.flatnonzero([len(polygon) for polygon in polygons]).tolist()
-        if not outlined:
+        numbers = outlined(polygons)
+        if not len(numbers):
             return after
-        points = self.moved(resampled([polygons[number] for number in outlined], POINTS), drawn)
+        points = self.moved(np.stack([polygons[number] for number in numbers]), drawn)
         seen = ((points >= 0) & (points <= drawn.result)).all(2, keepdims=True)
         high = points.max(1, where=seen, initial=0)
         low = np.minimum(points.min(1, where=seen, initial=np.inf), high)  # none is seen: 0, 0
         limits = self.limits and self.limits._replace(area=self.limits.polygon_area)
-        after[outlined] = self._boxes(low, high, boxes[outlined], drawn, limits)
+        after[numbers] = self._boxes(low, high, boxes[numbers], drawn, limits)
         return after
 
     def moved(self, points: NDArray[np.floating[Any]], drawn: DrawnWarp) -> NDArray[np.float64]:
@@ -141,7 +144,7 @@ class Warp(ImageStep):
 
 @dataclass(frozen=True)
 class Warped:
-    """A recipe: the samples of another one, a mosaic, are warped; of truths that have polygons, these are."""
+    """A recipe: the samples of another one are warped; of truths that have polygons, these are."""
 
     of: Recipe
     warp: Warp
@@ -160,7 +163,28 @@ def warped(made: Sample, warp: Warp, drawn: DrawnWarp, rng: np.random.Generator)
     return Sample(warp.apply(made.image, drawn, truths, rng), truths, made.path)
 
 
-def resampled(polygons: Polygons, count: int) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Resampled:
+    """A recipe: the polygons of another one's samples get so many points that these are warped in their place."""
+
+    of: Recipe
+
+    def __call__(self, images: Iterator[LoadedImage], net_size: Size, rng: np.random.Generator) -> Sample:
+        return with_points(self.of(images, net_size, rng))
+
+
+def with_points(made: Sample) -> Sample:
+    """A sample whose polygons have `POINTS` points each."""
+    numbers = outlined(made.polygons)
+    if not len(numbers):
+        return made
+    polygons = list(made.polygons)
+    for number, points in zip(numbers, resampled([polygons[k] for k in numbers], POINTS), strict=True):
+        polygons[number] = points
+    return made._replace(polygons=polygons)
+
+
+def resampled(polygons: Polygons, count: int) -> NDArray[np.float32]:
     """(n, count, 2): so many points of each polygon, the first corner at both ends, evenly spread over the number of
     its sides, whatever their lengths."""
     closed = np.concatenate([np.concatenate((polygon, polygon[:1])) for polygon in polygons]).astype(np.float64)
@@ -169,7 +193,8 @@ def resampled(polygons: Polygons, count: int) -> NDArray[np.float64]:
     at = np.linspace(0, 1, count) * sides
     corner = np.minimum(at.astype(np.intp), sides - 1)
     part = (at - corner)[..., None]
-    return closed[first + corner] * (1 - part) + closed[first + corner + 1] * part
+    points = closed[first + corner] * (1 - part) + closed[first + corner + 1] * part
+    return points.astype(np.float32)
 
 
 @dataclass(frozen=True)

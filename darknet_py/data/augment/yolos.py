@@ -1,42 +1,60 @@
 """The recipes of the later YOLOs, made of [net]'s options: YOLOv5 to v8, which differ in few numbers, YOLOX, and
 mmdetection's YOLOv3.
 
-Where labels have polygons, YOLOv5's and v7's mosaics are warped by them, and objects pasted. Of single images these
-programs warp the boxes, and so does this.
+Where labels have polygons, YOLOv5's and v7's mosaics, and all samples of YOLOv8, are warped by them, and objects
+pasted. Of single images YOLOv5 and v7 warp the boxes, and so does this.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from darknet_py.data.augment.canvas import CanvasMosaic, Fitted, Inside, SpiralMosaic
 from darknet_py.data.augment.colour import HueOffsets, HueTables, Photometry
 from darknet_py.data.augment.mixup import Blended, Overlaid
-from darknet_py.data.augment.paste import CopyPaste, PasteIn
+from darknet_py.data.augment.paste import Choose, CopyPaste, PasteIn, some_of_those_that_fit, those_of_some_that_fit
 from darknet_py.data.augment.patches import Expand, OverlapCrop
 from darknet_py.data.augment.place import Flip
 from darknet_py.data.augment.steps import Either, OneImage, Recipe, Then
-from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Warp, Warped
+from darknet_py.data.augment.warp import CornerWarp, Limits, Over, Resampled, Warp, Warped
 from darknet_py.layers import NetOptions
 from darknet_py.layers.needs import BoxNeeds
 from darknet_py.pictures.fit import FITS
 
 PLACED = frozenset({"mosaic", "mosaic_probability", "mixup_probability", "angle", "zoom", "shear", "translate", "flip"})
 WARPED = PLACED | {"mixup_beta", "perspective", "hue", "saturation", "exposure", "flip_down"}
-PASTED = WARPED | {"copy_paste_probability", "paste_in_probability"}
+COPIED = WARPED | {"copy_paste_probability"}
+PASTED = COPIED | {"paste_in_probability"}
 READS = {
     "yolov5": PASTED,
     "yolov6": WARPED,
     "yolov7": PASTED,
-    "yolov8": WARPED,
+    "yolov8": COPIED,
     "yolox": PLACED,
     "mmdet": frozenset({"flip"}),
 }
 """The words of [net] that each recipe reads."""
 
 
+class Outlines(NamedTuple):
+    """How polygons are used.
+
+    copies: the objects that are pasted mirrored. of_images: each image's are resampled, and single images warped by
+    them; otherwise a mosaic's, after it has cut them. pastes_in: objects of other mosaics are pasted, too.
+    """
+
+    copies: Choose
+    of_images: bool = False
+    pastes_in: bool = False
+
+
+OF_MOSAICS = Outlines(those_of_some_that_fit, pastes_in=True)
+OF_IMAGES = Outlines(some_of_those_that_fit, of_images=True)
+
+
 def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32, shuffled=True, polygons=True)
+    return _warped(net, needs, aspect=100, beta=32, shuffled=True, outlines=OF_MOSAICS)
 
 
 def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
@@ -44,11 +62,11 @@ def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
 
 
 def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=20, beta=8, spirals=0.2, polygons=True)
+    return _warped(net, needs, aspect=20, beta=8, spirals=0.2, outlines=OF_MOSAICS)
 
 
 def yolov8(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32, fit="yolov8", mixes_all=True)
+    return _warped(net, needs, aspect=100, beta=32, fit="yolov8", mixes_all=True, outlines=OF_IMAGES)
 
 
 def _warped(
@@ -61,22 +79,27 @@ def _warped(
     mixes_all: bool = False,
     spirals: float = 0.0,
     shuffled: bool = False,
-    polygons: bool = False,
+    outlines: Outlines | None = None,
 ) -> Recipe:
     """Mosaic, copies of objects, warp, mixup, colour, objects of others, flips.
 
     aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. mixes_all: samples that are no
     mosaic are blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of others lie in
-    any order. polygons: they are used.
+    any order. outlines: how polygons are used; None: not at all.
     """
     warp = Warp(net.angle, net.zoom, net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
-    tile = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs, polygons)
+    of_images = outlines is not None and outlines.of_images
+    tile: Recipe = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs, polygons=outlines is not None)
+    one: Recipe = OneImage((Fitted(FITS[fit]),), needs, polygons=of_images)
+    if of_images:
+        tile, one = Resampled(tile), Resampled(one)
     four, nine = CanvasMosaic(tile, needs.max_truths, shuffled), SpiralMosaic(tile, needs.max_truths)
     mosaic: Recipe = Either(spirals, nine, four)
-    if polygons and net.copy_paste_probability:
-        mosaic = CopyPaste(mosaic, net.copy_paste_probability, needs.max_truths)
-    several: Recipe = Warped(mosaic, warp)
-    one: Recipe = Then(OneImage((Fitted(FITS[fit]),), needs), (warp,))
+    if outlines and net.copy_paste_probability:
+        mosaic, one = (
+            CopyPaste(of, outlines.copies, net.copy_paste_probability, needs.max_truths) for of in (mosaic, one)
+        )
+    several, one = Warped(mosaic if of_images else Resampled(mosaic), warp), Warped(one, warp)
 
     def blended(of: Recipe) -> Recipe:
         return Blended(of, net.mixup_probability, net.mixup_beta or beta, needs.max_truths)
@@ -84,7 +107,7 @@ def _warped(
     made = blended(_sometimes(net, several, one)) if mixes_all else _sometimes(net, blended(several), one)
     colour = HueTables(net.hue, max(net.saturation - 1, 0), max(net.exposure - 1, 0))
     made = Then(made, (colour,))
-    if polygons and net.paste_in_probability:
+    if outlines and outlines.pastes_in and net.paste_in_probability:
         made = PasteIn(made, four, net.paste_in_probability, needs.max_truths)
     return Then(made, (Flip(net.flip_down, down=True), Flip(0.5 * bool(net.flip))))
 
