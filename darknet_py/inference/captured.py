@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.devices import multiplying
-from darknet_py.inference.fused import Graph, difference
-from darknet_py.layers.rnn import Recurrent
+from darknet_py.inference.fused import Graph, difference, example
 from darknet_py.network import Network
 
 CALLS = 3  # before the capture: libraries allocate their memory and choose their algorithms
@@ -28,14 +27,9 @@ def captured_graph(network: Network, count: int, precision: str = "fp32", *, com
     several threads and on several streams, one after the other. compiled: its kernels are made by torch.compile, which
     joins biases, activations and sums; that takes seconds.
     """
-    device, shape = network.device, network.input_shape
-    parameter = next(network.parameters(), None)
-    if parameter is None or device.type != "cuda" or not shape.c:
+    images, device = example(network, count), network.device
+    if images is None or device.type != "cuda":
         return None
-    if any(isinstance(layer, Recurrent) for layer in network.layers):
-        return None
-    images = torch.rand((count, shape.c, shape.h, shape.w), device=device, dtype=parameter.dtype)
-    images = images.contiguous(memory_format=torch.channels_last)
     run = _compiled(network) if compiled else network
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
     with torch.inference_mode(False), torch.no_grad(), multiplying(precision, device, searched=True):
@@ -51,7 +45,7 @@ def captured_graph(network: Network, count: int, precision: str = "fp32", *, com
             return None
     captured = _Captured(graph, images, outputs)
     with torch.no_grad(), multiplying(precision, device):
-        is_same = difference(captured(images.clone()), network(images)) <= TOLERANCES[parameter.dtype]
+        is_same = difference(captured(images.clone()), network(images)) <= TOLERANCES[images.dtype]
     return captured if is_same else None
 
 

@@ -31,14 +31,9 @@ def fused_graph(network: Network, count: int) -> Graph | None:
 
     network: in evaluation mode, on the CPU. It may be changed afterwards: the graph has its own weights.
     """
-    parameter = next(network.parameters(), None)
-    if parameter is None or parameter.device.type != "cpu" or parameter.dtype not in TOLERANCES:
+    images = example(network, count)
+    if images is None or images.device.type != "cpu" or images.dtype not in TOLERANCES:
         return None
-    shape = network.input_shape
-    if not shape.c or any(isinstance(layer, Recurrent) for layer in network.layers):
-        return None
-    images = torch.rand((count, shape.c, shape.h, shape.w), generator=torch.Generator().manual_seed(0))
-    images = images.to(parameter.dtype).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(False), torch.no_grad(), _fusing():
         try:
             traced = torch.jit.trace(_AsTuple(network).eval(), images.clone(), check_trace=False, strict=False)
@@ -49,9 +44,19 @@ def fused_graph(network: Network, count: int) -> Graph | None:
         except (RuntimeError, NotImplementedError):  # what TorchScript cannot say
             return None
         expected = network(images)
-    if not is_fused or difference(outputs, expected) > TOLERANCES[parameter.dtype]:
+    if not is_fused or difference(outputs, expected) > TOLERANCES[images.dtype]:
         return None
     return lambda images: graph(images.contiguous(memory_format=torch.channels_last))
+
+
+def example(network: Network, count: int) -> Tensor | None:
+    """Random images as the network reads them, of its type and on its device, channels last in memory. None: no graph
+    can say it, as it reads none or keeps states, or has no weights to fuse."""
+    parameter, shape = next(network.parameters(), None), network.input_shape
+    if parameter is None or not shape.c or any(isinstance(layer, Recurrent) for layer in network.layers):
+        return None
+    images = torch.rand((count, shape.c, shape.h, shape.w), generator=torch.Generator().manual_seed(0))
+    return images.to(parameter).contiguous(memory_format=torch.channels_last)
 
 
 class _AsTuple(nn.Module):
