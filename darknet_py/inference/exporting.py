@@ -353,7 +353,20 @@ def _difference(name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> float:
     """Relative to the largest value; fractions of the image and probabilities, to 1 at least."""
     if ours.shape != theirs.shape:
         return float("inf")
+    if name == "detections":  # rounding orders those of nearly equal confidences
+        matched = _matched(ours, theirs)  # image, class and confidence are in order all the same
+        ours, theirs = np.concatenate((ours[:, :3], ours), 1), np.concatenate((theirs[:, :3], matched), 1)
     least = 1.0 if name in FRACTIONS else 1e-30
     with np.errstate(invalid="ignore"):
         difference = np.where(ours == theirs, 0, np.abs(ours - theirs))  # infinities may be equal
     return float(difference.max(initial=0) / max(np.abs(ours).max(initial=0), least))
+
+
+def _matched(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
+    """(m, 7) both: for each row of ours, the most similar one of theirs; NaN where two would have the same."""
+    if not len(ours):
+        return theirs
+    with np.errstate(invalid="ignore"):
+        distances = np.where(ours[:, None] == theirs, 0, np.abs(ours[:, None] - theirs)).max(2)
+    nearest = distances.argmin(1)
+    return theirs[nearest] if len(np.unique(nearest)) == len(ours) else np.full_like(theirs, np.nan)

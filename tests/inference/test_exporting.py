@@ -262,3 +262,16 @@ def test_bytes_come_into_a_network_that_reads_other_pixels(tmp_path: Path) -> No
     assert np.abs(through_runner.numpy() - theirs).max() <= 1e-6
     entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert entries["resize"] == "aspect ratio kept, at the left top of grey 114 of 255"
+
+
+def test_the_order_of_equally_confident_detections_does_not_count() -> None:
+    rows = np.array([[0, 1, 0.9, 0.1, 0.1, 0.2, 0.2], [0, 1, 0.5, 0.3, 0.3, 0.2, 0.2], [0, 1, 0.5, 0.7, 0.7, 0.2, 0.2]])
+    difference = functools.partial(exporting._difference, "detections")
+    assert difference(rows, rows[[0, 2, 1]] + 1e-7) <= 1.1e-7
+    assert difference(rows, rows[[1, 0, 2]]) >= 0.4
+    for wrong in (rows[[0, 1, 1]], np.full_like(rows, np.nan)):
+        assert not difference(rows, wrong) <= 1e-4
+    changed = rows.copy()
+    changed[2, 3] += 0.01
+    assert difference(rows, changed) >= 0.009
+    assert difference(rows[:0], rows[:0]) == 0
