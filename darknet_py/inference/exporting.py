@@ -6,15 +6,18 @@ print(report.differences)                       # greatest difference of each ou
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -162,16 +165,14 @@ def export_onnx(
     graph = Graph(network, form).eval()
     outputs = [*output_names(network, form), *(f"{_state_name(name)}_out" for name in graph.states)]
     inputs, expected = _expected(graph)
-    model = _converted(graph, outputs, dynamic_size, opset)
+    model, weights = _converted(graph, outputs, dynamic_size, opset)
     _describe(model, network, form, names, letterbox)
     suppresses = graph.suppresses
-    del graph, network  # they, the model and its bytes are each as large as the weights
-    if (size := model.ByteSize()) > MAX_BYTES:
-        raise DarknetError(f"{path}: the model would have {size:,} bytes; an ONNX file has 2 GB at most")
-    with replacing(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
-        if not suppresses:
-            del model
+    with replacing(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as entries:
+        del graph, network
+        _write_entries(entries, weights)
+        gc.collect()  # torch's graphs refer to themselves
+        _write(temporary, model, entries)
         differences = _differences(temporary, outputs, inputs, expected)
         worst = max(differences, key=lambda name: differences[name])
         if not differences[worst] <= TOLERANCES[form.type]:
@@ -181,7 +182,8 @@ def export_onnx(
             )
         if suppresses:
             _set_thresholds(model, form)
-            temporary.write_bytes(model.SerializeToString())
+            _write(temporary, model, entries)
+        size = temporary.stat().st_size
     return Report(Path(path), differences, size)
 
 
@@ -234,8 +236,8 @@ def _state_name(key: str) -> str:
     return f"state_{key.replace('.', '_')}"
 
 
-def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int | None) -> Any:
-    """The ONNX ModelProto."""
+def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int | None) -> tuple[Any, list[Any]]:
+    """The ONNX ModelProto without initializers, and these as onnx_ir's values, whose tensors are the network's own."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -260,11 +262,50 @@ def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int 
             reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
             raise DarknetError(f"{graph.network.cfg.path}: ONNX cannot say this network: {reason}") from None
     assert program is not None
+    weights = list(program.model.graph.initializers.values())
+    program.model.graph.initializers.clear()
     model = program.model_proto
     if graph.suppresses:  # the exporter took the example's number of detections for the only one
         del model.graph.value_info[:]
         model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "found"
-    return model
+    return model, weights
+
+
+def _write_entries(file: IO[bytes], weights: Sequence[Any]) -> None:
+    """Writes the graph's entries for initializers one at a time, and takes the values' tensors away: a ModelProto
+    would hold all of them, and its bytes all of them again."""
+    import onnx
+
+    number = onnx.GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
+    for value in weights:
+        content = onnx.numpy_helper.from_array(value.const_value.numpy(), value.name).SerializeToString()
+        file.write(_field(number, len(content)) + content)
+        value.const_value = None  # onnxscript's rewriter keeps its last graph alive
+
+
+def _write(path: Path, model: Any, entries: IO[bytes]) -> None:
+    """Writes the file of a model to whose graph these entries belong."""
+    import onnx
+
+    rest = onnx.ModelProto()
+    rest.CopyFrom(model)
+    rest.ClearField("graph")
+    graph = model.graph.SerializeToString()
+    number = model.DESCRIPTOR.fields_by_name["graph"].number
+    head = rest.SerializeToString() + _field(number, len(graph) + entries.tell()) + graph
+    if (size := len(head) + entries.tell()) > MAX_BYTES:
+        raise DarknetError(f"{path}: the model would have {size:,} bytes; an ONNX file has 2 GB at most")
+    with path.open("wb") as file:
+        file.write(head)
+        entries.seek(0)
+        shutil.copyfileobj(entries, file)
+
+
+def _field(number: int, length: int) -> bytes:
+    """What protobuf writes before a field's content of so many bytes."""
+    key = number << 3 | 2  # 2: the length follows
+    groups = [length >> shift & 127 for shift in range(0, max(length.bit_length(), 1), 7)]
+    return bytes([key, *(group | 128 for group in groups[:-1]), groups[-1]])
 
 
 def _set_thresholds(model: Any, form: Form) -> None:
@@ -336,7 +377,7 @@ def _differences(
     path: Path, names: Sequence[str], inputs: dict[str, NDArray[Any]], expected: list[NDArray[Any]]
 ) -> dict[str, float]:
     """By output, the greatest difference between the network and onnxruntime on the same inputs."""
-    outputs = open_session(path).run(list(names), inputs)
+    outputs = open_session(path, fast=False).run(list(names), inputs)
     return {name: _difference(name, a, b) for name, a, b in zip(names, expected, outputs, strict=True)}
 
 
