@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 from collections.abc import Callable
 from itertools import product
@@ -131,6 +132,31 @@ def test_numbers_that_differ_leave_no_file(network: Network, tmp_path: Path, mon
     monkeypatch.setattr(exporting, "_difference", lambda *_: 0.5)
     with pytest.raises(DarknetError, match=r"not written: in onnxruntime, the output 'boxes' differs .* by 5.0e-01"):
         export_onnx(network, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_are_given_back_before_onnxruntime_takes_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.cfg").write_text("[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=37\nsize=3\n")
+    alive: list[Any] = []
+
+    def look(*_: Any) -> dict[str, float]:
+        tensors = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+        alive.extend(tensor for tensor in tensors if tensor.shape == (37, 3, 3, 3))
+        return {"output": 0.0}
+
+    monkeypatch.setattr(exporting, "_differences", look)
+    export_onnx(Network(parse_cfg(tmp_path / "net.cfg")).initialise(0), tmp_path / "model.onnx")
+    assert not alive
+
+
+def test_a_model_too_large_for_its_format_leaves_no_file(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "MAX_BYTES", 10_000)
+    with pytest.raises(DarknetError, match=r"the model would have [\d,]+ bytes; an ONNX file has 2 GB at most"):
+        export_onnx(network, tmp_path / "model.onnx", Form("raw"))
     assert not list(tmp_path.iterdir())
 
 
