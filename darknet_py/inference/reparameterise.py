@@ -24,11 +24,13 @@ from darknet_py.inference.deploy import deployed
 from darknet_py.layers import Layer
 from darknet_py.layers.batchnorm import BatchNorm
 from darknet_py.layers.convolutional import Convolutional
+from darknet_py.layers.yolo import Yolo
 from darknet_py.network import Network
 from darknet_py.options import cfg_name, meaning_of
 
 NAMED_BY = {"route": "layers", "shortcut": "from", "sam": "from", "scale_channels": "from"}
 """Kinds that name layers → the option. Other layers read the one before them."""
+CERTAIN = 20.0  # a logit: its probability is 1 in float32
 
 
 @dataclass
@@ -56,7 +58,8 @@ def reparameterised(network: Network, *, size: tuple[int, int] | None = None) ->
 
     - convolutions and [batchnorm] that read the same map and are added by a [shortcut] become one convolution (the
       branches of RepVGG and RepConv); [implicit_add] before and [implicit_mul] behind a convolution go into it;
-    - the logistic function of a [yolo] with `logistic=1` goes into the convolution before it, as in Darknet's cfgs;
+    - what a [yolo] does of its own goes into the convolution before it, for programs that know Darknet's alone: the
+      logistic function of `logistic=1`, and the single class of `loss=yolov7`, which counts as certain;
     - auxiliary heads are left out, and all layers that no head depends on.
 
     The heads' boxes are the same, up to rounding; layers have other numbers, where the network changed at all. In the
@@ -101,7 +104,7 @@ def _parts(network: Network) -> dict[int, Part]:
         repeats = layer.kind == "route" and len(sources) == 1 and layer.options.groups == 1
         same[number] = sources[0] if repeats and layer is not network.layers[-1] else number
         if same[number] == number:
-            left = _training_words(layer)
+            left = _training_words(layer) - ({"loss"} if isinstance(layer, Yolo) and layer.classless else set())
             written = {key: option.value for key, option in section.first.items() if key not in left}
             options = {key: value for key, value in written.items() if value is not None}
             tensors = {stored.name: stored.tensor for stored in layer.stored()}
@@ -256,14 +259,22 @@ def _shift(number: int, parts: dict[int, Part]) -> bool:
     return True
 
 
-def _logistic(number: int, parts: dict[int, Part]) -> bool:
-    """The logistic function of a head as the activation of the convolution before it."""
+def _yolo(number: int, parts: dict[int, Part]) -> bool:
+    """The logistic function of a head as the activation of the convolution before it, and a class without training as
+    a large constant of it."""
     head = parts[number]
     before = _own_convolution(head.sources[0], parts)
-    if before is None or not head.layer.options.logistic:
+    if before is None or not (head.layer.options.logistic or head.layer.classless):
         return False
-    before.activation = before.options["activation"] = "logistic"
-    del head.options["logistic"]
+    if head.layer.options.logistic:
+        before.activation = before.options["activation"] = "logistic"
+        del head.options["logistic"]
+    if head.layer.classless:
+        for name, value in (("weights", 0.0), ("biases", CERTAIN)):
+            by_anchor = before.tensors[name].clone().unflatten(0, (-1, head.layer.box_values + 1))
+            by_anchor[:, -1] = value
+            before.tensors[name] = by_anchor.flatten(0, 1)
+        del head.options["loss"]
     return True
 
 
@@ -271,7 +282,7 @@ FOLDS: dict[str, Callable[[int, dict[int, Part]], bool]] = {
     "shortcut": _add_branches,
     "implicit_mul": _scale,
     "convolutional": _shift,
-    "yolo": _logistic,
+    "yolo": _yolo,
 }
 """Kind → the function that folds a part of this kind, with those that it reads; whether it could."""
 

@@ -55,7 +55,10 @@ def outputs(network: Network) -> list[Tensor]:
     images = torch.rand(2, *network.input_shape[:3], generator=torch.Generator().manual_seed(3))
     raws = network(images)
     heads = network.head_layers()
-    return [head.boxes(raw, network.size).xywh for head, raw in zip(heads, raws, strict=True)] if heads else raws
+    if not heads:
+        return list(raws)
+    found = [head.boxes(raw, network.size) for head, raw in zip(heads, raws, strict=True)]
+    return [torch.cat((boxes.xywh, boxes.objectness[..., None], boxes.classes), -1) for boxes in found]
 
 
 def kinds(network: Network) -> list[str]:
@@ -135,6 +138,16 @@ def test_summands_before_zeros_around_a_map_stay() -> None:
     small = reparameterised(network)
     assert kinds(small) == ["convolutional", "implicit_add", "convolutional"]
     assert_equal_outputs(network, small)
+
+
+@pytest.mark.parametrize("form", ["", "new_coords=1\nscale_x_y=2\nlogistic=1\n"])
+def test_the_single_class_of_yolov7_stays_certain(form: str) -> None:
+    head = f"[yolo]\nclasses=1\nnum=2\nanchors=4,5,8,9\nloss=yolov7\n{form}"
+    network = network_of(f"{STEM}[convolutional]\nfilters=12\nsize=1\nactivation=linear\n{head}")
+    small = reparameterised(network)
+    assert "loss" not in small.cfg.sections[-1].first  # the C program would multiply by the class
+    assert_equal_outputs(network, small)
+    assert all(certainty.unique().tolist() == [1] for certainty in (found[..., 5] for found in outputs(small)))
 
 
 def test_the_logistic_function_goes_into_the_convolution() -> None:
