@@ -30,7 +30,8 @@ SIZE = {"width": "256", "height": "192", "batch": "16", "subdivisions": "1"}
 ADAMW = {"optimizer": "adamw", "learning_rate": "0.0015", "learning_rate_min": "0.000015", "momentum": "0.9"}
 # its rate is lowest while images are plain
 YOLOX = {"epochs": "85", "burn_in_epochs": "3", "close_mosaic": "8"}
-PYTORCH = SIZE | ADAMW | {"nominal_batch": "16", "burn_in_bias_rate": "0"}
+# the averages' ramps are a tenth of those of their own programs, as the trainings are
+PYTORCH = SIZE | ADAMW | {"nominal_batch": "16", "burn_in_bias_rate": "0", "ema_ramp": "200"}
 SLOWER = {"learning_rate": "0.001", "learning_rate_min": "0.00001"}  # 0.0015 makes their accuracy go up and down
 NET = {
     "yolov5n": PYTORCH | {"epochs": "60"},
@@ -39,7 +40,7 @@ NET = {
     "yolov7-tiny-ota": PYTORCH | SLOWER | {"width": "224", "height": "224", "epochs": "70", "burn_in": "100"},
     "yolov8n": PYTORCH | {"epochs": "60"},
     "yolox-nano": SIZE | ADAMW | {"learning_rate": "0.003", "learning_rate_min": "0.00015"} | YOLOX,
-    "yolov3-tiny": SIZE | {"max_batches": "1000", "burn_in": "100", "steps": "800,900"},
+    "yolov3-tiny": SIZE | {"max_batches": "1000", "burn_in": "100", "steps": "600,850"},
     "faster-rcnn-small": {"width": "288", "height": "208", "batch": "4", "optimizer": "adamw", "learning_rate": "0.001"}
     | {"max_batches": "1400", "burn_in": "100", "steps": "1050,1250"},
 }
