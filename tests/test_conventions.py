@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-from project import CFGS
+import json
+from pathlib import Path
 
-from darknet_py import summary
+import pytest
+from project import CFGS, ROOT
+
+from darknet_py import Detector, detect, summary
 from darknet_py.cfg import parse_cfg
 from darknet_py.conventions import conventions
 from darknet_py.network import Network
+
+SAMPLE = ROOT / "weights" / "shapes.png"
 
 
 def lines_of(name: str) -> dict[str, str]:
@@ -32,6 +37,24 @@ def test_a_cfg_of_another_program_says_its_conventions() -> None:
 
 def test_a_classifier_has_no_thresholds() -> None:
     assert list(lines_of("darknet19.cfg")) == ["images", "training"]
+
+
+@pytest.mark.parametrize(
+    "name", ["yolov5n", "yolov6n", "yolov7-tiny-ota", "yolov8n", "yolox-nano", "faster-rcnn-small", "yolov3-tiny"]
+)
+def test_detect_goes_by_them_without_options(name: str, tmp_path: Path) -> None:
+    network = Network(parse_cfg(CFGS / f"{name}.cfg")).initialise(0)
+    network.save_weights(tmp_path / "fresh.weights")
+    files = ["--cfg", str(CFGS / f"{name}.cfg"), "--weights", str(tmp_path / "fresh.weights")]
+    out = ["--json", str(tmp_path / "found.json"), "--out", str(tmp_path)]
+    assert detect.main([*files, *out, "weights/shapes.png"]) == 0
+    (image,) = json.loads((tmp_path / "found.json").read_text())
+    confidences = [found["confidence"] for found in image["objects"]]
+    thresh, max_det = network.net.thresh or 0.25, network.net.max_det
+    assert all(confidence > thresh - 1e-4 for confidence in confidences)
+    assert not max_det or len(confidences) <= max_det
+    expected = Detector(network)(SAMPLE)[0]
+    assert confidences == pytest.approx(expected.confidences.tolist(), abs=1e-4)
 
 
 def test_summary_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
