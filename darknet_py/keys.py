@@ -16,6 +16,7 @@ from torch import Tensor
 
 from darknet_py.errors import CfgWarning, WeightsError
 from darknet_py.layers import Layer
+from darknet_py.text import shortened
 
 if TYPE_CHECKING:
     from darknet_py.network import Network
@@ -64,7 +65,7 @@ def own_tensors(
     Raises:
         WeightsError: a tensor is missing, or has another shape.
     """
-    tensors = {_common(name): tensor for name, tensor in found.items()}
+    tensors = _by_common_names(found, path)
     result: dict[str, Tensor] = {}
     used: set[str] = set()
     for layer in network.layers[:cutoff]:
@@ -74,32 +75,48 @@ def own_tensors(
         values = {stored: _laid_out(tensors[name], targets[stored]) for stored, name in names.items()}
         for stored, tensor in values.items():
             if tensor.shape != targets[stored].shape:
-                here = f"'{names[stored]}' is {tuple(tensor.shape)}, layer {layer.index} of {network.cfg.path} needs"
+                shape = shortened(str(tuple(tensor.shape)))
+                here = f"'{names[stored]}' is {shape}, layer {layer.index} of {network.cfg.path} needs"
                 raise WeightsError(f"{path}: {here} {tuple(targets[stored].shape)}; wrong cfg, or other classes?")
         if "scales" in targets and "scales" not in values:
             values |= _identity(targets["scales"], network.net.bn_eps)
         result |= {f"layers.{layer.index}.{stored}": tensor for stored, tensor in values.items()}
     rest = [name for name in tensors if name not in used and not CONSTANTS.fullmatch(name)]
     if rest and cutoff is None:
-        text = f"{path}: {len(rest)} tensors belong to no layer of {network.cfg.path}, e.g. '{rest[0]}'; not read"
+        example = f"{len(rest)} tensors belong to no layer of {network.cfg.path}, e.g. '{shortened(rest[0])}'"
+        text = f"{path}: {example}; not read"
         warnings.warn(text, CfgWarning, stacklevel=5)
     _check_anchors(network, tensors, path)
     return result
 
 
+def _by_common_names(found: Mapping[str, Tensor], path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Raises WeightsError if two tensors are one to the keys, as with and without DataParallel's prefix."""
+    names: dict[str, str] = {}
+    for name in found:
+        if names.setdefault(common := _common(name), name) != name:
+            both = f"'{shortened(names[common])}' and '{shortened(name)}'"
+            raise WeightsError(f"{path}: {both} are the same tensor of the network; leave one of them out")
+    return {common: found[name] for common, name in names.items()}
+
+
 def _check_anchors(network: Network, tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """A warning if the file has other anchors than the cfg: YOLOv5 and v7 choose some for a data set, (heads, anchors,
     2), in cells."""
-    heads = [head for head in network.head_layers() if head.anchors is not None]
+    heads = [(head, head.anchors) for head in network.head_layers() if head.anchors is not None]
+    if len({anchors.shape for _, anchors in heads}) != 1:
+        return
+    shape = (len(heads), *heads[0][1].shape)
     for name, values in tensors.items():
-        if not re.fullmatch(r"(.*\.)?anchors", name) or len(values) != len(heads) or values.ndim != 3:
+        if not re.fullmatch(r"(.*\.)?anchors", name) or values.shape != shape:
             continue
-        cells = [torch.tensor(network.size) / torch.tensor(head.shape[2:0:-1]) for head in heads]
+        known = torch.stack([anchors.cpu() for _, anchors in heads])
+        cells = [torch.tensor(network.size) / torch.tensor(head.shape[2:0:-1]) for head, _ in heads]
         pixels = torch.stack([level.cpu() * cell for level, cell in zip(values.float(), cells, strict=True)])
-        known = torch.stack([head.anchors.cpu() for head in heads if head.anchors is not None])
-        if pixels.shape != known.shape or not torch.allclose(pixels, known, rtol=ANCHOR_ROUNDING):
+        if not torch.allclose(pixels, known, rtol=ANCHOR_ROUNDING):
             listed = ", ".join(f"{side:.4g}" for side in pixels.flatten().tolist())
-            text = f"{path}: '{name}' are other anchors than those of {network.cfg.path}; write anchors={listed}"
+            cfg = network.cfg.path
+            text = f"{path}: '{shortened(name)}' are other anchors than those of {cfg}; write anchors={listed}"
             warnings.warn(text, CfgWarning, stacklevel=6)
 
 
@@ -160,7 +177,7 @@ def _laid_out(values: Tensor, target: Tensor) -> Tensor:
     """The weights of a convolution of the picture's four phases ("Focus", "ReOrg"), as those of one convolution of the
     picture with twice the size and stride 2: (o, 4*c, k, k) → (o, c, 2*k, 2*k)."""
     if values.ndim != 4 or target.ndim != 4:
-        return values.flatten() if target.ndim == 1 else values
+        return values.flatten() if target.ndim == 1 and values.numel() == target.numel() else values
     filters, channels, size, _ = values.shape
     if channels % 4 or target.shape != (filters, channels // 4, 2 * size, 2 * size):
         return values

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from darknet_py.errors import WeightsError
 from darknet_py.files import open_file
+from darknet_py.text import shortened
 
 DTYPES = {
     "torch FloatStorage": torch.float32,
@@ -40,8 +41,14 @@ VALUES = frozenset((
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 ))  # fmt: skip
 """The operations that push what is written in the pickle."""
-MAX_PICKLE = 1 << 28  # bytes; the names and shapes of a model need less than 1 MB
-MAX_MODULES = 100_000  # modules in a model, and how deep they are nested: a module may be part of itself
+MAX_PICKLE = 1 << 24  # bytes; the names and shapes of a model need less than 1 MB
+MAX_NAMES = 100_000  # modules and tensors in a model, and how deep they are nested: a module may be part of itself
+MAX_DIMENSIONS = 64  # of a tensor; PyTorch's own limit
+DAMAGED = "its pickle is damaged"
+
+
+class ContentError(Exception):
+    """What is wrong with the content of a file, as words for the user."""
 
 
 class Global(NamedTuple):
@@ -67,14 +74,9 @@ class Thing:
     items: dict[str, object] = field(default_factory=dict)
     attributes: dict[str, object] = field(default_factory=dict)
 
-    def tensors(self, name: str) -> dict[str, View]:
-        """The tensors in the dictionary that is the attribute `name`."""
-        return _views(held.items) if isinstance(held := self.attributes.get(name), Thing) else {}
-
-    def modules(self) -> dict[str, Thing]:
-        held = self.attributes.get("_modules")
-        items = held.items if isinstance(held, Thing) else {}
-        return {name: part for name, part in items.items() if isinstance(part, Thing)}
+    def held(self, name: str) -> dict[str, object]:
+        """The items of the dictionary that is the attribute `name`."""
+        return held.items if isinstance(held := self.attributes.get(name), Thing) else {}
 
 
 def read_pickled(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -113,42 +115,42 @@ def _read(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> dict[str, T
         raise WeightsError(f"{path}: written on a machine with another byte order; save it again on this one")
     try:
         if entries[pickles[0]].file_size > MAX_PICKLE:
-            raise ValueError("its pickle is too large")
+            raise ContentError("its pickle is too large")
         views = _model(_Machine().run(archive.read(pickles[0])))
         storages = {view.key: f"{folder}data/{view.key}" for view in views.values()}
         data = {key: bytearray(archive.read(name)) for key, name in storages.items()}
         return {name: _tensor(view, data[view.key]) for name, view in views.items()}
-    except (LookupError, TypeError, ValueError, OverflowError, RuntimeError, struct.error) as error:
-        reason = (str(error).splitlines() or [""])[0][:120]
-        text = f"{path}: not a PyTorch state_dict: {reason or type(error).__name__}; save network.state_dict() alone"
-        raise WeightsError(text) from None
+    except (ContentError, LookupError, TypeError, ValueError, OverflowError, RuntimeError, struct.error) as error:
+        reason = str(error) if isinstance(error, ContentError) else DAMAGED
+        raise WeightsError(f"{path}: not a PyTorch state_dict: {reason}; save network.state_dict() alone") from None
 
 
 def _tensor(view: View, data: bytearray) -> Tensor:
-    """Raises ValueError if the storage has less than the view needs."""
+    """Raises ContentError if the storage has less than the view needs."""
     count = len(data) // view.dtype.itemsize
     reach = 1 + view.offset + sum((n - 1) * step for n, step in zip(view.size, view.stride, strict=True))
     if 0 in view.size:
         return torch.empty(view.size, dtype=view.dtype)
-    if min((view.offset, *view.size, *view.stride)) < 0 or reach > count or math.prod(view.size) >= 2**31:
-        raise ValueError(f"a tensor of {view.size} lies outside its data")
+    if reach > count or math.prod(view.size) >= 2**31:
+        raise ContentError(f"a tensor of {shortened(str(view.size))} lies outside its data")
     return torch.frombuffer(data, dtype=view.dtype).as_strided(view.size, view.stride, view.offset)
 
 
 def _model(content: object) -> dict[str, View]:
     """The tensors of a state_dict, of a module, or of the model in a checkpoint."""
     if not isinstance(content, Thing):
-        raise ValueError("it holds a single tensor" if isinstance(content, View) else "it holds no tensors by names")
+        raise ContentError("it holds a single tensor" if isinstance(content, View) else "it holds no tensors by names")
     if found := _views(content.items):
         if len(found) < len(content.items):
             name = next(name for name in content.items if name not in found)
-            raise ValueError(f"'{name[:60]}' is no tensor")
+            raise ContentError(f"'{shortened(name)}' is no tensor")
         return found
     models = (content.items.get(name) for name in MODELS)
     for model in (content, *models):
         if isinstance(model, Thing) and (found := _views(model.items) or _module_tensors(model)):
             return found
-    raise ValueError(f"it holds no tensors by names (keys {', '.join(content.items)[:80]})")
+    keys = f" (keys {shortened(', '.join(content.items))})" if content.items else ""
+    raise ContentError(f"it holds no tensors by names{keys}")
 
 
 def _views(items: dict[str, object]) -> dict[str, View]:
@@ -161,17 +163,18 @@ def _module_tensors(module: Thing) -> dict[str, View]:
     rest, seen = [("", module)], 0
     while rest:
         prefix, part = rest.pop()
-        seen += 1
-        if seen + prefix.count(".") > MAX_MODULES or len(prefix) > 1000:
-            raise ValueError("its modules are nested without end")
-        for kind in ("_parameters", "_buffers"):
-            found |= {f"{prefix}{name}": view for name, view in part.tensors(kind).items()}
-        rest += [(f"{prefix}{name}.", inner) for name, inner in reversed(part.modules().items())]
+        own, modules = part.held("_parameters") | part.held("_buffers"), part.held("_modules")
+        seen += 1 + len(own) + len(modules)
+        if seen + prefix.count(".") > MAX_NAMES or len(prefix) > 1000:
+            raise ContentError("its modules are nested without end")
+        found |= {f"{prefix}{name}": view for name, view in _views(own).items()}
+        rest += [(f"{prefix}{name}.", inner) for name, inner in reversed(modules.items()) if isinstance(inner, Thing)]
     return found
 
 
 class _Machine:
-    """The pickle machine with values that do nothing. Raises LookupError, TypeError or ValueError for a bad pickle."""
+    """The pickle machine with values that do nothing. A bad pickle raises ContentError, LookupError, TypeError or
+    ValueError."""
 
     def __init__(self) -> None:
         self.stack: list[object] = []
@@ -216,7 +219,7 @@ class _Machine:
             case "GLOBAL":
                 stack.append(Global(str(argument)))
             case "STACK_GLOBAL":
-                stack.append(Global(" ".join(map(str, self.popped(2)))))
+                stack.append(Global(" ".join(map(_word, self.popped(2)))))
             case "REDUCE" | "NEWOBJ":
                 called, arguments = self.popped(2)
                 stack.append(_made(called, arguments))
@@ -240,11 +243,11 @@ class _Machine:
             case _ if name in VALUES:
                 stack.append(argument)
             case _:
-                raise ValueError(f"its pickle has the operation {name}, which torch.save does not write")
+                raise ContentError(f"its pickle has the operation {name}, which torch.save does not write")
 
     def popped(self, count: int) -> list[object]:
         if len(self.stack) < count:
-            raise ValueError("its pickle is damaged")
+            raise ContentError(DAMAGED)
         taken = self.stack[-count:]
         del self.stack[-count:]
         return taken
@@ -269,9 +272,22 @@ class _Machine:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError("its pickle is damaged")
+    """A number as tensors have it: up to 2^63."""
+    if not isinstance(value, int) or not 0 <= value < 1 << 63:
+        raise ContentError(DAMAGED)
     return value
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise ContentError(DAMAGED)
+    return value
+
+
+def _wholes(values: tuple[object, ...]) -> tuple[int, ...]:
+    if len(values) > MAX_DIMENSIONS:
+        raise ContentError(DAMAGED)
+    return tuple(map(_whole, values))
 
 
 def _made(called: object, arguments: object) -> object:
@@ -283,7 +299,7 @@ def _made(called: object, arguments: object) -> object:
         case "torch._utils _rebuild_tensor_v2", (
             ("storage", Global(kind), str(key), _, int()), int(offset), tuple(size), tuple(stride), *_
         ) if kind in DTYPES:  # fmt: skip
-            return View(key, DTYPES[kind], offset, tuple(map(_whole, size)), tuple(map(_whole, stride)))
+            return View(key, DTYPES[kind], _whole(offset), _wholes(size), _wholes(stride))
         case (("torch._utils _rebuild_parameter" | "torch._utils _rebuild_parameter_with_state"), (View() as view, *_)):
             return view
         case "torch._tensor _rebuild_from_type_v2", (function, _, tuple(inner), *_):

@@ -135,6 +135,28 @@ def test_what_does_not_fit_is_refused_by_the_name_in_the_file(
     assert says in str(caught.value)
 
 
+def test_two_tensors_for_one_are_refused(tmp_path: Path) -> None:
+    values = state("stem.conv", "stem.bn")
+    with pytest.raises(
+        WeightsError, match=r"'stem\.conv\.weight' and 'module\.stem\.conv\.weight' are the same tensor"
+    ):
+        loaded(values | {"module.stem.conv.weight": values["stem.conv.weight"]}, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 3, 3), (0, 3, 2), (1, 1 << 29, 2)])
+def test_anchors_of_another_shape_are_no_anchors(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """The last one is one number, expanded."""
+    text = "[net]\nwidth=64\nheight=64\nchannels=3\n[convolutional]\nfilters=24\nactivation=linear\nkey=out\n"
+    (tmp_path / "b.cfg").write_text(f"{text}[yolo]\nclasses=3\nnum=3\nanchors=4,8, 16,16, 2,6\n")
+    values = {
+        "out.weight": torch.rand(24, 3, 1, 1),
+        "out.bias": torch.rand(24),
+        "anchors": torch.ones(()).expand(shape),
+    }
+    torch.save(values, tmp_path / "b.pt")
+    darknet_py.load(tmp_path / "b.cfg", tmp_path / "b.pt")
+
+
 @needs_yolos
 @pytest.mark.parametrize("program", ["mmdet", "bubbliiiing"])
 def test_yolov3_of_other_programs_is_darknets_layer_by_layer(program: str) -> None:

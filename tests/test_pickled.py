@@ -122,24 +122,47 @@ def in_itself() -> bytes:
     return b"\x80\x02" + module + parts + b"b."
 
 
+def shared_modules() -> bytes:
+    """Modules of which each has the next one 1,000 times: a billion names."""
+    inner: nn.Module = nn.Linear(1, 1)
+    for _ in range(3):
+        outer = nn.Module()
+        for number in range(1000):
+            outer.add_module(f"m{number}", inner)
+        inner = outer
+    written = io.BytesIO()
+    torch.save(inner, written)
+    with zipfile.ZipFile(written) as file:
+        return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
+
+
+def doubled() -> bytes:
+    """The name of a class that is a tuple of two tuples of two tuples …, all of them the same ones."""
+    return b"\x80\x04)\x94" + b"h\x00h\x00\x86q\x00" * 60 + b"h\x00h\x00\x93."
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (tensor_of((3,), (3,)), "a tensor of (3,) lies outside its data"),
-        (tensor_of((2,), (-1,), 3), "a tensor of (2,) lies outside its data"),
+        (tensor_of((2,), (-1,), 3), "its pickle is damaged"),
+        (tensor_of((1 << 8_000_000,), (0,)), "its pickle is damaged"),
+        (tensor_of((1,) * 65, (1,) * 65), "its pickle is damaged"),
         (tensor_of((1 << 40, 1 << 40), (0, 0)), "lies outside its data"),
-        (tensor_of((2,), (1, 1)), "zip()"),
+        (tensor_of((2,), (1, 1)), "its pickle is damaged"),
         (deep(), "it holds no tensors by names"),
         (in_itself(), "its modules are nested without end"),
+        (shared_modules(), "its modules are nested without end"),
+        (doubled(), "its pickle is damaged"),
         (b"\x80\x02]r\xff\xff\xff\xff.", "it holds no tensors by names"),
-        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", "expected"),
-        (b"\x80\x02X\xff\xff\xff\x7fabc.", "expected"),
-        (b"\x80\x02h\x07.", "7"),
+        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", "its pickle is damaged"),
+        (b"\x80\x02X\xff\xff\xff\x7fabc.", "its pickle is damaged"),
+        (b"\x80\x02h\x07.", "its pickle is damaged"),
         (b"\x80\x02R.", "its pickle is damaged"),
         (b"\x80\x02cos\nsystem\n(S'touch was-run'\ntR.", "its pickle has the operation STRING"),
         (b"cos\nsystem\n(X\x0d\x00\x00\x00touch was-runtR.", "it holds no tensors by names"),
-        (b"\x80\x02", "pickle exhausted before seeing STOP"),
-        (b"", "pickle exhausted before seeing STOP"),
+        (b"\x80\x02", "its pickle is damaged"),
+        (b"", "its pickle is damaged"),
     ],
     ids=lambda value: None if isinstance(value, str) else "",
 )
