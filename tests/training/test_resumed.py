@@ -76,7 +76,9 @@ def small(name: str, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", ["darknet", "yolov8n", "yolov7-tiny-ota", "yolox-nano"])
+@pytest.mark.parametrize(
+    "system", ["darknet", "yolov8n", "yolov7-tiny-ota", "yolox-nano", "yolov6n", "faster-rcnn-small"]
+)
 def test_a_run_killed_at_any_moment_and_resumed_ends_with_the_same_weights(
     data: Path, tmp_path: Path, system: str
 ) -> None:
