@@ -134,6 +134,18 @@ def drawn_input(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32).reshape(shape))
 
 
+def drawn_picture(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    """A picture that is not stored: waves with six boxes and noise; (height, width, 3)."""
+    rng, (y, x) = np.random.Generator(np.random.PCG64(seed)), np.mgrid[:height, :width]
+    picture = np.stack([127 + 100 * np.sin(x / (5 + 2 * c) + c) * np.cos(y / (7 + c) - c) for c in range(3)], 2)
+    for _ in range(6):
+        left, top = rng.integers(0, width), rng.integers(0, height)
+        columns, rows = rng.integers(3, max(4, width // 2)), rng.integers(3, max(4, height // 2))
+        picture[top : top + rows, left : left + columns] = rng.integers(0, 256, 3)
+    picture += rng.integers(-8, 9, picture.shape)
+    return np.rint(picture).clip(0, 255).astype(np.uint8)
+
+
 def content(name: str) -> dict[str, Any]:
     """What a .json file of the folder says, by its path there; {} where the folder is absent."""
     path = YOLOS / name

@@ -8,6 +8,7 @@ pasted. Of single images YOLOv5 and v7 warp the boxes, and so does this.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from darknet_py.data.augment.canvas import CanvasMosaic, Fitted, Inside, SpiralMosaic
@@ -58,7 +59,8 @@ def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
 
 
 def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=20, beta=32, shuffled=True)
+    # The margins of labels are whole pixels, as with YOLOv8's fit; those of a detection's boxes are not.
+    return _warped(net, needs, aspect=20, beta=32, fit="yolov8", shuffled=True)
 
 
 def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
@@ -66,7 +68,7 @@ def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
 
 
 def yolov8(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32, fit="yolov8", mixes_all=True, outlines=OF_IMAGES)
+    return _warped(net, needs, aspect=100, beta=32, whole=math.ceil, fit="yolov8", mixes_all=True, outlines=OF_IMAGES)
 
 
 def _warped(
@@ -75,6 +77,7 @@ def _warped(
     *,
     aspect: float,
     beta: float,
+    whole: Callable[[float], int] = int,
     fit: str = "yolov5",
     mixes_all: bool = False,
     spirals: float = 0.0,
@@ -83,14 +86,16 @@ def _warped(
 ) -> Recipe:
     """Mosaic, copies of objects, warp, mixup, colour, objects of others, flips.
 
-    aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. mixes_all: samples that are no
-    mosaic are blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of others lie in
-    any order. outlines: how polygons are used; None: not at all.
+    aspect: limit of the boxes that stay. beta: of the mixup, unless mixup_beta says one. whole: from an image's size in
+    the input, pixels, to a whole number. fit: where a single image then lies. mixes_all: samples that are no mosaic are
+    blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of others lie in any order.
+    outlines: how polygons are used; None: not at all.
     """
     warp = Warp(net.angle, net.zoom, net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
     of_images = outlines is not None and outlines.of_images
-    tile: Recipe = OneImage((Inside(math.ceil if fit == "yolov8" else int),), needs, polygons=outlines is not None)
-    one: Recipe = OneImage((Fitted(FITS[fit]),), needs, polygons=of_images)
+    inside = Inside(whole)
+    tile: Recipe = OneImage((inside,), needs, polygons=outlines is not None)
+    one: Recipe = OneImage((inside, Fitted(FITS[fit])), needs, polygons=of_images)
     if of_images:
         tile, one = Resampled(tile), Resampled(one)
     four, nine = CanvasMosaic(tile, needs.max_truths, shuffled), SpiralMosaic(tile, needs.max_truths)
