@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ from darknet_py.data.augment.steps import LoadedImage, Sample, Size
 from darknet_py.data.augment.yolos import yolov5, yolov8, yolox
 from darknet_py.data.truths import make_truths
 from darknet_py.layers import NetOptions
+from darknet_py.layers.anchor_free import AnchorFree
 from darknet_py.options import read_options
+from darknet_py.training.sizes import network_size
 
 SETTINGS = [path for path in sorted(YOLOS.glob("yolox/*.json")) if (CFGS / f"yolox-{path.stem}.cfg").is_file()]
 RNG = np.random.default_rng(0)
@@ -46,6 +49,16 @@ def test_a_cfg_has_the_settings_of_the_program(path: Path) -> None:
     assert net.learning_rate_min == pytest.approx(net.learning_rate * hyper["min_lr_ratio"])
     assert (net.momentum, net.decay) == (hyper["momentum"], hyper["weight_decay"])
     assert bool(net.ema_ramp) == hyper["ema"]
+
+
+@pytest.mark.parametrize("path", sorted(CFGS.glob("yolox-*.cfg")), ids=lambda path: path.stem)
+def test_a_cfg_says_between_which_sizes_it_trains(path: Path) -> None:
+    cfg = parse_cfg(path)
+    net, head = read_options(NetOptions, cfg, cfg.sections[0]), read_options(AnchorFree.Options, cfg, cfg.sections[-1])
+    net = replace(net, max_batches=10_000)
+    sizes = {network_size(net, head.random, iteration, 1, 0) for iteration in range(1, 10_000, 10)}
+    (said,) = re.findall(r"(\d+) to (\d+) \(`random` of the heads\)", path.read_text())
+    assert [min(sizes), max(sizes)] == [(int(side), int(side)) for side in said]
 
 
 # How often --------------------------------------------------------------------------------------------------------
