@@ -128,7 +128,7 @@ CASES: dict[str, list[str]] = {
         f"{IMAGES} bn_eps=.001 image_fit=yolox channel_order=bgr input_max=255 input_mean=3 "
         f"input_deviation=2 objectness_thresh=.1 class_thresh=.1 thresh=.2 nms=.5 valid_thresh=.01 "
         f"valid_nms=.65 best_class=2 agnostic=1 max_nms=1000 max_det=100\n{DETECTOR}",
-        f"{IMAGES} augmentation=yolov5 mosaic=1 zoom=.1,2 shear=2 perspective=.001 translate=.2 flip_down=.5 "
+        f"{IMAGES} augmentation=yolov7 mosaic=1 zoom=.1,2 shear=2 perspective=.001 translate=.2 flip_down=.5 "
         f"mosaic_probability=.9 mixup_probability=.5 copy_paste_probability=.5 paste_in_probability=.5\n{DETECTOR}",
         f"{SCHEDULE} optimizer=sgd nesterov=1 clip_norm=5 epochs=2 close_mosaic=1 burn_in_epochs=.5 "
         f"burn_in_bias_rate=.1 burn_in_momentum=.5 policy=linear nominal_batch=8 accumulate_modulo=1 "

@@ -16,9 +16,10 @@ AUGMENTATIONS = ("darknet", "yolov5", "yolov6", "yolov7", "yolov8", "yolox", "mm
 class AugmentationOptions:
     augmentation: str = option(
         "darknet",
-        "how training changes the images: darknet: as Darknet; the others as the program of this name, by angle, zoom, "
-        "shear, perspective, translate, hue, saturation, exposure, flip, flip_down, mosaic=1 (four images in one), "
-        "mosaic_probability, mixup_probability, mixup_beta, copy_paste_probability and paste_in_probability",
+        "how training changes the images: darknet: as Darknet; the others as the program of this name, by what it has "
+        "of angle, zoom, shear, perspective, translate, hue, saturation, exposure, flip, flip_down, mosaic=1 (four "
+        "images in one), mosaic_probability, mixup_probability, mixup_beta, copy_paste_probability and "
+        "paste_in_probability",
         choices=AUGMENTATIONS,
         use="training",
         own=True,
@@ -32,8 +33,8 @@ class AugmentationOptions:
         own=True,
     )  # fmt: skip
     perspective: float = option(
-        0.0, "of augmentation: perspective within +-this, per pixel, e.g. .0005", minimum=0, maximum=0.01,
-        use="training", own=True,
+        0.0, "of augmentation=yolov5, yolov7 or yolov8: perspective within +-this, per pixel, e.g. .0005",
+        minimum=0, maximum=0.01, use="training", own=True,
     )  # fmt: skip
     translate: float = option(
         0.1, "of augmentation: shift within +-this fraction of the input", minimum=0, maximum=1, use="training",
@@ -59,12 +60,13 @@ class AugmentationOptions:
     )  # fmt: skip
     paste_in_probability: float = option(
         0.0,
-        "of augmentation=yolov5 or yolov7: fraction of the samples that get objects of others, cut out by polygons",
+        "of augmentation=yolov7: fraction of the samples that get objects of others, cut out by polygons",
         minimum=0, maximum=1, use="training", own=True,
     )  # fmt: skip
     mixup_beta: float = option(
         0.0,
-        "mixup=1 of detectors blends by a fraction from Beta(b, b), e.g. 1.5; 0: half of each image, as Darknet",
+        "detectors' images are blended by a fraction from Beta(b, b), e.g. 1.5; 0: with mixup=1 half of each, as "
+        "Darknet; with mixup_probability as the program of augmentation, Beta(32, 32), of yolov7 Beta(8, 8)",
         minimum=0,
         maximum=1000,
         use="training",

@@ -110,7 +110,7 @@ def test_the_cfg_says_how_many_objects_are_pasted(name: str) -> None:
 
     alone = boxes(True)
     assert boxes(True, copy_paste_probability=1.0) > 1.2 * alone
-    assert (boxes(True, paste_in_probability=1.0) > 1.2 * alone) == (name != "yolov8")
+    assert (boxes(True, paste_in_probability=1.0) > 1.2 * alone) == (name == "yolov7")
     assert boxes(False, copy_paste_probability=1.0) == boxes(False)
 
 
@@ -132,7 +132,7 @@ def test_a_polygon_moves_into_the_bars_of_an_input_with_its_box() -> None:
 
 
 def test_boxes_alone_are_not_read_in_vain_for_objects_to_paste() -> None:
-    recipe = recipe_for(replace(STILL, augmentation="yolov5", paste_in_probability=1.0), needs())
+    recipe = recipe_for(replace(STILL, augmentation="yolov7", paste_in_probability=1.0), needs())
     images = loaded(False)
     read: list[ImageTruths] = []
     counted = (read.append(image.truths) or image for image in images if isinstance(image.truths, ImageTruths))

@@ -24,13 +24,12 @@ from darknet_py.layers.needs import BoxNeeds
 from darknet_py.pictures.fit import FITS
 
 PLACED = frozenset({"mosaic", "mosaic_probability", "mixup_probability", "angle", "zoom", "shear", "translate", "flip"})
-WARPED = PLACED | {"mixup_beta", "perspective", "hue", "saturation", "exposure", "flip_down"}
-COPIED = WARPED | {"copy_paste_probability"}
-PASTED = COPIED | {"paste_in_probability"}
+WARPED = PLACED | {"mixup_beta", "hue", "saturation", "exposure", "flip_down"}
+COPIED = WARPED | {"perspective", "copy_paste_probability"}
 READS = {
-    "yolov5": PASTED,
+    "yolov5": COPIED,
     "yolov6": WARPED,
-    "yolov7": PASTED,
+    "yolov7": COPIED | {"paste_in_probability"},
     "yolov8": COPIED,
     "yolox": PLACED,
     "mmdet": frozenset({"flip"}),
@@ -50,12 +49,9 @@ class Outlines(NamedTuple):
     pastes_in: bool = False
 
 
-OF_MOSAICS = Outlines(those_of_some_that_fit, pastes_in=True)
-OF_IMAGES = Outlines(some_of_those_that_fit, of_images=True)
-
-
 def yolov5(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32, shuffled=True, outlines=OF_MOSAICS)
+    outlines = Outlines(those_of_some_that_fit)
+    return _warped(net, needs, net.perspective, aspect=100, beta=32, shuffled=True, outlines=outlines)
 
 
 def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
@@ -64,16 +60,21 @@ def yolov6(net: NetOptions, needs: BoxNeeds) -> Recipe:
 
 
 def yolov7(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=20, beta=8, spirals=0.2, outlines=OF_MOSAICS)
+    outlines = Outlines(those_of_some_that_fit, pastes_in=True)
+    return _warped(net, needs, net.perspective, aspect=20, beta=8, spirals=0.2, outlines=outlines)
 
 
 def yolov8(net: NetOptions, needs: BoxNeeds) -> Recipe:
-    return _warped(net, needs, aspect=100, beta=32, whole=math.ceil, fit="yolov8", mixes_all=True, outlines=OF_IMAGES)
+    outlines, fit = Outlines(some_of_those_that_fit, of_images=True), "yolov8"
+    return _warped(
+        net, needs, net.perspective, aspect=100, beta=32, whole=math.ceil, fit=fit, mixes_all=True, outlines=outlines
+    )
 
 
 def _warped(
     net: NetOptions,
     needs: BoxNeeds,
+    perspective: float = 0.0,
     *,
     aspect: float,
     beta: float,
@@ -91,7 +92,7 @@ def _warped(
     blended too. spirals: fraction of the mosaics that have nine images. shuffled: the four of others lie in any order.
     outlines: how polygons are used; None: not at all.
     """
-    warp = Warp(net.angle, net.zoom, net.shear, net.translate, net.perspective, limits=Limits(aspect=aspect))
+    warp = Warp(net.angle, net.zoom, net.shear, net.translate, perspective, limits=Limits(aspect=aspect))
     of_images = outlines is not None and outlines.of_images
     inside = Inside(whole)
     tile: Recipe = OneImage((inside,), needs, polygons=outlines is not None)
