@@ -403,7 +403,7 @@ def _build(
             cfg.fail(section, None, "a second [net]; a cfg has one, at the top")
         cfg.fail(section, None, _unknown(section.name))
     place = Place(cfg, section, index, net, earlier, shape, taken)
-    options: Any = read_options(kind.Options, cfg, section)
+    options: Any = read_options(kind.Options, cfg, section, own=kind.own)
     try:
         layer = kind(options, place)
     except RuntimeError as error:

@@ -84,8 +84,9 @@ def meaning_of(field: dataclasses.Field[Any]) -> Meaning:
 T = TypeVar("T")
 
 
-def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
-    """The section's options as an instance of the dataclass `kind`.
+def read_options(kind: type[T], cfg: Cfg, section: Section, *, own: bool = False) -> T:
+    """The section's options as an instance of the dataclass `kind`. own: the section, and so each option, is this
+    project's own.
 
     An option that `kind` does not declare is unknown to Darknet too: a warning (an error if the cfg is strict) that
     suggests the closest known name.
@@ -103,13 +104,12 @@ def read_options(kind: type[T], cfg: Cfg, section: Section) -> T:
             unknown += 1
             closest = difflib.get_close_matches(written.key, fields, n=1) if unknown <= MAX_ADVICE else []
             advice = f"; did you mean '{closest[0]}'?" if closest else "; remove it"
-            cfg.warn(section, written, f"unknown option, Darknet ignores it{advice}")
+            cfg.warn(section, written, f"unknown option{'' if own else ', Darknet ignores it'}{advice}")
         elif written.value is not None:
-            value = _value(cfg, section, written, types[field.name], meaning_of(field))
-            if meaning_of(field).use == "refused" and value != field.default:
-                cfg.fail(
-                    section, written, f"not implemented ({meaning_of(field).text}); remove it or write {field.default}"
-                )
+            meaning = dataclasses.replace(meaning_of(field), own=True) if own else meaning_of(field)
+            value = _value(cfg, section, written, types[field.name], meaning)
+            if meaning.use == "refused" and value != field.default:
+                cfg.fail(section, written, f"not implemented ({meaning.text}); remove it or write {field.default}")
             values[field.name] = value
     return kind(**values)
 

@@ -106,3 +106,35 @@ def test_what_spoils_darknets_training_is_no_reason_against_detection() -> None:
     assert network.heads == [1]
     with pytest.raises(CfgError, match=r"my.cfg:5: \[net\] hue=-1: -1 is too small; write 0 or more"):
         Trainer(network)
+
+
+HEADS = {  # the filters that they read, and what they need
+    "yolo": "18\n[yolo]\nnum=3\nanchors=1,1,2,2,3,3",
+    "region": "18\n[region]\nnum=3\nanchors=1,1,2,2,3,3",
+    "anchor_free": "5\n[anchor_free]",
+}
+
+
+def head(kind: str, option: str) -> Network:
+    text = f"[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters={HEADS[kind]}\nclasses=1\n{option}\n"
+    return Network(parse_text(text, "my.cfg"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_that_counts_no_truths_is_not_trained(kind: str) -> None:
+    with pytest.raises(CfgError, match=rf"\[{kind}\] max=0: 0 is too small; write 1 or more"):
+        Trainer(head(kind, "max=0"))
+
+
+@pytest.mark.parametrize("option", ["jitter=.2x", "max=20x", "beta_nms=.6x"])
+def test_in_a_section_of_this_projects_own_nothing_may_follow_a_number(option: str) -> None:
+    with pytest.raises(CfgError, match=r"my.cfg:9: \[anchor_free\] .*' is not a"):
+        head("anchor_free", option)
+    with pytest.warns(CfgWarning, match="Darknet reads only the leading"):
+        head("yolo", option)
+
+
+def test_of_a_section_of_this_projects_own_nothing_is_said_of_darknet() -> None:
+    with pytest.warns(CfgWarning, match="unknown option; did you mean 'jitter'"):
+        head("anchor_free", "jiter=.2")

@@ -338,8 +338,8 @@ def reads_of(kind: str, folder: Path, data: Path, monkeypatch: pytest.MonkeyPatc
     read: dict[str, set[str]] = defaultdict(set)
     written: dict[str, set[str]] = defaultdict(set)
 
-    def read_recording(options_class: type, cfg: Any, section: Any) -> Any:
-        options = read_options(options_class, cfg, section)
+    def read_recording(options_class: type, cfg: Any, section: Any, **own: bool) -> Any:
+        options = read_options(options_class, cfg, section, **own)
         names = ["net" if options_class is NetOptions else KINDS[section.name].kind]
         names += [COMMON] if isinstance(options, LayerOptions) else []
         for name in names:
@@ -385,8 +385,8 @@ def test_a_loss_reads_what_it_declares(
     """Which options a loss has no use for is computed from `Loss.reads`."""
     names: set[str] = set()
 
-    def read_recording(options_class: type, cfg: Any, section: Any) -> Any:
-        options = read_options(options_class, cfg, section)
+    def read_recording(options_class: type, cfg: Any, section: Any, **own: bool) -> Any:
+        options = read_options(options_class, cfg, section, **own)
         is_kind = options_class is not NetOptions and KINDS[section.name].kind == kind
         return recording(options, names, belongs_to_a_loss) if is_kind else options
 

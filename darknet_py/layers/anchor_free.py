@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.choices import NMS_KINDS
-from darknet_py.layers.head import Boxes, Head, pixels, read_anchors
-from darknet_py.layers.layer import LayerOptions, Place
+from darknet_py.layers.head import Boxes, Head, HeadOptions, pixels, read_anchors
+from darknet_py.layers.layer import Place
 from darknet_py.options import option
 
 COORDS = ("ltrb", "xywh")
@@ -40,7 +40,7 @@ class AnchorFree(Head, kinds=("anchor_free",)):
     own = True
 
     @dataclass(frozen=True, kw_only=True)
-    class Options(LayerOptions):
+    class Options(HeadOptions):
         classes: int = option(20, "number of classes", minimum=1, maximum=1_000_000)
         coords: str = option(
             "ltrb",
@@ -69,15 +69,6 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             "the head exists in training alone and helps to train this one, a layer before it (negative: counted back)",
             use="training",
         )
-        max: int = option(200, "maximum number of truths per image", minimum=1, use="training")
-        jitter: float = option(
-            0.2, "random cropping, by up to this fraction of the image's size", use="training", own=True
-        )
-        resize: float = option(1.0, "random zoom, by up to this factor", use="training")
-        random: float = option(
-            0.0, "1: the input size varies during training by up to 1.4; another value: by up to this factor",
-            use="training",
-        )  # fmt: skip
         loss: str | None = option(
             None,
             "the loss: yolox, yolov8, yolov6 (docs/TRAINING.md); default: yolox with an objectness, else yolov8",

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.channels import correction
-from darknet_py.layers.head import Boxes, Head
-from darknet_py.layers.layer import LayerOptions, Place, Shape
+from darknet_py.layers.head import Boxes, Head, HeadOptions
+from darknet_py.layers.layer import Place, Shape
 from darknet_py.layers.needs import BoxNeeds, CellGrid
 from darknet_py.options import option
 
@@ -22,7 +22,7 @@ class Detection(Head, kinds=("detection",)):
     corrected: ClassVar[bool] = False  # Darknet leaves these boxes as they are, letterbox or not
 
     @dataclass(frozen=True, kw_only=True)
-    class Options(LayerOptions):
+    class Options(HeadOptions):
         coords: int = option(1, "number of coordinates of a box", minimum=1)
         classes: int = option(1, "number of classes", minimum=0, maximum=1_000_000)
         num: int = option(1, "number of boxes per cell", minimum=1, maximum=100_000)
@@ -30,7 +30,6 @@ class Detection(Head, kinds=("detection",)):
         softmax: int = option(0, "1: class probabilities are the softmax of the values; 0: the values themselves")
         sqrt: int = option(0, "1: the network predicts the square roots of width and height")
         rescore: int = option(0, "1: the target of the objectness is the IoU", use="training")
-        max: int = option(200, "maximum number of truths per image", use="training")
         coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
         forced: int = option(0, "1: small objects train the second box of their cell, others the first", use="training")
         object_scale: float = option(
@@ -38,8 +37,6 @@ class Detection(Head, kinds=("detection",)):
         )
         noobject_scale: float = option(1.0, "multiplies the gradient of the objectness where none is", use="training")
         class_scale: float = option(1.0, "multiplies the gradient of classes", use="training")
-        jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
-        resize: float = option(1.0, "random zoom, by up to this factor", use="training")
         random: float = option(0.0, "1: in the first 64,000 images a random box of the cell is trained", use="training")
         reorg: int = option(0, "read by Darknet, used nowhere", use="none")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,10 +14,24 @@ from darknet_py.layers.channels import correction
 from darknet_py.layers.layer import Layer, LayerOptions, Place
 from darknet_py.layers.needs import BoxList, BoxNeeds
 from darknet_py.names import named_text, stripped_lines
+from darknet_py.options import option
 from darknet_py.text import shortened, whole_number
 
 FLT_MAX = 3.4028234663852886e38
 MAX_ANCHORS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions(LayerOptions):
+    """What all heads read for their training images."""
+
+    max: int = option(200, "maximum number of truths per image", minimum=1, use="training")
+    jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
+    resize: float = option(1.0, "random zoom, by up to this factor", use="training")
+    random: float = option(
+        0.0, "1: the input size varies during training by up to 1.4; another value: by up to this factor",
+        use="training",
+    )  # fmt: skip
 
 
 class Boxes(NamedTuple):
@@ -101,7 +116,7 @@ class Head(Layer):
         return size
 
     def needs(self) -> BoxNeeds:
-        """Of Darknet's heads, by their options `max`, `jitter`, `resize` and `random`."""
+        """Of heads with `HeadOptions`."""
         options = self.options
         return BoxNeeds(
             self.classes,

@@ -8,7 +8,7 @@ from darknet_py.options import option
 
 FITS = ("darknet", "yolov5", "yolov8", "yolox", "mmdet")
 ORDERS = ("rgb", "bgr")
-BEST_NEVER, BEST_DETECTING, BEST_ALWAYS = 0, 1, 2  # best_class
+BEST_ALWAYS = 2  # of best_class
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.head import Boxes, Candidates, GridHead, pixels, read_anchors
-from darknet_py.layers.layer import LayerOptions, Place
+from darknet_py.layers.head import Boxes, Candidates, GridHead, HeadOptions, pixels, read_anchors
+from darknet_py.layers.layer import Place
 from darknet_py.layers.softmax import read_tree
 from darknet_py.options import option
 
 
 class Region(GridHead, kinds=("region",)):
     @dataclass(frozen=True, kw_only=True)
-    class Options(LayerOptions):
+    class Options(HeadOptions):
         coords: int = option(4, "number of coordinates of a box", minimum=4, maximum=4)
         classes: int = option(20, "number of classes", minimum=0, maximum=1_000_000)
         num: int = option(1, "number of anchors", minimum=1, maximum=100_000)
@@ -28,18 +28,14 @@ class Region(GridHead, kinds=("region",)):
         map: str = option("", "file that maps the classes of the labels to those of the tree", use="training")
         classfix: int = option(0, "-1: boxes with an objectness below 0.5 have no class")
         background: int = option(0, "boxes without an objectness (pjreddie)", use="refused")
-        max: int = option(200, "maximum number of truths per image", use="training")
         log: int = option(0, "read by Darknet, used nowhere", use="none")
         sqrt: int = option(0, "read by Darknet, used nowhere", use="none")
         absolute: int = option(0, "read by Darknet, used nowhere", use="none")
         focal_loss: int = option(0, "1: focal loss for classes", use="training")
-        jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
-        resize: float = option(1.0, "random zoom, by up to this factor", use="training")
         rescore: int = option(0, "1: the target of the objectness is the IoU", use="training")
         thresh: float = option(
             0.5, "boxes whose IoU with a truth exceeds it get no gradient as background", use="training"
         )
-        random: float = option(0.0, "1: the input size varies during training", use="training")
         coord_scale: float = option(1.0, "multiplies the gradient of boxes", use="training")
         object_scale: float = option(
             1.0, "multiplies the gradient of the objectness where an object is", use="training"

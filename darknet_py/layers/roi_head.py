@@ -14,8 +14,8 @@ from torch import Tensor
 
 from darknet_py.choices import NMS_KINDS
 from darknet_py.devices import constant
-from darknet_py.layers.head import Boxes, Candidates, Head
-from darknet_py.layers.layer import LayerOptions, Place
+from darknet_py.layers.head import Boxes, Candidates, Head, HeadOptions
+from darknet_py.layers.layer import Place
 from darknet_py.layers.regions import clipped, fractions_of, moved, regions_at
 from darknet_py.layers.roi_sample import RoiSample
 from darknet_py.options import option
@@ -29,7 +29,7 @@ class RoiHead(Head, kinds=("roi_head",)):
     box_values = 4
 
     @dataclass(frozen=True, kw_only=True)
-    class Options(LayerOptions):
+    class Options(HeadOptions):
         from_: int | None = option(None, "the [roi_sample] whose regions are read; negative: counted back from here")
         classes: int = option(20, "number of classes, without the background", minimum=1, maximum=1_000_000)
         delta_scales: tuple[float, float, float, float] = option(
@@ -39,13 +39,6 @@ class RoiHead(Head, kinds=("roi_head",)):
         )
         nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3])
         beta_nms: float = option(0.6, "exponent of the distance term of diounms")
-        max: int = option(200, "maximum number of truths per image", minimum=1, use="training")
-        jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
-        resize: float = option(1.0, "random zoom, by up to this factor", use="training")
-        random: float = option(
-            0.0, "1: the input size varies during training by up to 1.4; another value: by up to this factor",
-            use="training",
-        )  # fmt: skip
 
     @classmethod
     def sources(cls, options: Any, place: Place) -> tuple[int, ...]:

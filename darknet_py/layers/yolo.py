@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from darknet_py.choices import NMS_KINDS, YOLO_LOSSES
-from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, Boxes, GridHead, pixels, read_anchors, stretched
-from darknet_py.layers.layer import LayerOptions, Place
+from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, Boxes, GridHead, HeadOptions, pixels, read_anchors, stretched
+from darknet_py.layers.layer import Place
 from darknet_py.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class YoloOptions(LayerOptions):
+class YoloOptions(HeadOptions):
     """What [yolo] and [Gaussian_yolo] both read (parser.c:parse_yolo, parse_gaussian_yolo)."""
 
     classes: int = option(20, "number of classes", minimum=0, maximum=1_000_000)
@@ -29,7 +29,6 @@ class YoloOptions(LayerOptions):
     anchors: tuple[float, ...] = option((), "widths and heights of all anchors, pixels of the network's input")
     scale_x_y: float = option(1.0, "stretches the range of a box's centre about the middle of its cell")
     beta_nms: float = option(0.6, "exponent of the distance term of diounms")
-    max: int = option(200, "maximum number of truths per image", use="training")
     max_delta: float = option(FLT_MAX, "clips the gradients of a box to +- this", use="training")
     counters_per_class: tuple[int, ...] = option(
         (), "number of training images per class; rare classes get larger gradients", hash_ends=True, use="training"
@@ -54,19 +53,12 @@ class YoloOptions(LayerOptions):
         fallback="iou",
         use="training",
     )
-    jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
-    resize: float = option(1.0, "random zoom, by up to this factor", use="training")
     ignore_thresh: float = option(
         0.5, "boxes whose IoU with a truth exceeds it get no gradient as background", use="training"
     )
     truth_thresh: float = option(1.0, "boxes whose IoU with a truth exceeds it are trained to match it", use="training")
     iou_thresh: float = option(
         1.0, "all anchors whose IoU with a truth exceeds it are trained, besides the best one", use="training"
-    )
-    random: float = option(
-        0.0,
-        "1: the input size varies during training by up to 1.4; another value: by up to this factor",
-        use="training",
     )
     map: str = option("", "file that maps the classes of the labels to those of this head", use="training")
 
