@@ -68,33 +68,25 @@ class RoiHead(Head, kinds=("roi_head",)):
         logits, deltas = raw[0].flatten(1).split((self.classes + 1, 4 * (self.classes + 1)), 1)
         return logits, deltas.unflatten(1, (-1, 4))
 
-    def class_boxes(self, raw: tuple[Tensor, Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def class_boxes(self, raw: tuple[Tensor, Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The probability (k, classes) and box (k, classes, 4; left, top, right, bottom) of each class in each region.
 
-        raw: what the layer reads. sizes: (n, 2), or (2,) for all: width and height of the images, to which boxes are
-        clipped; pixels.
+        raw: what the layer reads. size: (width, height) of the input, to which boxes are clipped; pixels.
         """
-        regions = raw[1]
         logits, deltas = self.values(raw)
-        boxes = moved(deltas[:, 1:], regions[:, None, 1:5], self.options.delta_scales, self.convention)
-        limits = sizes if sizes.ndim == 1 else sizes[regions[:, 0].long()][:, None]
-        return logits.softmax(1)[:, 1:], clipped(boxes, limits, self.convention)
+        boxes = moved(deltas[:, 1:], raw[1][:, None, 1:5], self.options.delta_scales, self.convention)
+        return logits.softmax(1)[:, 1:], clipped(boxes, constant(size, boxes.device), self.convention)
 
     def boxes(self, raw: tuple[Tensor, Tensor], size: tuple[int, int]) -> Boxes:
         """k*classes boxes, those of all images one after the other: of a region one for each class."""
-        probs, boxes = self.class_boxes(raw, constant(size, raw[1].device))
+        probs, boxes = self.class_boxes(raw, size)
         xywh = fractions_of(boxes, size, self.convention).flatten(0, 1)
         return Boxes(xywh, torch.ones_like(xywh[:, 0]), torch.diag_embed(probs).flatten(0, 1))
 
     def decode(
         self, raw: tuple[Tensor, Tensor], thresh: float, size: tuple[int, int], *, class_map: Tensor | None = None
     ) -> Candidates:
-        raw = (raw[0].float(), raw[1].float())
-        return self.chosen(raw, thresh, size, constant(size, raw[1].device))
-
-    def chosen(self, raw: tuple[Tensor, Tensor], thresh: float, size: tuple[int, int], sizes: Tensor) -> Candidates:
-        """The boxes over a threshold, as fractions of the input (width, height). sizes: see `class_boxes`."""
-        probs, boxes = self.class_boxes(raw, sizes)
+        probs, boxes = self.class_boxes((raw[0].float(), raw[1].float()), size)
         large = (boxes[..., 2:] - boxes[..., :2] + self.convention.pixel >= MIN_SIDE).all(-1)
         region, class_id = (large & (probs > thresh)).nonzero(as_tuple=True)
         xywh, prob = fractions_of(boxes[region, class_id], size, self.convention), probs[region, class_id]

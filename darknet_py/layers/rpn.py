@@ -141,13 +141,9 @@ class Rpn(Regions, kinds=("rpn",)):
     def forward(self, maps: Tensor, images: Tensor) -> Tensor:
         """(n, anchors*(logits+4), h, w), (n, channels, height, width) → regions (k, 5), without gradient."""
         size = (images.shape[3], images.shape[2])
-        return self.proposals(maps, size, constant([size], maps.device).expand(len(maps), 2))
-
-    def proposals(self, maps: Tensor, size: tuple[int, int], sizes: Tensor) -> Tensor:
-        """Regions (k, 5). size: (width, height) of the input; sizes: (n, 2) those of the images in it, pixels."""
         logits, deltas = self.values(maps.float())
         boxes = moved(deltas, self.anchors_of(maps, size), SCALES, self.convention)
-        return propose(logits, boxes, sizes, self.choice(), self.convention)[0]
+        return propose(logits, boxes, constant([size], maps.device), self.choice(), self.convention)[0]
 
 
 def propose(
@@ -156,7 +152,8 @@ def propose(
     """The proposals of each image, the most likely first.
 
     Args:
-        logits: (n, k). boxes: (n, k, 4), sizes: (n, 2) of the images, pixels.
+        logits: (n, k). boxes: (n, k, 4), pixels. sizes: (n, 2), or (1, 2) for all: width and height to which an
+            image's boxes are clipped, pixels.
 
     Returns:
         Regions (m, 5) and their logits (m,).

@@ -16,7 +16,7 @@ from torch import Tensor
 from yolos import YOLOS, case_files, drawn_weights, needs_yolos, rows, tensors
 
 import darknet_py
-from darknet_py.boxes import corners, nms
+from darknet_py.boxes import centres, corners, nms
 from darknet_py.cfg import parse_cfg, parse_text
 from darknet_py.layers import Layer
 from darknet_py.layers.regions import (
@@ -27,7 +27,7 @@ from darknet_py.layers.regions import (
     moved,
     shifted,
 )
-from darknet_py.layers.roi_head import RoiHead
+from darknet_py.layers.roi_head import MIN_SIDE, RoiHead
 from darknet_py.layers.roi_pool import RoiPool, roi_align, roi_pool
 from darknet_py.layers.roi_sample import RoiSample
 from darknet_py.layers.rpn import SCALES, Choice, Rpn, propose
@@ -429,6 +429,13 @@ def with_regions(
     return result | {sample.index: chosen}
 
 
+def proposals(rpn: Rpn, maps: Tensor, size: tuple[int, int], sizes: Tensor) -> Tensor:
+    """What [rpn] gives for images that do not fill the input: their boxes are clipped to them."""
+    logits, deltas = rpn.values(maps)
+    boxes = moved(deltas, rpn.anchors_of(maps, size), SCALES, TORCHVISION)
+    return propose(logits, boxes, sizes, rpn.choice(), TORCHVISION)[0]
+
+
 @pytest.mark.parametrize(("file", "variant"), whole())
 def test_a_network_detects_what_torchvisions_does(file: str, variant: str, tmp_path: Path) -> None:
     about, values = opened(file)
@@ -438,7 +445,7 @@ def test_a_network_detects_what_torchvisions_does(file: str, variant: str, tmp_p
     with torch.no_grad():
         maps = network.features(images, [pool.source_indices[0], rpn.source_indices[0]])
         outputs = with_regions(
-            network, images, lambda maps: F.pad(rpn.proposals(maps, network.size, sizes), (0, 1), value=-1.0),
+            network, images, lambda maps: F.pad(proposals(rpn, maps, network.size, sizes), (0, 1), value=-1.0),
             [head.source_indices[0], pool.index],
         )  # fmt: skip
     near(maps[pool.source_indices[0]], values[f"{variant}.feature"], 1e-5)
@@ -451,20 +458,22 @@ def test_a_network_detects_what_torchvisions_does(file: str, variant: str, tmp_p
         torch.testing.assert_close(own, expected, rtol=0, atol=1e-4)
     near(digest(outputs[pool.index]), values[f"{variant}.roi_digest"], 1e-5)
     raw = (outputs[head.source_indices[0]], regions)
-    class_logits, boxes = head.values(raw)
+    class_logits, deltas = head.values(raw)
     near(class_logits, values[f"{variant}.class_logits"], 1e-5)
-    near(boxes.flatten(1), values[f"{variant}.box_regression"], 1e-5)
-    found = head.chosen(raw, settings["box_score_thresh"], network.size, sizes)
+    near(deltas.flatten(1), values[f"{variant}.box_regression"], 1e-5)
+    found, size = head.decode(raw, settings["box_score_thresh"], network.size), torch.tensor(network.size).repeat(2)
+    boxes = clipped(corners(found.xywh) * size, sizes[found.image], TORCHVISION)
+    large = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(1)
     score, label = found.probs.max(1)
-    kept = nms(found.xywh, score, found.image * head.classes + label, settings["box_nms"])
+    score *= large  # what is small suppresses nothing
+    kept = large & nms(centres(boxes), score, found.image * head.classes + label, settings["box_nms"])
     for image in range(len(images)):
         own = (kept & (found.image == image)).nonzero().squeeze(1)
         own = own[score[own].argsort(descending=True, stable=True)][: settings["detections"]]
         expected = {name: values[f"{variant}.det{image}.{name}"] for name in ("boxes", "scores", "labels")}
         assert torch.equal(label[own] + 1, expected["labels"].long())
         torch.testing.assert_close(score[own], expected["scores"], rtol=0, atol=1e-6)
-        xyxy = corners(found.xywh[own]) * torch.tensor(network.size).repeat(2)
-        torch.testing.assert_close(xyxy, expected["boxes"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(boxes[own], expected["boxes"], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("file", "variant"), whole())
@@ -481,8 +490,8 @@ def test_a_training_step_has_torchvisions_losses_and_gradients(file: str, varian
     half = 2 * len(images)
 
     def regions(maps: Tensor) -> Tensor:
-        proposals = rpn.proposals(maps.detach(), network.size, sizes)
-        return sampled_regions(proposals, objects, sample.options, TORCHVISION, Given(orders[half:]))
+        proposed = proposals(rpn, maps.detach(), network.size, sizes)
+        return sampled_regions(proposed, objects, sample.options, TORCHVISION, Given(orders[half:]))
 
     outputs = with_regions(network, images, regions, [rpn.source_indices[0], head.source_indices[0]])
     maps = outputs[rpn.source_indices[0]]
