@@ -236,7 +236,10 @@ CASES: dict[str, list[str]] = {
         f"new_coords=1 focal_loss=1 show_details=0 {TRACKING}"
         for loss in ("mse", "ciou")
     ]
-    + [LOGITS.format(loss="giou") + " assigner=grid box_weight=2 objectness_weight=.5 class_weight=3"]
+    + [
+        LOGITS.format(loss="giou")
+        + " assigner=grid min_pos_iou=.1 background_thresh=.05 box_weight=2 objectness_weight=.5 class_weight=3"
+    ]
     + [AIDED.format(loss="yolov7")],
 }
 

@@ -16,6 +16,8 @@ from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, Boxes, GridHead, HeadOp
 from darknet_py.layers.layer import Place
 from darknet_py.options import option
 
+BEST_ALONE = 1.0  # Darknet's iou_thresh, where none is written
+
 
 @dataclass(frozen=True, kw_only=True)
 class YoloOptions(HeadOptions):
@@ -57,8 +59,11 @@ class YoloOptions(HeadOptions):
         0.5, "boxes whose IoU with a truth exceeds it get no gradient as background", use="training"
     )
     truth_thresh: float = option(1.0, "boxes whose IoU with a truth exceeds it are trained to match it", use="training")
-    iou_thresh: float = option(
-        1.0, "all anchors whose IoU with a truth exceeds it are trained, besides the best one", use="training"
+    iou_thresh: float | None = option(
+        None,
+        "all anchors whose IoU with a truth exceeds it are trained, besides the best one; default: 1 ([yolo] with "
+        "assigner=grid: 0.5)",
+        use="training",
     )
     map: str = option("", "file that maps the classes of the labels to those of this head", use="training")
 
@@ -106,7 +111,8 @@ class YoloFamily(GridHead):
     def describe(self) -> dict[str, object]:
         options, mask = self.options, self.options.masked
         about = {"mask": mask, "n": len(mask), "total": options.num, "max_boxes": options.max}
-        return about | {name: getattr(options, name) for name in self.table_names}
+        values = {name: getattr(options, name) for name in self.table_names}
+        return about | values | {"iou_thresh": BEST_ALONE if options.iou_thresh is None else options.iou_thresh}
 
 
 class Yolo(YoloFamily, kinds=("yolo",)):
@@ -174,6 +180,21 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             4.0,
             "assigner=ratio, ota: a truth trains an anchor where both sides differ by less than this factor",
             minimum=1,
+            use="training",
+            own=True,
+        )
+        background_thresh: float | None = option(
+            None,
+            "assigner=grid: boxes whose IoU with all truths is as small or smaller are not background either; "
+            "default: they are",
+            minimum=0,
+            use="training",
+            own=True,
+        )
+        min_pos_iou: float = option(
+            0.0,
+            "assigner=grid: a truth's best anchor is trained where their IoU exceeds it",
+            minimum=0,
             use="training",
             own=True,
         )

@@ -54,13 +54,17 @@ def loss_of(layer: Layer) -> Loss | None:
 
 
 def unread_options(layer: Any) -> frozenset[str]:
-    """Names of options that other losses of the layer's kind have a use for, and this one has not."""
+    """Names of options that other losses or assigners of the layer's kind have a use for, and these have not."""
     chosen = loss_of(layer)
     assert chosen is not None
     reads = chosen.reads
     if chosen.assigner:
         reads |= ASSIGNER_READS.get(layer.options.assigner or chosen.assigner, frozenset())
-    return frozenset().union(*(loss.reads for loss in LOSSES[layer.kind].values())) - reads
+    losses = LOSSES[layer.kind].values()
+    known = [loss.reads for loss in losses]
+    if any(loss.assigner and not loss.assigners for loss in losses):
+        known += ASSIGNER_READS.values()
+    return frozenset().union(*known) - reads
 
 
 __all__ = ["LOSSES", "Loss", "Output", "Rejection", "State", "Value", "loss_of", "unread_options"]

@@ -3,7 +3,7 @@
 For each head, over the mini-batch: 0.05 * mean(1 - GIoU) + classes/80 * mean(BCE of classes), both over the boxes that
 a truth trains, + balance * 5 * w*h/416^2 * mean(BCE of objectness), over those and the background; times the number of
 images.
-GIoU: https://arxiv.org/abs/1902.09630; the weights: those of the widespread PyTorch trainings of YOLOv3.
+GIoU: https://arxiv.org/abs/1902.09630; the weights: those of bubbliiiing/yolo3-pytorch, whose loss this is.
 """
 
 from __future__ import annotations

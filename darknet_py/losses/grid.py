@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.devices import constant
+from darknet_py.layers.yolo import Yolo
 from darknet_py.losses.assign.level import last_of_each
 from darknet_py.losses.loss import Loss, Output, Start, State, Value, names_of, sum_of, weight
 from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
@@ -39,19 +40,15 @@ def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:
         _, last = last_of_each(assignment.image * logits.shape[1] + assignment.box)
         image, box = assignment.image[last], assignment.box[last]
         number = assignment.truth[last]
-        truth, labels = truths.xywh[image, number], truths.classes[image, number]
-        corner, anchor = layer.place_of(box, head.grid)
-        xy = truth[:, :2] * constant(head.grid, logits.device) - corner
-        xy = ((xy - 0.5) / layer.options.scale_x_y + 0.5).clamp(EDGE, 1 - EDGE)
-        wh = (truth[:, 2:] * constant(size, logits.device) / anchor).clamp(min=EDGE).log()
+        wanted = encoded(layer, box, truths.xywh[image, number], head.grid, size)
         eps, classes = layer.options.label_smooth_eps, logits.shape[-1] - 5
-        wanted = one_hot(labels, classes) * (1 - eps) + eps / max(classes, 1)
+        labels = one_hot(truths.classes[image, number], classes) * (1 - eps) + eps / max(classes, 1)
         positive = torch.zeros_like(assignment.background)
         positive[image, box] = True
     trained = logits[image, box]
-    by_box = F.binary_cross_entropy_with_logits(trained[:, :2], xy, reduction="sum")
-    by_box = by_box + F.mse_loss(trained[:, 2:4], wh, reduction="sum")
-    by_class = F.binary_cross_entropy_with_logits(trained[:, 5:], wanted, reduction="sum")
+    by_box = F.binary_cross_entropy_with_logits(trained[:, :2], wanted[:, :2], reduction="sum")
+    by_box = by_box + F.mse_loss(trained[:, 2:4], wanted[:, 2:], reduction="sum")
+    by_class = F.binary_cross_entropy_with_logits(trained[:, 5:], labels, reduction="sum")
     objectness = F.binary_cross_entropy_with_logits(logits[..., 4], positive.float(), reduction="none")
     objectness = (objectness * (assignment.background | positive)).sum()
     return (
@@ -59,6 +56,19 @@ def _cost(head: Prediction, truths: Truths, size: tuple[int, int]) -> Tensor:
         + weight(layer, "objectness", 1) * objectness
         + weight(layer, "class", 1) * by_class
     )
+
+
+def encoded(layer: Yolo, box: Tensor, truth: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """What boxes of a head are to give for truths: (p, 4), x and y after the logistic function, w and h.
+
+    box: (p,) numbers of boxes. truth: (p, 4), fractions of the input. grid: (width, height) of the map, cells. size: of
+    the input, pixels.
+    """
+    corner, anchor = layer.place_of(box, grid)
+    xy = truth[:, :2] * constant(grid, truth.device) - corner
+    xy = ((xy - 0.5) / layer.options.scale_x_y + 0.5).clamp(EDGE, 1 - EDGE)
+    wh = (truth[:, 2:] * constant(size, truth.device) / anchor).clamp(min=EDGE).log()
+    return torch.cat((xy, wh), 1)
 
 
 def start(head: Any, stride: float) -> Start:

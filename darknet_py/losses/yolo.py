@@ -13,7 +13,7 @@ from darknet_py.devices import constant
 from darknet_py.layers.head import FLT_MAX
 from darknet_py.losses.assign.darknet import READS as DARKNET_READS
 from darknet_py.losses.assign.darknet import anchors_of_truths, turns
-from darknet_py.losses.assign.level import best_truths, level_of
+from darknet_py.losses.assign.level import best_truths, iou_thresh_of, level_of
 from darknet_py.losses.loss import Delta, Loss, Refusal, State, by_layer, counts_of, full, squared_sum
 from darknet_py.losses.truths import as_truths, one_hot, truth_vectors
 
@@ -181,7 +181,7 @@ class YoloDelta:
         return bool(self.options.objectness_smooth)
 
     def averages(self) -> bool:
-        return bool(self.options.iou_thresh < 1)
+        return iou_thresh_of(self.options) < 1
 
     def average(self) -> None:
         """A box that several truths pull gets their mean: divided by the number of classes it is pulled to."""

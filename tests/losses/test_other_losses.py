@@ -32,7 +32,6 @@ anchors=5,7, 9,9, 14,20, 26,22, 40,50
 classes=2
 num=5
 max=6
-ignore_thresh=.5
 {options}
 [route]
 layers=0
@@ -196,8 +195,16 @@ def priors(mask: tuple[int, ...]) -> dict[tuple[int, int, int], tuple[float, ...
     }
 
 
-def test_the_grid_assigner_and_its_losses() -> None:
-    network, rows = make("label_smooth_eps=0.2\nscale_x_y=1.1"), truths()
+@pytest.mark.parametrize(
+    ("options", "limits"),
+    [
+        ("", (0.5, 0.5, 0.0, -1.0)),
+        ("iou_thresh=.4\nignore_thresh=.3\nmin_pos_iou=.3\nbackground_thresh=.02", (0.4, 0.3, 0.3, 0.02)),
+    ],
+)
+def test_the_grid_assigner_and_its_losses(options: str, limits: tuple[float, ...]) -> None:
+    network, rows = make(f"label_smooth_eps=0.2\nscale_x_y=1.1\n{options}"), truths()
+    positive, negative, least, background = limits
     inputs = raw(network)
     results = run("grid", network, inputs, rows)
     costs, ignored = [0.0, 0.0], 0
@@ -213,13 +220,13 @@ def test_the_grid_assigner_and_its_losses() -> None:
         for key, box in all_priors.items():
             overlaps = [overlap(box, row) for row in image_rows]
             best = max(overlaps, default=0.0)
-            number[key] = -1 if best <= 0.5 else -2
-            if key in centre_priors and best > 0.5:
+            number[key] = -1 if background < best <= negative or not len(image_rows) else -2
+            if key in centre_priors and best > positive:
                 number[key] = int(np.argmax(overlaps))
         for k, row in enumerate(image_rows):
             highest = max(overlap(all_priors[key], row) for key in centre_priors)
             for key in centre_priors:
-                if overlap(all_priors[key], row) == highest > 0:
+                if overlap(all_priors[key], row) == highest > least:
                     number[key] = k
         for head, (output, mask) in enumerate(zip(inputs, (COARSE, FINE), strict=True)):
             for key, x, _ in boxes(output, mask):
@@ -270,7 +277,7 @@ def test_images_without_objects_train_the_background_alone(name: str) -> None:
 
 
 def test_a_head_without_logits_is_refused() -> None:
-    with pytest.raises(DarknetError, match=r"^<text>:18: \[yolo\] new_coords=1: gives no logits, and loss=giou needs"):
+    with pytest.raises(DarknetError, match=r"^<text>:17: \[yolo\] new_coords=1: gives no logits, and loss=giou needs"):
         Trainer(make("new_coords=1\nloss=giou").initialise(0))
 
 

@@ -2,6 +2,7 @@
 
 from darknet_py.losses.assign.darknet import READS as DARKNET_READS
 from darknet_py.losses.assign.darknet import assign_darknet
+from darknet_py.losses.assign.grid import READS as GRID_READS
 from darknet_py.losses.assign.grid import assign_grid
 from darknet_py.losses.assign.level import Assigner
 from darknet_py.losses.assign.ota import assign_ota
@@ -18,7 +19,7 @@ ASSIGNERS: dict[str, Assigner] = {
 
 READS: dict[str, frozenset[str]] = {
     "darknet": DARKNET_READS,
-    "grid": frozenset(),
+    "grid": GRID_READS,
     "ratio": RATIO_READS,
     "ota": RATIO_READS,
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from darknet_py.boxes import MEASURES, iou
 from darknet_py.devices import constant
-from darknet_py.losses.assign.level import Assignment, Level, best_truths
+from darknet_py.losses.assign.level import Assignment, Level, best_truths, iou_thresh_of
 from darknet_py.losses.truths import Truths
 
 READS = frozenset({"iou_thresh", "iou_thresh_kind", "ignore_thresh"})
@@ -54,8 +54,8 @@ def anchors_of_truths(
     own, place = is_masked.any(1), is_masked.long().argmax(1)  # of equals the first, as int_index finds
     is_best = torch.nn.functional.one_hot(best, len(anchors)).bool()
     chosen = is_best & own
-    if options.iou_thresh < 1 and not best_alone:
-        chosen = chosen | ((MEASURES[options.iou_thresh_kind](boxes, shifted) > options.iou_thresh) & own & ~is_best)
+    if (thresh := iou_thresh_of(options)) < 1 and not best_alone:
+        chosen = chosen | ((MEASURES[options.iou_thresh_kind](boxes, shifted) > thresh) & own & ~is_best)
     chosen = chosen & truths.valid[..., None]
     image, truth, anchor = chosen.nonzero(as_tuple=True)
     # a truth's best anchor comes first, then the others in their order

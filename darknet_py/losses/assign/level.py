@@ -10,6 +10,7 @@ from torch import Tensor
 
 from darknet_py.boxes import iou
 from darknet_py.devices import constant
+from darknet_py.layers.yolo import BEST_ALONE
 from darknet_py.losses.truths import Truths
 
 CHUNK = 16  # truths per image that are compared with all boxes at once; bounds memory, not the result
@@ -72,6 +73,11 @@ def level_of(
         predicted.detach(), grid, anchors, options.masked, options,
         size, in_cells, logits.detach(), layer.auxiliary, aided,
     )  # fmt: skip
+
+
+def iou_thresh_of(options: Any, usual: float = BEST_ALONE) -> float:
+    """The option `iou_thresh` of a head, or what is usual for its assigner."""
+    return usual if options.iou_thresh is None else float(options.iou_thresh)
 
 
 def best_truths(predicted: Tensor, truths: Truths) -> tuple[Tensor, Tensor]:
