@@ -9,9 +9,9 @@ from darknet_py.layers.channels import deciding
 from darknet_py.layers.connected import Connected
 from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.deconvolutional import Deconvolutional
-from darknet_py.losses import loss_of
 from darknet_py.losses.loss import Start
 from darknet_py.network import Network
+from darknet_py.training.step import losses_of
 
 Weighted = Convolutional | Connected
 
@@ -19,13 +19,20 @@ Weighted = Convolutional | Connected
 @torch.no_grad()
 def start_network(network: Network, seed: int = 0) -> Network:
     """Sets weights and biases of the layers that heads read, and of all layers before, where the heads' loss has a
-    start of its own (`Loss.start`); Darknet's has none."""
+    start of its own (`Loss.start`); Darknet's has none. A head is passed over where other layers than convolutions and
+    [connected] have a say in its channels.
+
+    Args:
+        network: changed in place, and returned. seed: the same one gives the same weights.
+
+    Raises:
+        CfgError: a layer names a loss or an assigner that is not known.
+    """
     generator = torch.Generator().manual_seed(seed + 1)  # `Network.initialise` has drawn from the seed itself
-    losses = ((layer, loss_of(layer)) for layer in network.layers)
     starts = [
         (layer, loss.start(layer, network.net.width / max(layer.shape.w, 1)))
-        for layer, loss in losses
-        if loss is not None and loss.start is not None
+        for layer, loss in losses_of(network)
+        if loss.start is not None
     ]
     if any(start.pytorch for _, start in starts):
         for part in network.modules():

@@ -468,19 +468,31 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def _groups(network: Network) -> dict[Loss, list[Layer]]:
-    """Each loss of the network → its layers, in order.
+def losses_of(network: Network) -> list[tuple[Layer, Loss]]:
+    """The layers that have a loss, in order, with it.
 
     Raises:
-        CfgError: a layer names a loss or an assigner that is not known. DarknetError: no layer has a loss.
+        CfgError: a layer names a loss or an assigner that is not known.
     """
-    groups: dict[Loss, list[Layer]] = {}
+    found = []
     for layer in (layer for layer in network.layers if layer.kind in LOSSES):
         _check_name(network, layer, "loss", layer.loss_name, LOSSES[layer.kind])
         loss = loss_of(layer)
         assert loss is not None
         if loss.assigner:
             _check_name(network, layer, "assigner", layer.options.assigner, loss.assigners or ASSIGNERS)
+        found.append((layer, loss))
+    return found
+
+
+def _groups(network: Network) -> dict[Loss, list[Layer]]:
+    """Each loss of the network → its layers, in order.
+
+    Raises:
+        CfgError: see `losses_of`. DarknetError: no layer has a loss.
+    """
+    groups: dict[Loss, list[Layer]] = {}
+    for layer, loss in losses_of(network):
         groups.setdefault(loss, []).append(layer)
     if not groups:
         kinds = ", ".join(f"[{kind}]" for kind in LOSSES)

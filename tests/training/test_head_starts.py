@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from darknet_py.errors import CfgError
 from darknet_py.layers import Layer
 from darknet_py.losses import loss_of
 from darknet_py.network import Network
@@ -155,3 +157,11 @@ def test_darknets_networks_begin_as_its_own_with_biases_of_0(cfg: str) -> None:
     for layer, darknets in zip(network.layers, fresh.layers, strict=True):
         if layer.kind == "convolutional":
             assert torch.equal(layer.weights, darknets.weights)
+
+
+@pytest.mark.parametrize("text", ["loss=mine", "loss=yolov5\nassigner=mine"])
+def test_a_loss_or_an_assigner_that_is_not_known_is_refused(text: str, tmp_path: Path) -> None:
+    cfg = tmp_path / "my.cfg"
+    cfg.write_text(Path("cfg/yolov5n.cfg").read_text().replace("loss=yolov5", text))
+    with pytest.raises(CfgError, match=r"my\.cfg:\d+: \[yolo\] \w+=mine: 'mine' is not known; write one of"):
+        network_to_train(cfg)

@@ -51,6 +51,8 @@ def warned(path: Path) -> list[str]:
         ("augmentation=mmdet\nmosaic=1", "", "7: [net] mosaic=1: it has no effect with augmentation=mmdet"),
         ("augmentation=yolov5", "jitter=.3", "14: [yolo] jitter=.3: it has no effect with augmentation=yolov5"),
         ("", "box_weight=2", "14: [yolo] box_weight=2: it has no effect with loss=darknet"),
+        ("", "anchor_t=3", "14: [yolo] anchor_t=3: it has no effect with loss=darknet"),
+        ("", "loss=grid\nanchor_t=3\nmin_pos_iou=.1", "15: [yolo] anchor_t=3: it has no effect with loss=grid"),
         ("mixup_probability=.1", "", "6: [net] mixup_probability=.1: it has no effect with augmentation=darknet"),
         ("augmentation=yolov7\npaste_in_probability=.1\nangle=0", "", None),
         ("angle=0\nmosaic=1", "jitter=.3\nresize=1.5", None),
