@@ -63,7 +63,8 @@ class System(NamedTuple):
 def anchor_loss(outputs: Sequence[Output], rows: Tensor, state: State, system: System) -> Value:
     """The loss of all [yolo] heads of a network. rows: Darknet's.
 
-    The host waits for the device where it counts the truths and the boxes that they train.
+    The host waits for the device where it counts the truths and the boxes that they train; with assigner=ota also
+    where a truth chooses between boxes that were found twice (assign/ota.py).
     """
     heads, truths = predictions(outputs, rows, state, system.assigner, truths_to_the_edge)
     balances = _balances([head for head in heads if not head.layer.auxiliary], state)

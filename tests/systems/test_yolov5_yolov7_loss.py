@@ -19,6 +19,7 @@ from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.losses import LOSSES, Output, State, Value
 from darknet_py.losses.assign import ratio
 from darknet_py.losses.assign.level import level_of
+from darknet_py.losses.assign.ota import _cheapest
 from darknet_py.losses.overlaps import diou, giou, iou
 from darknet_py.losses.predictions import Prediction, predictions
 from darknet_py.losses.truths import truths_to_the_edge
@@ -137,6 +138,21 @@ def test_assignment(system: str, name: str) -> None:
             corner = head.layer.place_of(box, head.grid)[0]
             wanted = xywh * torch.tensor(head.grid * 2) - torch.nn.functional.pad(corner, (0, 2))
             assert torch.equal(wanted, torch.from_numpy(case.values[f"tbox_{level}"]))
+
+
+def test_ota_chooses_as_topk_does_for_each_truth_alone_also_among_boxes_that_were_found_twice() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cost = torch.rand(4, 6, 40, generator=generator)
+    cost[..., 1::2] = cost[..., ::2]  # each box twice
+    lengths, count = torch.tensor([40, 39, 17, 0]), torch.randint(1, 11, (4, 6), generator=generator)
+    possible = (torch.arange(40) < lengths[:, None])[:, None].repeat(1, 6, 1)
+    possible[0, 5] = False  # no truth
+    chosen = _cheapest(torch.where(possible, cost, torch.inf), possible, count.int())
+    for image, truth in possible.any(2).nonzero().tolist():
+        row = cost[image, truth, : lengths[image]]
+        expected = row.topk(int(count[image, truth]), largest=False).indices.sort().values
+        assert torch.equal(chosen[image, truth].nonzero().squeeze(1), expected)
+    assert not (chosen & ~possible).any()
 
 
 @needs_yolos

@@ -3,7 +3,8 @@ an image, each truth trains as many as the best of them overlap it in sum, those
 once.
 
 As in the original, truths are scaled to pixels by the input's height on both axes (on an input that is not
-square, they are misplaced: training warns of it), and a box that is found twice may be trained by two truths.
+square, they are misplaced: training warns of it), and a box that is found twice may be trained by two truths. The host
+waits for the device where it counts the boxes, and for each kind of truth that has to choose between such two.
 """
 
 from __future__ import annotations
@@ -71,12 +72,17 @@ def _owners(boxes: Tensor, logits: Tensor, real: Tensor, truths: Truths, level: 
 def _cheapest(cost: Tensor, possible: Tensor, count: Tensor) -> Tensor:
     """(n, t, c) bool: of each truth's possible boxes so many, `count` (n, t), of the smallest cost.
 
-    A box that was found twice costs the same twice, and which of the two `topk` takes depends on the length of the row
-    and on the count. To choose as the original does, the rows that agree in both are taken together, without their
-    empty ends.
+    A box that was found twice costs the same twice. Where not both belong to the cheapest, which of them `topk` takes
+    depends on the length of the row and on the count. To choose as the original does, such rows are taken together
+    where they agree in both, without their empty ends: a loop over lengths and counts, in which the host waits for the
+    device.
     """
-    image, truth = possible.any(2).nonzero(as_tuple=True)
-    chosen = torch.zeros_like(possible)
+    if not cost.shape[2]:
+        return torch.zeros_like(possible)
+    dearest = cost.sort(2).values.gather(2, count[..., None].long() - 1)
+    chosen = possible & (cost <= dearest)
+    image, truth = (possible.any(2) & (chosen.sum(2) != count)).nonzero(as_tuple=True)
+    chosen[image, truth] = False
     kinds, kind = torch.stack((possible[image, truth].sum(1), count[image, truth]), 1).unique(
         dim=0, return_inverse=True
     )
