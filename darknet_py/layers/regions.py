@@ -6,6 +6,7 @@ torchvision, and py-faster-rcnn ("classical"), in which a box includes its last 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -67,14 +68,16 @@ def regions_at(place: Place, index: int, key: str | None, kind: type[Regions] = 
     place.fail(key, f"{found} is no {known}; {advice}")
 
 
-def cell_anchors(sizes: Sequence[float], ratios: Sequence[float], stride: int, convention: Convention) -> Tensor:
-    """(ratios*sizes, 4): the anchors of the first cell; of each ratio (height / width) all sizes (side of a square of
-    the same area, pixels).
+@functools.cache
+def cell_anchors(sizes: tuple[float, ...], ratios: tuple[float, ...], stride: int, convention: Convention) -> Tensor:
+    """(ratios*sizes, 4) on the CPU: the anchors of the first cell; of each ratio (height / width) all sizes (side of a
+    square of the same area, pixels). The same tensor each time: it must not be changed.
 
     torchvision rounds half the sides, and the middle is the cell's corner; py-faster-rcnn rounds the sides of an anchor
     as large as a cell, multiplies these, and the middle is the cell's.
     """
-    size, ratio = torch.tensor(sizes, dtype=torch.float64), torch.tensor(ratios, dtype=torch.float64)[:, None]
+    size, ratio = (torch.tensor(numbers, dtype=torch.float64, device="cpu") for numbers in (sizes, ratios))
+    ratio = ratio[:, None]
     if convention.pixel:
         width = (stride**2 / ratio).sqrt().round()
         sides = torch.stack(torch.broadcast_tensors(width * size / stride, (width * ratio).round() * size / stride), -1)

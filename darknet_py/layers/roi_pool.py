@@ -140,7 +140,7 @@ def _weights(start: Tensor, step: Tensor, size: int, cells: int, sampling: int) 
 
 def roi_pool(x: Tensor, regions: Tensor, size: int, scale: float) -> Tensor:
     """The largest value in each cell of the output, differentiable by x; see `roi_align`. Cells that lie outside of the
-    map are 0."""
+    map are 0. The host waits for the device where it looks for the largest region."""
     image, box = regions[:, 0].long(), regions[:, 1:5] * scale
     box = box.sign() * (box.abs() + 0.5).floor()  # half away from zero
     sides = (box[:, 2:] - box[:, :2] + 1).clamp(min=1)

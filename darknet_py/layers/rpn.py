@@ -128,9 +128,10 @@ class Rpn(Regions, kinds=("rpn",)):
         options, grid = self.options, (maps.shape[3], maps.shape[2])
         stride = (options.stride or size[0] // grid[0], options.stride or size[1] // grid[1])
         first = cell_anchors(options.sizes, options.ratios, stride[0], self.convention)
-        return shifted(first.to(maps.device), grid, stride)
+        return shifted(first.to(maps.device, non_blocking=True), grid, stride)
 
     def choice(self) -> Choice:
+        """Of training or of inference, whichever the layer is set to."""
         options = self.options
         counts = (options.pre_nms, options.post_nms)
         if self.training:

@@ -95,7 +95,7 @@ def test_anchors_are_torchvisions(file: str) -> None:
         levels = []
         for level, (sizes, ratios) in enumerate(zip(case["sizes"], case["aspect_ratios"], strict=True)):
             (height, width), (down, across) = case["maps_hw"][level], case["strides"][level]
-            cell = cell_anchors(sizes, ratios, across, TORCHVISION)
+            cell = cell_anchors(tuple(sizes), tuple(ratios), across, TORCHVISION)
             torch.testing.assert_close(cell, values[f"{name}.cell{level}"], **EXACT)
             levels.append(shifted(cell, (width, height), (across, down)))
         torch.testing.assert_close(torch.cat(levels), values[f"{name}.anchors"], **EXACT)
