@@ -27,6 +27,7 @@ ASSIGNER = "darknet"  # where the cfg names none
 
 
 def focal_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
+    """See `grid_loss`; rows may have a seventh number, the truth's weight."""
     heads, truths = predictions(outputs, rows, state, ASSIGNER)
     costs = [_cost(head, truths) for head in heads]
     return sum_of(dict(zip(names_of(outputs), costs, strict=True)))

@@ -33,6 +33,7 @@ def balance(stride: float) -> float:
 
 
 def giou_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
+    """See `grid_loss`."""
     heads, truths = predictions(outputs, rows, state, ASSIGNER)
     costs = [_cost(head, truths, state.size) for head in heads]
     return sum_of(dict(zip(names_of(outputs), costs, strict=True)))

@@ -29,6 +29,11 @@ ASSIGNER = "grid"  # where the cfg names none
 
 
 def grid_loss(outputs: Sequence[Output], rows: Tensor, state: State) -> Value:
+    """The loss of all [yolo] heads of a network. outputs: raw, (n, anchors*(5+classes), h, w). rows: (n, max, 6),
+    Darknet's.
+
+    The host waits for the device where it counts the truths and the boxes that they train.
+    """
     heads, truths = predictions(outputs, rows, state, ASSIGNER)
     costs = [_cost(head, truths, state.size) for head in heads]
     return sum_of(dict(zip(names_of(outputs), costs, strict=True)))

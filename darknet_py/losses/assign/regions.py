@@ -91,7 +91,8 @@ def sampled_regions(
 ) -> Tensor:
     """The regions (m, 6) that are trained, from proposals (k, 5) and the truths themselves; see [roi_sample].
 
-    options: those of [roi_sample].
+    options: those of [roi_sample]. The host waits for the device where it counts the regions of an image and those that
+    are drawn.
     """
     n, device = len(objects.boxes), regions.device
     image = regions[:, 0].long()
