@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from darknet_py.boxes import iou_gradient
-from darknet_py.layers.gaussian_yolo import MEANS, SIGMAS
+from darknet_py.layers.gaussian_yolo import MEANS, SIGMAS, GaussianYolo
 from darknet_py.losses.loss import Delta, Loss, State, by_layer, squared_sum
 from darknet_py.losses.yolo import FAMILY_READS, YoloDelta, limited, whole
 
@@ -19,6 +18,7 @@ EPSILON = 1e-9
 
 class GaussianYoloDelta(YoloDelta):
     numbers = 8
+    layer: GaussianYolo
 
     def points(self) -> Tensor:
         return self.truths.xywh[..., :2] - self.layer.shift * self.truths.xywh[..., 2:]
@@ -74,7 +74,7 @@ class GaussianYoloDelta(YoloDelta):
         return squared_sum(self.delta)
 
 
-def gaussian_yolo_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
+def gaussian_yolo_delta(layer: GaussianYolo, raw: Tensor, truths: Tensor, state: State) -> Delta:
     """raw: (n, anchors*(9+classes), h, w). truths: (n, max, 6) x, y, w, h, class, track."""
     return GaussianYoloDelta(layer, raw, truths, state).result()
 

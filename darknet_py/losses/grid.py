@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +75,7 @@ def encoded(layer: Yolo, box: Tensor, truth: Tensor, grid: tuple[int, int], size
     return torch.cat((xy, wh), 1)
 
 
-def start(head: Any, stride: float) -> Start:
+def start(head: Yolo, stride: float) -> Start:
     """See `Loss.start`: eight objects on each map of an image of 608 pixels; one box of a hundred has a class."""
     values = torch.zeros(len(head.anchors), head.box_values + head.classes)
     rare = 8 / (608 / stride) ** 2

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.devices import constant
-from darknet_py.layers import NetOptions
+from darknet_py.layers import Layer, NetOptions
 from darknet_py.losses.rejection import Rejection
 
 
@@ -66,7 +66,7 @@ def sum_of(parts: Mapping[str, Tensor], counts: dict[int, dict[str, Tensor]] | N
 class Refusal(NamedTuple):
     """Why a loss cannot train its heads: the layer, the option of it that is wrong, and what to write."""
 
-    layer: Any
+    layer: Layer
     option: str
     text: str
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from darknet_py.devices import constant
-from darknet_py.layers.anchor_free import corners_of_cells
+from darknet_py.layers.anchor_free import AnchorFree, corners_of_cells
 from darknet_py.losses.loss import Output, Value, full, sum_of
 
 
@@ -51,7 +51,7 @@ def points(outputs: Sequence[Output], size: tuple[int, int]) -> Points:
     )  # fmt: skip
 
 
-def by_channel(head: Any, box: float, objectness: float, classes: float) -> Tensor:
+def by_channel(head: AnchorFree, box: float, objectness: float, classes: float) -> Tensor:
     """(channels,) of a head's raw output: the same numbers for all boxes."""
     count, has_objectness = head.boxes_in_cell, bool(head.options.objectness)
     parts = ((head.box_values - has_objectness, box), (has_objectness, objectness), (head.classes, classes))

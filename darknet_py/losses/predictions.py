@@ -4,11 +4,12 @@ train."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from darknet_py.layers.yolo import Yolo
 from darknet_py.losses.assign import ASSIGNERS
 from darknet_py.losses.assign.level import Assignment, level_of
 from darknet_py.losses.loss import Output, Refusal, State, full
@@ -22,7 +23,7 @@ class Prediction(NamedTuple):
     """All boxes of a head: logits (n, k, 5+classes) as they are, xywh (n, k, 4) fractions of the network's input, and
     the assignment of the truths to them. grid: (width, height) of the map."""
 
-    layer: Any
+    layer: Yolo
     logits: Tensor
     xywh: Tensor
     grid: tuple[int, int]
@@ -35,7 +36,7 @@ class TruthReader(Protocol):
     def __call__(self, rows: Tensor, classes: int, class_map: Tensor | None = None) -> Truths: ...
 
 
-def refusal(layers: Sequence[Any]) -> Refusal | None:
+def refusal(layers: Sequence[Yolo]) -> Refusal | None:
     """Heads of a group give logits, have the same classes and assigner, and their lead heads are among them."""
     first = layers[0]
     for layer in layers:
@@ -85,7 +86,7 @@ def predictions(
     ], truths
 
 
-def _boxes(layer: Any, logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def _boxes(layer: Yolo, logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """All boxes of a head, (n, k, 4), without the classes, most of the values."""
     numbers = torch.arange(logits.shape[1], device=logits.device)
     xywh: Tensor = layer.boxes_at(logits[..., : layer.box_values], numbers, grid, size).xywh

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from darknet_py.boxes import MEASURES, iou_gradient
 from darknet_py.devices import constant
 from darknet_py.layers.head import FLT_MAX
+from darknet_py.layers.yolo import Yolo, YoloFamily, YoloOptions
 from darknet_py.losses.assign.darknet import READS as DARKNET_READS
 from darknet_py.losses.assign.darknet import anchors_of_truths, turns
 from darknet_py.losses.assign.level import best_truths, iou_thresh_of, level_of
@@ -30,7 +30,7 @@ class YoloDelta:
 
     numbers = 4
 
-    def __init__(self, layer: Any, raw: Tensor, truths: Tensor, state: State) -> None:
+    def __init__(self, layer: YoloFamily, raw: Tensor, truths: Tensor, state: State) -> None:
         self.layer, self.options, self.state = layer, layer.options, state
         self.device = raw.device
         self.size = constant(state.size, self.device)
@@ -208,7 +208,7 @@ class YoloDelta:
         return Delta(delta, cost, counts_of(overlaps))
 
 
-def yolo_delta(layer: Any, raw: Tensor, truths: Tensor, state: State) -> Delta:
+def yolo_delta(layer: YoloFamily, raw: Tensor, truths: Tensor, state: State) -> Delta:
     """raw: (n, anchors*(5+classes), h, w), what `network(x)` gives for the head. truths: (n, max, 6) x, y, w, h, class,
     track."""
     return YoloDelta(layer, raw, truths, state).result()
@@ -221,7 +221,7 @@ FAMILY_READS = DARKNET_READS | {
 }  # fmt: skip
 
 
-def refusal(layers: Sequence[Any]) -> Refusal | None:
+def refusal(layers: Sequence[Yolo]) -> Refusal | None:
     """Darknet's deltas are those of probabilities where the head has new_coords=1."""
     text = "needs a loss of logits, not Darknet's; write loss=yolov5 or yolov7, or logistic=0"
     return next((Refusal(layer, "logistic", text) for layer in layers if layer.options.logistic), None)
@@ -230,7 +230,7 @@ def refusal(layers: Sequence[Any]) -> Refusal | None:
 YOLO = Loss(by_layer(yolo_delta), FAMILY_READS | {"focal_loss", "show_details"}, refusal=refusal)
 
 
-def class_multipliers(options: Any, device: torch.device) -> Tensor | None:
+def class_multipliers(options: YoloOptions, device: torch.device) -> Tensor | None:
     """(classes,): how much more a rare class counts, by `counters_per_class`."""
     if not options.counters_per_class:
         return None

@@ -12,7 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.devices import constant
+from darknet_py.layers.yolo import Yolo
 from darknet_py.losses.loss import Loss, Output, Start, State, Value, counts_of, sum_of, weight
 from darknet_py.losses.overlaps import ciou
 from darknet_py.losses.predictions import WEIGHTS, Prediction, predictions, refusal
@@ -41,7 +42,7 @@ READS = WEIGHTS | {
 }  # fmt: skip
 
 
-def start(head: Any, stride: float, spare: float = 0.99999) -> Start:
+def start(head: Yolo, stride: float, spare: float = 0.99999) -> Start:
     """See `Loss.start`: eight objects in an image of USUAL_SIZE; a box of an object is of some class with 0.6."""
     values = torch.zeros(len(head.anchors), head.box_values + head.classes)
     values[:, 4] = math.log(8 / (USUAL_SIZE / stride) ** 2)
@@ -74,15 +75,15 @@ def anchor_loss(outputs: Sequence[Output], rows: Tensor, state: State, system: S
     counts: dict[int, dict[str, Tensor]] = {}
     objectness: dict[int, Tensor] = {}
     for head in heads:
-        layer, is_auxiliary = head.layer, head.layer.auxiliary
+        layer = head.layer
         terms = _terms(head, truths, state.size, system)
         counts[layer.index] = counts_of(terms.overlap.detach())
         objectness[layer.index] = terms.objectness.detach()
-        part = AUXILIARY if is_auxiliary else 1.0
+        part = AUXILIARY if layer.auxiliary else 1.0
         weighted = {
             "box": weight(layer, "box", system.box) * share * terms.box,
             "objectness": weight(layer, "objectness", system.objectness)
-            * (scale * share * balances[layer.lead if is_auxiliary else layer.index])
+            * (scale * share * balances[layer.index if layer.lead is None else layer.lead])
             * terms.objectness,
             "class": weight(layer, "class", system.classes) * (layer.classes / USUAL_CLASSES * share) * terms.classes,
         }
@@ -173,7 +174,7 @@ def _rebalance(
         state.memory[_key(leads[index])] = balance / reference
 
 
-def _key(layer: Any) -> str:
+def _key(layer: Yolo) -> str:
     return f"{layer.index}.objectness_balance"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.devices import constant
+from darknet_py.layers.anchor_free import AnchorFree
 from darknet_py.losses.assign.atss import assign_atss
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
@@ -35,7 +36,7 @@ ALPHA, BETA = 1.0, 6.0
 BACKGROUND = 0.75  # of the varifocal loss: weight of what is not the class of the box's truth
 
 
-def start(head: Any, stride: float) -> Start:
+def start(head: AnchorFree, stride: float) -> Start:
     """See `Loss.start`: a class is rare; sides are a cell away, boxes with anchors are as large as these; everywhere,
     as the weights are 0."""
     biases = by_channel(head, 0.0 if head.options.anchors else 1.0, 0.0, -math.log(99))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.devices import constant
+from darknet_py.layers.anchor_free import AnchorFree
 from darknet_py.losses.assign.owners import inside
 from darknet_py.losses.assign.task_aligned import assign_task_aligned
 from darknet_py.losses.distribution import distribution_focal
@@ -33,7 +33,7 @@ SMALLEST = {"task_aligned": 0, "task_aligned_8.4": 16}
 """The option `assigner` → pixels: smaller sides of a truth count as so long where the cells in it are sought."""
 
 
-def start(head: Any, stride: float) -> Start:
+def start(head: AnchorFree, stride: float) -> Start:
     """See `Loss.start`: five objects in an image of 640 pixels."""
     return Start(by_channel(head, 1.0, 0.0, math.log(5 / head.classes / (640 / stride) ** 2)), pytorch=True)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from darknet_py.boxes import corners
 from darknet_py.devices import constant
+from darknet_py.layers.anchor_free import AnchorFree
 from darknet_py.losses.assign.simota import SIMOTA, Matches, assign_simota, class_costs
 from darknet_py.losses.loss import Loss, Output, Start, State, Value, weight
 from darknet_py.losses.overlaps import OVERLAPS
@@ -62,7 +62,7 @@ def _parts(outputs: Sequence[Output], truths: Truths, state: State) -> dict[str,
     return {name: part / max(len(image), 1) for name, part in parts.items()}
 
 
-def start(head: Any, stride: float) -> Start:
+def start(head: AnchorFree, stride: float) -> Start:
     """See `Loss.start`: one box of a hundred has an object, and one of a hundred a class."""
     return Start(by_channel(head, 0.0, RARE, RARE), varied=by_channel(head, 1.0, 0.0, 0.0), pytorch=True)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from darknet_py.boxes import iou
 from darknet_py.devices import constant
+from darknet_py.layers.yolo import Yolo
 from darknet_py.losses.assign.level import Assignment, Level, best_truths, iou_thresh_of
 from darknet_py.losses.truths import Truths
 
@@ -58,6 +59,7 @@ def _assign(
     """priors: (k, 4), the head's anchors. first, overlap: see `_at_truths`. highest: (n, t), the largest overlap of
     each truth with the anchors of any head in any cell that has a truth's centre."""
     (n, count), device, anchors, options = truths.valid.shape, priors.device, overlap.shape[2], level.options
+    assert isinstance(options, Yolo.Options)
     best, nearest = best_truths(priors.expand(n, -1, 4), truths)
     background = best <= options.ignore_thresh
     if options.background_thresh is not None:

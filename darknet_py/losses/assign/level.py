@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from darknet_py.boxes import iou
 from darknet_py.devices import constant
-from darknet_py.layers.yolo import BEST_ALONE
+from darknet_py.layers.yolo import BEST_ALONE, YoloFamily, YoloOptions
 from darknet_py.losses.truths import Truths
 
 CHUNK = 16  # truths per image that are compared with all boxes at once; bounds memory, not the result
@@ -32,7 +32,7 @@ class Level(NamedTuple):
     grid: tuple[int, int]
     anchors: Tensor
     mask: list[int]
-    options: Any
+    options: YoloOptions
     size: tuple[int, int]
     in_cells: Tensor
     logits: Tensor
@@ -63,7 +63,13 @@ Assigner: TypeAlias = Callable[[Sequence[Level], Truths], list[Assignment]]
 
 
 def level_of(
-    layer: Any, predicted: Tensor, logits: Tensor, grid: tuple[int, int], size: tuple[int, int], *, aided: bool = False
+    layer: YoloFamily,
+    predicted: Tensor,
+    logits: Tensor,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    aided: bool = False,
 ) -> Level:
     """The level of a head with Darknet's anchors; see `Level`."""
     pixels = constant(size, predicted.device)
@@ -75,7 +81,7 @@ def level_of(
     )  # fmt: skip
 
 
-def iou_thresh_of(options: Any, usual: float = BEST_ALONE) -> float:
+def iou_thresh_of(options: YoloOptions, usual: float = BEST_ALONE) -> float:
     """The option `iou_thresh` of a head, or what is usual for its assigner."""
     return usual if options.iou_thresh is None else float(options.iou_thresh)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.devices import constant
+from darknet_py.layers.yolo import Yolo
 from darknet_py.losses.assign.level import Assignment, Level
 from darknet_py.losses.truths import Truths
 
@@ -30,6 +31,7 @@ def matches(level: Level, truths: Truths) -> tuple[Tensor, Tensor, Tensor]:
 
     Positions are compared in the dtype of the truths, in cells: rounding decides where a centre is on a border.
     """
+    assert isinstance(level.options, Yolo.Options)
     image, truth = truths.valid.nonzero(as_tuple=True)
     reach = AUXILIARY_REACH if level.auxiliary else REACH
     grid = constant(level.grid, image.device)

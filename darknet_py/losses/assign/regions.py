@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.layers.regions import Convention, number_in_image, pixels_of
+from darknet_py.layers.roi_sample import RoiSample
+from darknet_py.layers.rpn import Rpn
 from darknet_py.losses.truths import as_truths
 from darknet_py.options import MAX_INT
 
@@ -55,7 +57,13 @@ def overlaps(boxes: Tensor, truths: Tensor, convention: Convention) -> Tensor:
 
 
 def matched(
-    overlap: Tensor, valid: Tensor, options: Any, *, least: float = 0.0, best: bool = False, clobber: bool = False
+    overlap: Tensor,
+    valid: Tensor,
+    options: Rpn.Options | RoiSample.Options,
+    *,
+    least: float = 0.0,
+    best: bool = False,
+    clobber: bool = False,
 ) -> Match:
     """Boxes by their overlaps (n, t, k) with truths, of which some are `valid` (n, t).
 
@@ -87,7 +95,7 @@ def _lowest(candidates: Tensor, draw: Draw, limit: Tensor) -> Tensor:
 
 
 def sampled_regions(
-    regions: Tensor, objects: Objects, options: Any, convention: Convention, draw: Draw = random_order
+    regions: Tensor, objects: Objects, options: RoiSample.Options, convention: Convention, draw: Draw = random_order
 ) -> Tensor:
     """The regions (m, 6) that are trained, from proposals (k, 5) and the truths themselves; see [roi_sample].
 
