@@ -57,8 +57,10 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="how users are told to resize images (default: the cfg's letter_box and image_fit; Darknet stretches)",
     )
-    form.add_argument("--thresh", type=fraction, default=0.25, help="of detections: minimum confidence, 0..1")
-    form.add_argument("--nms", type=fraction, default=0.45, help="of detections: overlap that suppresses; 0: none")
+    form.add_argument("--thresh", type=fraction, help="of detections: minimum confidence, 0..1 (default: the cfg's)")
+    form.add_argument(
+        "--nms", type=fraction, help="of detections: overlap that suppresses, 0..1; 0: none (default: the cfg's)"
+    )
     form.add_argument("--nms-kind", choices=NMS_KINDS, help="of detections: measure of overlap (default: the cfg's)")
     return result
 

@@ -24,18 +24,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from darknet_py.boxes import nms
 from darknet_py.choices import IOU_KINDS
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
-from darknet_py.inference.graph_nms import graph_nms, operator_nms
+from darknet_py.inference.graph_nms import graph_chosen, graph_most_confident, graph_nms, operator_nms
 from darknet_py.inference.onnx_runner import METADATA, open_session
 from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.inference.runner import DTYPES
+from darknet_py.layers import Candidates
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 from darknet_py.pictures.fit import fit_of
 from darknet_py.pictures.levels import levels_of
+from darknet_py.postprocess import Objects, Suppression, chosen, most_confident, suppressed
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 """By type: the greatest difference from the network, relative to the largest value of the output."""
@@ -50,18 +51,25 @@ class Form:
 
     outputs: "raw": what the heads read, a tensor for each; "boxes": `boxes` (n, k, 4), centre and size as fractions of
     the input, and `scores` (n, k, classes), objectness times class probability; "detections": (m, 7) after suppression:
-    image, class, confidence, centre x, centre y, width, height; of an image and a class, the most confident first.
+    image, class, confidence, centre x, centre y, width, height; of an image and a class, the most confident first
+    (of an image, where the cfg says `agnostic`).
     uint8: the input is (n, height, width, channels) uint8, RGB, not (n, channels, height, width) float,
         in the cfg's order and range (`levels_of`).
-    type: of the weights, a key of TOLERANCES. thresh, nms, nms_kind: of "detections"; None: the kind that the cfg says.
+    type: of the weights, a key of TOLERANCES. thresh, nms, nms_kind: of "detections"; None: as the cfg says, whose
+        `agnostic`, `best_class`, `max_nms`, `max_det`, `objectness_thresh` and `class_thresh` hold too.
     """
 
     outputs: str = "boxes"
     uint8: bool = False
     type: str = "fp32"
-    thresh: float = 0.25
-    nms: float = 0.45
+    thresh: float | None = None
+    nms: float | None = None
     nms_kind: str | None = None
+
+    def limits(self, network: Network) -> tuple[float, float]:
+        """Of suppression, the overlap that no two boxes exceed, and the minimum confidence."""
+        nms = network.net.nms if self.nms is None else self.nms
+        return nms or 1.0, network.net.thresh if self.thresh is None else self.thresh
 
 
 class Graph(nn.Module):
@@ -79,6 +87,7 @@ class Graph(nn.Module):
         self.suppresses = form.outputs == "detections" and bool(self.heads)
         if self.suppresses:
             self.kind, self.beta = form.nms_kind or self.heads[-1].nms_kind, self.heads[-1].beta_nms
+            self.agnostic = bool(network.net.agnostic) and form.limits(network)[0] < 1
 
     @property
     def others(self) -> list[str]:
@@ -97,31 +106,54 @@ class Graph(nn.Module):
             return tuple(raw)
         each = [head.boxes(part, self.network.size) for head, part in zip(self.heads, raw, strict=True)]
         boxes = torch.cat([part.xywh for part in each], 1)
-        scores = torch.cat([part.objectness[..., None] * part.classes for part in each], 1)
-        return (boxes, scores) if self.form.outputs == "boxes" else (self._suppressed(boxes, scores, *others),)
+        objectness = torch.cat([part.objectness for part in each], 1)
+        classes = torch.cat([part.classes for part in each], 1)
+        if self.form.outputs == "boxes":
+            return boxes, objectness[..., None] * classes
+        return (self._suppressed(boxes, objectness, classes, *others),)
 
-    def _suppressed(self, boxes: Tensor, scores: Tensor, overlap: Tensor, thresh: Tensor) -> Tensor:
-        """(m, 7) rows; of an image and a class, the most confident first."""
-        by_class = scores.transpose(1, 2)
+    def _suppressed(
+        self, boxes: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor
+    ) -> Tensor:
+        """(m, 7) rows."""
+        scores = objectness[..., None] * classes
         suppress = self._exported if torch.compiler.is_exporting() else self._here
-        image, class_id, box = suppress(boxes, by_class, overlap, thresh)
-        columns = torch.stack((image.float(), class_id.float(), by_class[image, class_id, box]), 1)
-        return torch.cat((columns, boxes[image, box]), 1)
+        image, class_id, confidence, xywh = suppress(boxes, scores, objectness, classes, overlap, thresh)
+        return torch.cat((torch.stack((image.float(), class_id.float(), confidence), 1), xywh), 1)
 
-    def _exported(self, boxes: Tensor, by_class: Tensor, overlap: Tensor, thresh: Tensor) -> tuple[Tensor, ...]:
-        """The boxes that survive, by operators of ONNX: (m,) images, classes, and numbers of boxes."""
+    def _exported(
+        self, boxes: Tensor, scores: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor
+    ) -> Objects:
+        """What survives, by operators of ONNX."""
+        net = self.network.net
+        scores = graph_chosen(scores, objectness, classes, thresh, net)
         if self.kind in IOU_KINDS:
-            return operator_nms(boxes, by_class, overlap, thresh)
-        return graph_nms(boxes, by_class, overlap, thresh, self.kind, self.beta)
+            found = operator_nms(boxes, scores, overlap, thresh, agnostic=self.agnostic)
+        else:
+            found = graph_nms(boxes, scores, overlap, thresh, self.kind, self.beta, agnostic=self.agnostic)
+        if net.max_det is not None:
+            found = graph_most_confident(found, scores, net.max_det)
+        image, class_id, box = found
+        return Objects(image, class_id, scores[image, box, class_id], boxes[image, box])
 
-    def _here(self, boxes: Tensor, by_class: Tensor, overlap: Tensor, thresh: Tensor) -> tuple[Tensor, ...]:
-        """The same, by Darknet's suppression."""
-        image, class_id, box = (by_class > thresh).nonzero(as_tuple=True)
-        confidence, group = by_class[image, class_id, box], image * by_class.shape[1] + class_id
-        kept = nms(boxes[image, box], confidence, group, float(overlap), self.kind, self.beta).nonzero()[:, 0]
-        order = kept[confidence[kept].argsort(descending=True, stable=True)]
+    def _here(
+        self, boxes: Tensor, scores: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor
+    ) -> Objects:
+        """The same, as detection does it."""
+        net, count = self.network.net, classes.shape[2]
+        image, box = (scores > thresh).any(2).nonzero(as_tuple=True)
+        probs = torch.where(scores > thresh, scores, 0.0)[image, box]
+        candidates = Candidates(image, boxes[image, box], objectness[image, box], probs)
+        candidates = chosen(candidates, net, best=bool(net.best_class))
+        box, class_id = candidates.probs.nonzero(as_tuple=True)
+        confidence = candidates.probs[box, class_id]
+        objects = Objects(candidates.image[box], class_id, confidence, candidates.xywh[box])
+        how = Suppression(float(overlap), self.kind, self.beta, self.agnostic, most=net.max_nms)
+        found = most_confident(suppressed(objects, [], count, how), net.max_det)
+        order = found.confidence.argsort(descending=True, stable=True)
+        group = found.image * count + (0 if self.agnostic else found.class_id)
         order = order[group[order].argsort(stable=True)]
-        return image[order], class_id[order], box[order]
+        return Objects(*(column[order] for column in found))
 
 
 @dataclass(frozen=True)
@@ -167,7 +199,7 @@ def export_onnx(
     inputs, expected = _expected(graph)
     model, weights = _converted(graph, outputs, dynamic_size, opset)
     _describe(model, network, form, names, letterbox)
-    suppresses = graph.suppresses
+    suppresses, limits = graph.suppresses, form.limits(network)
     with replacing(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as entries:
         del graph, network
         _write_entries(entries, weights)
@@ -181,7 +213,7 @@ def export_onnx(
                 f"{differences[worst]:.1e} of its largest value; {TOLERANCES[form.type]:.0e} is the limit"
             )
         if suppresses:
-            _set_thresholds(model, form)
+            _set_thresholds(model, limits)
             _write(temporary, model, entries)
         size = temporary.stat().st_size
     return Report(Path(path), differences, size)
@@ -214,7 +246,7 @@ def _inputs(graph: Graph, images: int) -> tuple[Tensor, list[Tensor]]:
     pixels = torch.randint(0, 256, (images, *sides), generator=generator, dtype=torch.uint8)
     values = pixels.permute(0, 2, 3, 1).contiguous() if form.uint8 else pixels.float() / 255 * network.net.input_max
     if graph.suppresses:
-        return values, [torch.tensor([form.nms or 1.0]), torch.tensor([form.thresh])]
+        return values, [torch.tensor([limit]) for limit in form.limits(network)]
     return values, list(_states(network, images).values())
 
 
@@ -308,11 +340,11 @@ def _field(number: int, length: int) -> bytes:
     return bytes([key, *(group | 128 for group in groups[:-1]), groups[-1]])
 
 
-def _set_thresholds(model: Any, form: Form) -> None:
+def _set_thresholds(model: Any, limits: tuple[float, float]) -> None:
     """Makes constants of the inputs for the thresholds, with which the numbers were checked."""
     import onnx
 
-    for name, value in zip(THRESHOLDS, (form.nms or 1.0, form.thresh), strict=True):
+    for name, value in zip(THRESHOLDS, limits, strict=True):
         model.graph.input.remove(next(entry for entry in model.graph.input if entry.name == name))
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value], np.float32), name))
 
@@ -334,7 +366,8 @@ def _describe(model: Any, network: Network, form: Form, names: Sequence[str], le
     """Metadata: for people and other programs a line each, for this program one JSON text."""
     letterbox = network.net.keeps_aspect if letterbox is None else letterbox
     width, height = network.size
-    about = {**asdict(form), "cfg": network.cfg.text, "size": [width, height], "names": list(names)}
+    limits = dict(zip(THRESHOLDS, form.limits(network), strict=True))
+    about = {**asdict(form), **limits, "cfg": network.cfg.text, "size": [width, height], "names": list(names)}
     entries = {
         METADATA: json.dumps({**about, "letterbox": letterbox}),
         "input": f"{_pixels(network, form)}, {width} x {height}",
