@@ -24,24 +24,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from darknet_py.choices import IOU_KINDS
 from darknet_py.errors import DarknetError
 from darknet_py.files import replacing
-from darknet_py.inference.graph_nms import graph_chosen, graph_most_confident, graph_nms, operator_nms
+from darknet_py.inference.graph_nms import Selector
 from darknet_py.inference.onnx_runner import METADATA, open_session
 from darknet_py.inference.reparameterise import reparameterised
 from darknet_py.inference.runner import DTYPES
-from darknet_py.layers import Candidates
 from darknet_py.layers.rnn import Recurrent
 from darknet_py.network import Network
 from darknet_py.pictures.fit import fit_of
 from darknet_py.pictures.levels import levels_of
-from darknet_py.postprocess import Objects, Suppression, chosen, most_confident, suppressed
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 """By type: the greatest difference from the network, relative to the largest value of the output."""
 THRESHOLDS = ("nms", "thresh")  # inputs of "detections" while its numbers are checked, then constants
-FRACTIONS = ("boxes", "scores", "detections")
+SELECTED = ("boxes", "objectness", "classes")  # outputs of "detections" while its numbers are checked
+FRACTIONS = (*SELECTED, "scores", "detections")
 MAX_BYTES = 2**31 - 1  # of a protobuf message
 
 
@@ -84,20 +82,21 @@ class Graph(nn.Module):
         self.network, self.form = network, form
         self.heads = network.head_layers()
         self.states = list(_states(network, 1))
-        self.suppresses = form.outputs == "detections" and bool(self.heads)
-        if self.suppresses:
-            self.kind, self.beta = form.nms_kind or self.heads[-1].nms_kind, self.heads[-1].beta_nms
-            self.agnostic = bool(network.net.agnostic) and form.limits(network)[0] < 1
+        self.selector: Selector | None = None
+        if form.outputs == "detections" and self.heads:
+            last, agnostic = self.heads[-1], bool(network.net.agnostic) and form.limits(network)[0] < 1
+            self.selector = Selector(network.net, form.nms_kind or last.nms_kind, last.beta_nms, agnostic)
 
     @property
     def others(self) -> list[str]:
         """The names of the inputs besides the images."""
-        return [*THRESHOLDS] if self.suppresses else [_state_name(name) for name in self.states]
+        return [*THRESHOLDS] if self.selector else [_state_name(name) for name in self.states]
 
     def forward(self, images: Tensor, others: list[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs (of "detections" with SELECTED), then the states."""
         if self.form.uint8:
             images = levels_of(self.network.net).values_of_bytes(images)
-        self.network.set_states(dict(zip(self.states, others, strict=not self.suppresses)))
+        self.network.set_states(dict(zip(self.states, others, strict=not self.selector)))
         raw = [part.float() for part in self.network(images.to(DTYPES[self.form.type]))]
         return (*self._outputs(raw, others), *(self.network.states()[name] for name in self.states))
 
@@ -108,52 +107,10 @@ class Graph(nn.Module):
         boxes = torch.cat([part.xywh for part in each], 1)
         objectness = torch.cat([part.objectness for part in each], 1)
         classes = torch.cat([part.classes for part in each], 1)
-        if self.form.outputs == "boxes":
+        if self.selector is None:
             return boxes, objectness[..., None] * classes
-        return (self._suppressed(boxes, objectness, classes, *others),)
-
-    def _suppressed(
-        self, boxes: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor
-    ) -> Tensor:
-        """(m, 7) rows."""
-        scores = objectness[..., None] * classes
-        suppress = self._exported if torch.compiler.is_exporting() else self._here
-        image, class_id, confidence, xywh = suppress(boxes, scores, objectness, classes, overlap, thresh)
-        return torch.cat((torch.stack((image.float(), class_id.float(), confidence), 1), xywh), 1)
-
-    def _exported(
-        self, boxes: Tensor, scores: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor
-    ) -> Objects:
-        """What survives, by operators of ONNX."""
-        net = self.network.net
-        scores = graph_chosen(scores, objectness, classes, thresh, net)
-        if self.kind in IOU_KINDS:
-            found = operator_nms(boxes, scores, overlap, thresh, agnostic=self.agnostic)
-        else:
-            found = graph_nms(boxes, scores, overlap, thresh, self.kind, self.beta, agnostic=self.agnostic)
-        if net.max_det is not None:
-            found = graph_most_confident(found, scores, net.max_det)
-        image, class_id, box = found
-        return Objects(image, class_id, scores[image, box, class_id], boxes[image, box])
-
-    def _here(
-        self, boxes: Tensor, scores: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor
-    ) -> Objects:
-        """The same, as detection does it."""
-        net, count = self.network.net, classes.shape[2]
-        image, box = (scores > thresh).any(2).nonzero(as_tuple=True)
-        probs = torch.where(scores > thresh, scores, 0.0)[image, box]
-        candidates = Candidates(image, boxes[image, box], objectness[image, box], probs)
-        candidates = chosen(candidates, net, best=bool(net.best_class))
-        box, class_id = candidates.probs.nonzero(as_tuple=True)
-        confidence = candidates.probs[box, class_id]
-        objects = Objects(candidates.image[box], class_id, confidence, candidates.xywh[box])
-        how = Suppression(float(overlap), self.kind, self.beta, self.agnostic, most=net.max_nms)
-        found = most_confident(suppressed(objects, [], count, how), net.max_det)
-        order = found.confidence.argsort(descending=True, stable=True)
-        group = found.image * count + (0 if self.agnostic else found.class_id)
-        order = order[group[order].argsort(stable=True)]
-        return Objects(*(column[order] for column in found))
+        select = self.selector.in_graph if torch.compiler.is_exporting() else self.selector.as_detected
+        return select(boxes, objectness, classes, *others), boxes, objectness, classes
 
 
 @dataclass(frozen=True)
@@ -195,25 +152,30 @@ def export_onnx(
     _check(network, form)
     network = reparameterised(network).to(DTYPES[form.type])
     graph = Graph(network, form).eval()
-    outputs = [*output_names(network, form), *(f"{_state_name(name)}_out" for name in graph.states)]
+    selector, limits = graph.selector, form.limits(network)
+    given = output_names(network, form)
+    outputs = [*given, *(SELECTED if selector else ()), *(f"{_state_name(name)}_out" for name in graph.states)]
     inputs, expected = _expected(graph)
+    if nans := [name for name, values in zip(outputs, expected, strict=True) if np.isnan(values).any()]:
+        text = f"the network's own '{nans[0]}' of a random image is NaN, so nothing can be compared"
+        raise DarknetError(f"{path}: not written: {text}; are these its trained weights?")
     model, weights = _converted(graph, outputs, dynamic_size, opset)
     _describe(model, network, form, names, letterbox)
-    suppresses, limits = graph.suppresses, form.limits(network)
     with replacing(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as entries:
         del graph, network
         _write_entries(entries, weights)
         gc.collect()  # torch's graphs refer to themselves
         _write(temporary, model, entries)
-        differences = _differences(temporary, outputs, inputs, expected)
-        worst = max(differences, key=lambda name: differences[name])
+        differences = _differences(temporary, outputs, inputs, expected, selector)
+        worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
         if not differences[worst] <= TOLERANCES[form.type]:
             raise DarknetError(
                 f"{path}: not written: in onnxruntime, the output '{worst}' differs from the network's by "
                 f"{differences[worst]:.1e} of its largest value; {TOLERANCES[form.type]:.0e} is the limit"
             )
-        if suppresses:
+        if selector:
             _set_thresholds(model, limits)
+            del model.graph.output[len(given) :]  # what they are selected from was for the check
             _write(temporary, model, entries)
         size = temporary.stat().st_size
     return Report(Path(path), differences, size)
@@ -245,7 +207,7 @@ def _inputs(graph: Graph, images: int) -> tuple[Tensor, list[Tensor]]:
     sides = (shape.c, shape.h, shape.w) if shape.c else (shape.count,)
     pixels = torch.randint(0, 256, (images, *sides), generator=generator, dtype=torch.uint8)
     values = pixels.permute(0, 2, 3, 1).contiguous() if form.uint8 else pixels.float() / 255 * network.net.input_max
-    if graph.suppresses:
+    if graph.selector:
         return values, [torch.tensor([limit]) for limit in form.limits(network)]
     return values, list(_states(network, images).values())
 
@@ -282,7 +244,7 @@ def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int 
     if dynamic_size:
         first = 1 if graph.form.uint8 else 2
         free |= {first: torch.export.Dim.DYNAMIC, first + 1: torch.export.Dim.DYNAMIC}
-    shapes = (free, [{} if graph.suppresses else {0: batch} for _ in inputs[1]])
+    shapes = (free, [{} if graph.selector else {0: batch} for _ in inputs[1]])
     names = ["images", *graph.others]
     with _quiet():
         try:
@@ -297,7 +259,7 @@ def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int 
     weights = list(program.model.graph.initializers.values())
     program.model.graph.initializers.clear()
     model = program.model_proto
-    if graph.suppresses:  # the exporter took the example's number of detections for the only one
+    if graph.selector:  # the exporter took the example's number of detections for the only one
         del model.graph.value_info[:]
         model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "found"
     return model, weights
@@ -399,7 +361,7 @@ def _expected(graph: Graph) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]
     """Inputs by their names, and the network's outputs for them."""
     images, others = _inputs(graph, 3)
     with torch.inference_mode():
-        if graph.suppresses:
+        if graph.selector:
             others[1] = _telling_threshold(graph, images)
         outputs = graph(images, others)
     inputs = {name: x.numpy() for name, x in zip(("images", *graph.others), (images, *others), strict=True)}
@@ -407,10 +369,19 @@ def _expected(graph: Graph) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]
 
 
 def _differences(
-    path: Path, names: Sequence[str], inputs: dict[str, NDArray[Any]], expected: list[NDArray[Any]]
+    path: Path,
+    names: Sequence[str],
+    inputs: dict[str, NDArray[Any]],
+    expected: list[NDArray[Any]],
+    selector: Selector | None,
 ) -> dict[str, float]:
-    """By output, the greatest difference between the network and onnxruntime on the same inputs."""
+    """By output, the greatest difference between the network and onnxruntime on the same inputs. Detections are
+    compared with those that detection selects from onnxruntime's own boxes: rounding may make another box the better
+    one of two that are nearly alike."""
     outputs = open_session(path, fast=False).run(list(names), inputs)
+    if selector:
+        tensors = [torch.from_numpy(values) for values in (*outputs[1:], *(inputs[name] for name in THRESHOLDS))]
+        expected[0] = selector.as_detected(*tensors).numpy()
     return {name: _difference(name, a, b) for name, a, b in zip(names, expected, outputs, strict=True)}
 
 

@@ -8,17 +8,72 @@ image), the most confident first. `overlap` and `thresh` are (1,).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch._higher_order_ops.while_loop import while_loop
 
 from darknet_py.boxes import overlap_by
+from darknet_py.choices import IOU_KINDS
+from darknet_py.layers import Candidates
 from darknet_py.layers.image_input import ImageOptions
+from darknet_py.postprocess import Objects, Suppression, chosen, most_confident, suppressed
 
 Found = tuple[Tensor, Tensor, Tensor]  # images, classes, boxes
 CANDIDATES = 2048
 """The most that `graph_nms` compares in an image: the most confident ones. As a box suppresses only less confident
 ones, what survives among them is what survives among all."""
+
+
+class Selector(NamedTuple):
+    """From all boxes of a network to detections, rows (m, 7) of image, class, confidence, centre x and y, width and
+    height; of an image and a class (agnostic: of an image), the most confident first.
+
+    net: what says how. kind, beta: of suppression. agnostic: whether boxes of different classes suppress each other.
+    Both functions read boxes (n, k, 4), objectness (n, k), classes (n, k, classes), overlap (1,), thresh (1,).
+    """
+
+    net: ImageOptions
+    kind: str
+    beta: float
+    agnostic: bool
+
+    def in_graph(self, boxes: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor) -> Tensor:
+        """By operators of ONNX."""
+        scores = graph_chosen(objectness[..., None] * classes, objectness, classes, thresh, self.net)
+        if self.kind in IOU_KINDS:
+            found = operator_nms(boxes, scores, overlap, thresh, agnostic=self.agnostic)
+        else:
+            found = graph_nms(boxes, scores, overlap, thresh, self.kind, self.beta, agnostic=self.agnostic)
+        if self.net.max_det is not None:
+            found = graph_most_confident(found, scores, self.net.max_det)
+        image, class_id, box = found
+        return _rows(Objects(image, class_id, scores[image, box, class_id], boxes[image, box]))
+
+    def as_detected(
+        self, boxes: Tensor, objectness: Tensor, classes: Tensor, overlap: Tensor, thresh: Tensor
+    ) -> Tensor:
+        """As detection does it."""
+        scores, count = objectness[..., None] * classes, classes.shape[2]
+        image, box = (scores > thresh).any(2).nonzero(as_tuple=True)
+        probs = torch.where(scores > thresh, scores, 0.0)[image, box]
+        candidates = Candidates(image, boxes[image, box], objectness[image, box], probs)
+        candidates = chosen(candidates, self.net, best=bool(self.net.best_class))
+        box, class_id = candidates.probs.nonzero(as_tuple=True)
+        confidence = candidates.probs[box, class_id]
+        objects = Objects(candidates.image[box], class_id, confidence, candidates.xywh[box])
+        how = Suppression(float(overlap), self.kind, self.beta, self.agnostic, most=self.net.max_nms)
+        found = most_confident(suppressed(objects, [], count, how), self.net.max_det)
+        order = found.confidence.argsort(descending=True, stable=True)
+        group = found.image * count + (0 if self.agnostic else found.class_id)
+        order = order[group[order].argsort(stable=True)]
+        return _rows(Objects(*(column[order] for column in found)))
+
+
+def _rows(found: Objects) -> Tensor:
+    columns = torch.stack((found.image.float(), found.class_id.float(), found.confidence), 1)
+    return torch.cat((columns, found.xywh), 1)
 
 
 def graph_chosen(scores: Tensor, objectness: Tensor, classes: Tensor, thresh: Tensor, net: ImageOptions) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import json
@@ -157,6 +158,20 @@ def test_a_model_too_large_for_its_format_leaves_no_file(
     monkeypatch.setattr(exporting, "MAX_BYTES", 10_000)
     with pytest.raises(DarknetError, match=r"the model would have [\d,]+ bytes; an ONNX file has 2 GB at most"):
         export_onnx(network, tmp_path / "model.onnx", Form("raw"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_difference_that_is_no_number_is_a_difference(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differences = {"boxes": 0.0, "scores": float("nan")}
+    monkeypatch.setattr(exporting, "_differences", lambda *_: differences)
+    with pytest.raises(DarknetError, match=r"the output 'scores' differs .* by nan"):
+        export_onnx(network, tmp_path / "model.onnx")
+    broken = copy.deepcopy(network)
+    broken.layers[0].weights.fill_(float("nan"))
+    with pytest.raises(DarknetError, match=r"own 'boxes' of a random image is NaN.*; are these its trained weights\?$"):
+        export_onnx(broken, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
