@@ -439,9 +439,17 @@ def _check_stored(layer: Layer) -> None:
 
 
 def _set_rows(layer: Layer, place: Place) -> None:
-    """A layer has as many rows per image as the layers that it reads, which must agree."""
-    rows = {place.earlier[index].shape.rows if index >= 0 else 1: index for index in layer.source_indices}
+    """A layer has as many rows per image as the layers that it reads, and of the same regions; these must agree."""
+    shapes = {index: place.earlier[index].shape if index >= 0 else Shape.flat(0) for index in layer.source_indices}
+    rows = {shape.rows: index for index, shape in shapes.items()}
     if len(rows) > 1:
         text = ", ".join(f"layer {index}: {count}" for count, index in rows.items())
         place.fail(None, f"the layers that it reads have different numbers of rows per image ({text})")
-    layer.shape = layer.shape._replace(rows=next(iter(rows), 1))
+    regions = {shape.regions: index for index, shape in shapes.items()}
+    if len(regions) > 1:
+        text = ", ".join(
+            f"layer {index}: {f'those of layer {source}' if source >= 0 else 'whole images'}"
+            for source, index in regions.items()
+        )
+        place.fail(None, f"the layers that it reads describe different regions ({text}); let them describe the same")
+    layer.shape = layer.shape._replace(rows=next(iter(rows), 1), regions=next(iter(regions), -1))

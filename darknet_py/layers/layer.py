@@ -29,6 +29,7 @@ class Shape(NamedTuple):
     """A layer's output for an image: `c` channels of height `h` and width `w`, or `count` values without such a shape.
 
     rows: consecutive rows of the output tensor that belong to the same image; 1, except after region proposals.
+    regions: the number of the layer whose regions the rows are, one after the other; -1: they are of no regions.
     """
 
     c: int
@@ -36,6 +37,12 @@ class Shape(NamedTuple):
     w: int
     count: int  # type: ignore[assignment]  # tuple.count is not missed
     rows: int = 1
+    regions: int = -1
+
+    @property
+    def of_whole_images(self) -> bool:
+        """Whether the output has one row for each image."""
+        return self.rows == 1 and self.regions < 0
 
     @classmethod
     def image(cls, c: int, h: int, w: int) -> Shape:

@@ -50,12 +50,13 @@ class RoiPool(Layer, kinds=("roi_pool",)):
         super().__init__(options, place)
         regions, source = regions_at(place, place.index - 1, None), place.earlier[self.source_indices[0]]
         shape = source.shape
-        if not shape.c or shape.rows != 1:
+        if not shape.c or not shape.of_whole_images:
             place.fail(
                 "from", f"layer {source.index} ([{source.kind}]) gives no map of the whole image; name one that does"
             )
         self.stride = options.stride or 2 ** round(math.log2(place.net.width / shape.w))
-        self.shape = Shape.image(shape.c, options.size, options.size)._replace(rows=regions.shape.rows)
+        rows = {"rows": regions.shape.rows, "regions": regions.index}
+        self.shape = Shape.image(shape.c, options.size, options.size)._replace(**rows)
 
     def references(self) -> tuple[int, ...]:
         return self.source_indices[:1]

@@ -39,7 +39,7 @@ class RoiSample(Regions, kinds=("roi_sample",)):
         super().__init__(options, place)
         regions = regions_at(place, place.index - 1, None)
         self.convention = regions.convention
-        self.shape = Shape.flat(6)._replace(rows=regions.shape.rows)
+        self.shape = Shape.flat(6)._replace(rows=regions.shape.rows, regions=place.index)
 
     def forward(self, regions: Tensor, images: Tensor) -> Tensor:
         """Regions (k, 5), images (n, channels, height, width) → regions (m, 6).

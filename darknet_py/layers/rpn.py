@@ -106,13 +106,22 @@ class Rpn(Regions, kinds=("rpn",)):
         if self.anchors > MAX_ANCHORS:
             place.fail("sizes", f"{self.anchors} anchors are too many; {MAX_ANCHORS} is the limit")
         parts = [self.anchors * count for count in (self.convention.logits, 4)]
+        self._check_map(place)
         if place.image().c != sum(parts):
             logits = "an objectness" if self.convention.logits == 1 else "background and object"
             needed = f"{self.anchors} anchors x ({self.convention.logits}+4) = {sum(parts)} are needed"
             text = f"{needed}: of all anchors {logits}, then four deltas"
             text += correction(place, parts) or "; put the two maps together with [route]"
             place.fail(None, f"{place.before()} {place.input.c} channels, {text}")
-        self.shape = Shape.flat(5)._replace(rows=options.post_nms)
+        self.shape = Shape.flat(5)._replace(rows=options.post_nms, regions=place.index)
+
+    def _check_map(self, place: Place) -> None:
+        shape, net = place.image(), place.net
+        if not shape.of_whole_images:
+            place.fail(None, f"{place.before()} a part of the image for each region; it reads a map of the whole image")
+        if shape.w > net.width or shape.h > net.height:
+            text = f"{place.before()} {shape.w} x {shape.h} cells, more than the input has pixels, {net.width} x "
+            place.fail(None, f"{text}{net.height}, so anchors of many cells would be the same; it reads a smaller map")
 
     def values(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """(n, anchors*(logits+4), h, w) → logits of an object (n, h*w*anchors), deltas (n, h*w*anchors, 4)."""
