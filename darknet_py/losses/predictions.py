@@ -37,7 +37,7 @@ class TruthReader(Protocol):
 
 
 def refusal(layers: Sequence[Yolo]) -> Refusal | None:
-    """Heads of a group give logits, have the same classes and assigner, and their lead heads are among them."""
+    """Heads of a group give logits and have the same classes and assigner; an auxiliary head has its lead's anchors."""
     first = layers[0]
     for layer in layers:
         if not layer.reads_logits:
@@ -48,10 +48,8 @@ def refusal(layers: Sequence[Yolo]) -> Refusal | None:
                 text = f"layer {first.index} has {name}={getattr(first.options, name) or '(not written)'}"
                 return Refusal(layer, name, f"{text}; heads that train together need the same")
         lead = next((lead for lead in layers if lead.index == layer.lead), None)
-        if layer.auxiliary and lead is None:
-            return Refusal(layer, "aux_of", f"layer {layer.lead} has another loss; write loss={layer.loss_name} there")
-        if lead is not None and (layer.shape != lead.shape or not torch.equal(layer.anchors, lead.anchors)):
-            text = f"its map or anchors differ from those of layer {lead.index}, whose boxes it trains; make them equal"
+        if lead is not None and not torch.equal(layer.anchors, lead.anchors):
+            text = f"its anchors differ from those of layer {lead.index}, whose boxes it trains; make them equal"
             return Refusal(layer, "aux_of", text)
     return None
 

@@ -197,7 +197,22 @@ class Trainer:
                 text = f"assigner={assigner} places truths wrongly where the input is not square, as its own program "
                 text += f"does, and hardly learns small objects; write height={self.net.width}"
                 cfg.warn(cfg.sections[0], cfg.sections[0].get("height"), text)
+        self._check_auxiliary()
         self._warn_of_unread_options()
+
+    def _check_auxiliary(self) -> None:
+        """An auxiliary head has the map and the loss of the head that it helps to train."""
+        for head in (layer for layer in self.loss_layers if isinstance(layer, Head) and layer.lead is not None):
+            lead = self.network.layers[head.lead]
+            text = ""
+            if loss_of(head) is not loss_of(lead):
+                text = f"layer {lead.index} has another loss; write loss={head.loss_name} there"
+            elif head.shape[1:3] != lead.shape[1:3]:
+                text = f"its map is {head.shape.w} x {head.shape.h}, that of layer {lead.index}, which it helps to "
+                text += f"train, {lead.shape.w} x {lead.shape.h}; make them equal"
+            if text:
+                section = self.network.cfg.sections[head.index + 1]
+                self.network.cfg.fail(section, section.get("aux_of"), text)
 
     def _warn_of_unread_options(self) -> None:
         """Of what is written for another loss or another augmentation."""

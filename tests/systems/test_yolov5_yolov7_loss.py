@@ -213,7 +213,7 @@ def text_of(loss: str, *changes: tuple[str, str]) -> str:
         ([("loss=yolov7", "loss=yolov5")], r"aux_of=-9: layer 8 has another loss; write loss=yolov5 there"),
         ([("logistic=1\n", "")], r"new_coords=1: gives no logits, and loss=yolov7 needs them; write logistic=1 too"),
         ([("assigner=ota", "assigner=ratio")], r"assigner=ratio: layer 2 has assigner=ota; heads that train together"),
-        ([("anchors=116", "anchors=115")], r"aux_of=-9: its map or anchors differ from those of layer 8"),
+        ([("anchors=116", "anchors=115")], r"aux_of=-9: its anchors differ from those of layer 8"),
         ([("aux_of=-9", "aux_of=-8")], r"aux_of=-8: layer 9 \(\[route\]\) is not a \[yolo\] of 2 classes"),
     ],
 )
