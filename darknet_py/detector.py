@@ -60,7 +60,8 @@ class Detector:
             heads ignore it.
 
     Raises:
-        DarknetError: the model is none, has no detection head, or the number of names is not that of its classes.
+        DarknetError: the model is none, has no detection head, heads of different classes, or the number of names is
+            not that of its classes.
     """
 
     def __init__(
@@ -89,9 +90,7 @@ class Detector:
         self.heads = self.network.head_layers()
         if not self.heads:
             raise DarknetError(f"{self.network.cfg.path}: no detection head ([yolo], [region] …); is it a classifier?")
-        if len({head.options.classes for head in self.heads}) > 1:
-            heads = ", ".join(f"layer {head.index}: classes={head.options.classes}" for head in self.heads)
-            raise DarknetError(f"{self.network.cfg.path}: all heads need the same classes ({heads})")
+        self.network.check_classes()
         if nms_kind not in (None, *NMS_KINDS):
             raise DarknetError(f"nms_kind '{nms_kind}': unknown; write one of {', '.join(NMS_KINDS)}")
         self.class_map = None

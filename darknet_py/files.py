@@ -94,6 +94,10 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
 
     Args:
         sync: wait until the content is on the disk, for what a power cut must not take.
+
+    Raises:
+        OSError: it cannot be written; `filename` is the path, also where the system names the temporary one, or none
+            (a full disk).
     """
     temporary = beside(path)
     _clear_parts(temporary.parent.absolute())
@@ -102,6 +106,10 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = True) -> Iterator[Pa
         if sync:
             _to_disk(temporary)
         into_place(temporary, path)
+    except OSError as error:
+        if error.filename is None or os.fspath(error.filename) == os.fspath(temporary):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

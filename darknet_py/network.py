@@ -13,6 +13,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -217,6 +218,19 @@ class Network(nn.Module):
     def head_layers(self) -> list[Head]:
         """The heads, in the order of `forward`'s result."""
         return [cast(Head, self.layers[index]) for index in self.heads]
+
+    def check_classes(self) -> None:
+        """Refuses heads whose detections cannot be put together.
+
+        Raises:
+            CfgError: the heads have different numbers of classes.
+        """
+        heads = self.head_layers()
+        for first, head in pairwise(heads):
+            if head.classes != first.classes:
+                section = self.cfg.sections[head.index + 1]
+                text = f"it detects {head.classes} classes, layer {first.index} ([{first.kind}]) {first.classes}"
+                self.cfg.fail(section, section.get("classes"), f"{text}; write equal numbers, and the filters to match")
 
     def check_graph(self, problem: str) -> None:
         """Refuses what needs the whole network as one graph; `problem` says what, and what to do instead.

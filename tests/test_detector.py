@@ -14,7 +14,7 @@ from darknet_py import DarknetError, Detector, ImageError, Network, load
 from darknet_py.cfg import parse_text
 from darknet_py.detections import Detection, Detections
 from darknet_py.detector import load_detector
-from darknet_py.errors import CfgWarning
+from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.inference.runner import prepare
 from darknet_py.pictures.draw import draw
 from darknet_py.pictures.write import write_image
@@ -52,6 +52,16 @@ def test_names_must_be_as_many_as_classes(tmp_path: Path) -> None:
 def test_a_classifier_is_no_detector() -> None:
     with pytest.raises(DarknetError, match="no detection head"):
         Detector(network("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n"))
+
+
+def test_all_heads_detect_the_same_classes() -> None:
+    heads = "".join(
+        f"[route]\nlayers=0\n[convolutional]\nfilters={5 + classes}\n[yolo]\nnum=1\nanchors=8,8\nclasses={classes}\n"
+        for classes in (3, 2)
+    )
+    text = f"[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=4\n{heads}"
+    with pytest.raises(CfgError, match=r"<text>:\d+: \[yolo\] classes=2: it detects 2 classes, layer 3 \(\[yolo\]\) 3"):
+        Detector(Network(parse_text(text)))
 
 
 @pytest.mark.parametrize("option", [{"precision": "int4"}, {"nms_kind": "soft"}, {"batch": 0}])

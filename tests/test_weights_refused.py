@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from disk import full_disk
 from kit import KIT, needs_kit
 from weight_files import ERRORS, GOOD, NEEDED, NET, header, network, value
 
@@ -159,18 +158,6 @@ def saved(path: Path) -> bytes:
     """A good file at this place, as it was before a writing that fails."""
     network(ERRORS).initialise(1).save_weights(path)
     return path.read_bytes()
-
-
-@contextmanager
-def full_disk(largest: int) -> Iterator[None]:
-    """No file can grow beyond `largest` bytes."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 BODY = "[convolutional]\nfilters=4\n"  # layer 0

@@ -193,6 +193,8 @@ def output_names(network: Network, form: Form) -> list[str]:
 def _check(network: Network, form: Form) -> None:
     """Refuses what the form cannot say of the network, at the option that is the reason."""
     network.check_graph("has no ONNX form here; detect with the weights")
+    if form.outputs != "raw":
+        network.check_classes()
     for head in network.head_layers() if form.outputs != "raw" else []:
         section = network.cfg.sections[head.index + 1]
         if not head.dense:

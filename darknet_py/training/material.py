@@ -23,6 +23,7 @@ from darknet_py.pictures.levels import Levels, levels_of
 from darknet_py.pictures.write import write_image
 from darknet_py.training.schedule import is_plain, sequence_length
 from darknet_py.training.sizes import classifier_size, mini_batch_of, network_size
+from darknet_py.training.step import losses_of
 from darknet_py.training.world import World
 
 MiniBatch: TypeAlias = ImageBatch | TextBatch
@@ -93,6 +94,9 @@ def _names(dataset: Dataset, needs: Needs) -> list[str]:
 def _needs(network: Network) -> Needs:
     needs = network.needs()
     if needs is None:
+        for layer, _ in losses_of(network):
+            text = "it is trained with the truths of a head, and there is none; write one, e.g. [roi_head]"
+            network.cfg.fail(network.cfg.sections[layer.index + 1], None, text)
         raise DarknetError(f"{network.cfg.path}: nothing to train: no layer has a loss; add a head or [cost]")
     return needs
 
@@ -108,6 +112,7 @@ def _open_text(data: str | os.PathLike[str], network: Network, tokenized: bool) 
 
 
 def _check_classes(network: Network, dataset: Dataset, options: DataFile) -> None:
+    network.check_classes()
     if network.heads and dataset.names and network.classes != len(dataset.names):
         names = f"{dataset.names_file or dataset.source} has {len(dataset.names)} names"
         raise DarknetError(

@@ -202,7 +202,9 @@ class Trainer:
 
     def _check_auxiliary(self) -> None:
         """An auxiliary head has the map and the loss of the head that it helps to train."""
-        for head in (layer for layer in self.loss_layers if isinstance(layer, Head) and layer.lead is not None):
+        for head in (layer for layer in self.loss_layers if isinstance(layer, Head)):
+            if head.lead is None:
+                continue
             lead = self.network.layers[head.lead]
             text = ""
             if loss_of(head) is not loss_of(lead):

@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from disk import full_disk
 
 from darknet_py import Detector, Network, load, parse_cfg
+from darknet_py.cfg import parse_text
 from darknet_py.choices import EXPORTED_OUTPUTS
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference import exporting
@@ -173,6 +175,25 @@ def test_a_difference_that_is_no_number_is_a_difference(
     with pytest.raises(DarknetError, match=r"own 'boxes' of a random image is NaN.*; are these its trained weights\?$"):
         export_onnx(broken, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_room_is_said_of_the_file(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with full_disk(100_000), pytest.raises(OSError, match="File too large") as error:
+        export_onnx(network, path)
+    assert error.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_boxes_of_different_classes_are_not_put_together(tmp_path: Path) -> None:
+    first, second = (
+        f"[convolutional]\nfilters={5 + classes}\n[yolo]\nclasses={classes}\nnum=1\nanchors=8,8\n" for classes in (3, 2)
+    )
+    text = f"[net]\nwidth=8\nheight=8\nchannels=3\n{first}[route]\nlayers=0\n{second}"
+    network = Network(parse_text(text, "my.cfg")).initialise(0).eval()
+    with pytest.raises(CfgError, match=r"\[yolo\] classes=2: it detects 2 classes, layer 1 \(\[yolo\]\) 3"):
+        export_onnx(network, tmp_path / "model.onnx")
+    assert export_onnx(network, tmp_path / "model.onnx", Form("raw")).differences
 
 
 def test_what_onnx_cannot_say_is_refused_at_its_option(tmp_path: Path) -> None:
