@@ -13,6 +13,15 @@ OPTIMIZERS = ("darknet", "sgd", "adamw")
 POLICIES = ("cosine", "linear", "warmcos")
 NOT_DARKNETS = ("nesterov", "clip_norm", "nominal_batch", "accumulate_modulo")
 """Options that optimizer=darknet has no use for."""
+READ_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    "nesterov": ("optimizer", ("sgd",)),
+    "burn_in_momentum": ("optimizer", ("darknet", "sgd")),
+    "burn_in_bias_rate": ("policy", POLICIES),
+    "policy_delay": ("policy", POLICIES[:2]),
+    "accumulate_modulo": ("nominal_batch", ()),
+    "ema_ramp": ("ema_alpha", ()),
+}
+"""Options that are read with some values of another one alone; (): with any but 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

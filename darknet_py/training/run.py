@@ -168,6 +168,9 @@ def _warn_of_schedule(network: Network) -> None:
         if iteration >= net.max_batches:
             text = f"reaches beyond max_batches={net.max_batches}, so the schedule is cut short; write smaller numbers"
             cfg.warn(section, section.get(name), text)
+    if (count := round(net.nominal_batch / net.batch)) > net.max_batches:
+        text = f"an update has the gradients of {count} iterations, more than max_batches={net.max_batches}; write a "
+        cfg.warn(section, section.get("nominal_batch"), f"{text}smaller number")
     if net.close_mosaic >= (epochs := net.epochs or net.max_batches):
         text = f"no image of these {epochs} epochs is blended with others; write a smaller number"
         cfg.warn(section, section.get("close_mosaic"), text)

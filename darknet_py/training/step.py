@@ -21,7 +21,7 @@ from darknet_py.errors import CfgError, DarknetError
 from darknet_py.inference.runner import DTYPES
 from darknet_py.layers import Head, Layer
 from darknet_py.layers.needs import BoxNeeds, Needs
-from darknet_py.layers.recipe import NOT_DARKNETS
+from darknet_py.layers.recipe import NOT_DARKNETS, READ_WITH
 from darknet_py.losses import LOSSES, Loss, Output, Rejection, State, Value, loss_of, unread_options
 from darknet_py.losses.assign import ASSIGNERS, SQUARE
 from darknet_py.network import Network, raw_of
@@ -217,7 +217,7 @@ class Trainer:
                 self.network.cfg.fail(section, section.get("aux_of"), text)
 
     def _warn_of_unread_options(self) -> None:
-        """Of what is written for another loss or another augmentation."""
+        """Of what is written for another loss, augmentation, optimizer or schedule."""
         cfg, needs = self.network.cfg, self.network.needs()
         unmoved = frozenset() if needs is None else unread_words(self.net, needs)
         unread = {
@@ -230,6 +230,10 @@ class Trainer:
             )
             for name in sorted(names)
         }
+        for name, (other, values) in READ_WITH.items():
+            value = getattr(self.net, other)
+            if not (value in values if values else value):
+                unread[cfg.sections[0].line, name] = (cfg.sections[0], f"{other}={value}")
         written = [(section.get(name), section, choice) for (_, name), (section, choice) in unread.items()]
         for option, section, choice in written:
             if option is not None:

@@ -405,6 +405,13 @@ def test_a_schedule_that_does_not_fit_is_named(data: Path, tmp_path: Path) -> No
         assert run(data, cfg, tmp_path / "out", "--max-batches", "3") == 0
 
 
+def test_an_update_of_more_iterations_than_there_are_is_named(data: Path, tmp_path: Path) -> None:
+    cfg = write_cfg(tmp_path, extra="optimizer=sgd\nnominal_batch=4000\n")
+    text = r"\[net\] nominal_batch=4000: an update has the gradients of \d+ iterations, more than max_batches=2"
+    with pytest.warns(CfgWarning, match=text):
+        assert run(data, cfg, tmp_path / "out", "--max-batches", "2") == 0
+
+
 def test_a_training_that_is_all_end_is_named(data: Path, tmp_path: Path) -> None:
     cfg = write_cfg(tmp_path, extra="epochs=2\nclose_mosaic=2\n")
     with pytest.warns(CfgWarning, match=r"\[net\] close_mosaic=2: no image of these 2 epochs is blended with others"):

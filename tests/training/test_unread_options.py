@@ -1,4 +1,4 @@
-"""Training names options of the cfg that the chosen loss, or the chosen augmentation, does not read."""
+"""Training names options of the cfg that the chosen loss, augmentation, optimizer or schedule does not read."""
 
 from __future__ import annotations
 
@@ -54,6 +54,16 @@ def warned(path: Path) -> list[str]:
         ("", "anchor_t=3", "14: [yolo] anchor_t=3: it has no effect with loss=darknet"),
         ("", "loss=grid\nanchor_t=3\nmin_pos_iou=.1", "15: [yolo] anchor_t=3: it has no effect with loss=grid"),
         ("mixup_probability=.1", "", "6: [net] mixup_probability=.1: it has no effect with augmentation=darknet"),
+        ("ema_ramp=10", "", "6: [net] ema_ramp=10: it has no effect with ema_alpha=0.0"),
+        ("optimizer=adamw\nnesterov=1", "", "7: [net] nesterov=1: it has no effect with optimizer=adamw"),
+        ("optimizer=adamw\nburn_in_momentum=.8", "",
+         "7: [net] burn_in_momentum=.8: it has no effect with optimizer=adamw"),
+        ("burn_in_bias_rate=.1", "", "6: [net] burn_in_bias_rate=.1: it has no effect with policy=constant"),
+        ("policy=warmcos\npolicy_delay=1", "", "7: [net] policy_delay=1: it has no effect with policy=warmcos"),
+        ("optimizer=sgd\naccumulate_modulo=1", "",
+         "7: [net] accumulate_modulo=1: it has no effect with nominal_batch=0"),
+        ("ema_ramp=10\nema_alpha=.9\npolicy=cosine\npolicy_delay=1\nburn_in_bias_rate=.1\nburn_in_momentum=.8",
+         "", None),
         ("augmentation=yolov7\npaste_in_probability=.1\nangle=0", "", None),
         ("angle=0\nmosaic=1", "jitter=.3\nresize=1.5", None),
     ],
