@@ -34,6 +34,8 @@ _HEXADECIMAL = re.compile(
 MAX_ADVICE = 50  # unknown options of a section for which a similar name is looked up, which takes time
 MAX_INT = 2**31 - 1
 MAX_FLOAT = 3.4028234663852886e38
+MAX_PIXELS = 100_000  # of lengths that a cfg asks for in pixels
+MAX_WEIGHT = 1e6  # of a term of a loss
 
 
 @dataclass(frozen=True)

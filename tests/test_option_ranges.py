@@ -10,7 +10,9 @@ import pytest
 
 from darknet_py.cfg import parse_text
 from darknet_py.errors import CfgError, CfgWarning
-from darknet_py.layers import NetOptions
+from darknet_py.layers import KINDS, NetOptions
+from darknet_py.layers.head import HeadOptions
+from darknet_py.layers.layer import LayerOptions
 from darknet_py.network import Network
 from darknet_py.options import cfg_name, meaning_of, read_options
 from darknet_py.training.step import Trainer
@@ -138,3 +140,39 @@ def test_in_a_section_of_this_projects_own_nothing_may_follow_a_number(option: s
 def test_of_a_section_of_this_projects_own_nothing_is_said_of_darknet() -> None:
     with pytest.warns(CfgWarning, match="unknown option; did you mean 'jitter'"):
         head("anchor_free", "jiter=.2")
+
+
+OF_ALL = {field.name for field in dataclasses.fields(LayerOptions)}
+OF_IMAGES = ("jitter", "resize")
+NOT_DARKNETS = [
+    (kind, field)
+    for kind, layer in KINDS.items()
+    for field in dataclasses.fields(layer.Options)
+    if (meaning_of(field).own or layer.own or (issubclass(layer.Options, HeadOptions) and field.name in OF_IMAGES))
+    and field.name not in OF_ALL
+    and "float" in str(get_type_hints(layer.Options)[field.name])
+]
+
+
+@pytest.mark.parametrize(("kind", "field"), NOT_DARKNETS, ids=[f"{kind}-{field.name}" for kind, field in NOT_DARKNETS])
+def test_a_fraction_of_a_layer_has_a_smallest_and_a_largest_value(kind: str, field: dataclasses.Field[Any]) -> None:
+    """Of this project's own, and those that say how a head's training images are changed."""
+    meaning = meaning_of(field)
+    assert meaning.minimum is not None
+    assert meaning.maximum is not None
+    assert -1e6 <= meaning.minimum <= meaning.maximum <= 1e6
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [
+        ("jitter=1e30", "1 or less"), ("jitter=-1", "0 or more"), ("resize=-5", "0.01 or more"),
+        ("resize=0", "0.01 or more"), ("random=-3", "0 or more"), ("random=50", "10 or less"),
+        ("max=2147483647", "100000 or less"),
+    ],
+)  # fmt: skip
+def test_training_images_change_within_bounds(kind: str, option: str, advice: str) -> None:
+    with pytest.raises(CfgError, match=rf"my.cfg:\d+: \[{kind}\] {option}: .* is too (small|large); write {advice}$"):
+        Trainer(head(kind, option))

@@ -78,7 +78,7 @@ TWO_STAGE = [
     f"{IMAGES}\n[convolutional] filters=8 size=16 stride=16 activation=relu\n[convolutional] filters={filters} "
     f"activation=linear\n[rpn] sizes=16,32 ratios=1 stride=16 {convention} pre_nms=40 post_nms=5 train_pre_nms=30 "
     "train_post_nms=20 nms=.6 min_size=2 thresh=.1 samples=20 positives=.4 truth_thresh=.6 ignore_thresh=.2 clobber=1\n"
-    "[roi_sample] samples=16 positives=.3 truth_thresh=.4 ignore_thresh=.45 background_thresh=.01\n"
+    "[roi_sample] samples=16 positives=.3 truth_thresh=.4 ignore_thresh=.35 background_thresh=.01\n"
     f"[{pooling} from=0 size=3 stride=16\n[connected] output=35 activation=linear\n"
     "[roi_head] from=3 classes=6 delta_scales=5,5,2,2 nms_kind=diounms beta_nms=.7 max=20 jitter=.1 resize=1.2 random=1"
     for filters, convention, pooling in (

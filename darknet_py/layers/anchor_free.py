@@ -15,7 +15,7 @@ from torch import Tensor
 from darknet_py.choices import NMS_KINDS
 from darknet_py.layers.head import Boxes, Head, HeadOptions, pixels, read_anchors
 from darknet_py.layers.layer import Place
-from darknet_py.options import option
+from darknet_py.options import MAX_PIXELS, MAX_WEIGHT, option
 
 COORDS = ("ltrb", "xywh")
 MAX_REG = 1000
@@ -61,9 +61,11 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             "widths and heights, pixels of the network's input: a cell has a box for each of them, whose centre is "
             "measured from the middle of the cell, cells, and which is (2 logistic(w))^2 times as wide as its anchor "
             "(YOLOv6's anchor-aided branch, an auxiliary head)",
+            minimum=0,
+            maximum=MAX_PIXELS,
         )
         nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3])
-        beta_nms: float = option(0.6, "exponent of the distance term of diounms")
+        beta_nms: float = option(0.6, "exponent of the distance term of diounms", minimum=0, maximum=100)
         aux_of: int | None = option(
             None,
             "the head exists in training alone and helps to train this one, a layer before it (negative: counted back)",
@@ -85,14 +87,24 @@ class AnchorFree(Head, kinds=("anchor_free",)):
             use="training",
         )  # fmt: skip
         box_weight: float | None = option(
-            None, "multiplies the loss of boxes; default: the system's own weight", minimum=0, use="training"
+            None,
+            "multiplies the loss of boxes; default: the system's own weight",
+            minimum=0,
+            maximum=MAX_WEIGHT,
+            use="training",
         )
         objectness_weight: float | None = option(
-            None, "multiplies the loss of the objectness, likewise", minimum=0, use="training"
+            None, "multiplies the loss of the objectness, likewise", minimum=0, maximum=MAX_WEIGHT, use="training"
         )
-        class_weight: float | None = option(None, "multiplies the loss of classes, likewise", minimum=0, use="training")
+        class_weight: float | None = option(
+            None, "multiplies the loss of classes, likewise", minimum=0, maximum=MAX_WEIGHT, use="training"
+        )
         dfl_weight: float | None = option(
-            None, "multiplies the loss of the distributions (reg_max), likewise", minimum=0, use="training"
+            None,
+            "multiplies the loss of the distributions (reg_max), likewise",
+            minimum=0,
+            maximum=MAX_WEIGHT,
+            use="training",
         )
         atss_epochs: int = option(
             0, "number of epochs at the start in which ATSS assigns the truths; then task alignment (yolov6)",

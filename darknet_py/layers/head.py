@@ -25,12 +25,14 @@ MAX_ANCHORS = 100_000
 class HeadOptions(LayerOptions):
     """What all heads read for their training images."""
 
-    max: int = option(200, "maximum number of truths per image", minimum=1, use="training")
-    jitter: float = option(0.2, "random cropping, by up to this fraction of the image's size", use="training")
-    resize: float = option(1.0, "random zoom, by up to this factor", use="training")
+    max: int = option(200, "maximum number of truths per image", minimum=1, maximum=100_000, use="training")
+    jitter: float = option(
+        0.2, "random cropping, by up to this fraction of the image's size", minimum=0, maximum=1, use="training"
+    )
+    resize: float = option(1.0, "random zoom, by up to this factor", minimum=0.01, maximum=100, use="training")
     random: float = option(
         0.0, "1: the input size varies during training by up to 1.4; another value: by up to this factor",
-        use="training",
+        minimum=0, maximum=10, use="training",
     )  # fmt: skip
 
 

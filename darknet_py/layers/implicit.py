@@ -57,7 +57,7 @@ class ImplicitAdd(Layer, kinds=("implicit_add",)):
         filters: int | None = option(
             None, "number of values: 1 for all channels; default: one for each channel", minimum=1
         )
-        std: float = option(0.02, "standard deviation of the initial values", minimum=0, use="load")
+        std: float = option(0.02, "standard deviation of the initial values", minimum=0, maximum=1000, use="load")
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)

@@ -68,6 +68,14 @@ def regions_at(place: Place, index: int, key: str | None, kind: type[Regions] = 
     place.fail(key, f"{found} is no {known}; {advice}")
 
 
+def check_thresholds(place: Place, truth_thresh: float, ignore_thresh: float) -> None:
+    """No overlap with a truth makes a box both an object and background."""
+    if ignore_thresh > truth_thresh:
+        key = "ignore_thresh" if place.section.get("ignore_thresh") else "truth_thresh"
+        text = f"objects are boxes of an IoU from {truth_thresh:g} on, background those below {ignore_thresh:g}"
+        place.fail(key, f"{text}; write ignore_thresh={truth_thresh:g} or less")
+
+
 @functools.cache
 def cell_anchors(sizes: tuple[float, ...], ratios: tuple[float, ...], stride: int, convention: Convention) -> Tensor:
     """(ratios*sizes, 4) on the CPU: the anchors of the first cell; of each ratio (height / width) all sizes (side of a

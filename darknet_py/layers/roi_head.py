@@ -36,9 +36,10 @@ class RoiHead(Head, kinds=("roi_head",)):
             (10.0, 10.0, 5.0, 5.0),
             "factors of the deltas of x, y, width, height, as they are learned",
             minimum=1e-6,
+            maximum=1000,
         )
         nms_kind: str = option("default", "kind of non-maximum suppression", choices=NMS_KINDS[:3])
-        beta_nms: float = option(0.6, "exponent of the distance term of diounms")
+        beta_nms: float = option(0.6, "exponent of the distance term of diounms", minimum=0, maximum=100)
 
     @classmethod
     def sources(cls, options: Any, place: Place) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from darknet_py.layers.layer import Layer, LayerOptions, Place, Shape
 from darknet_py.layers.regions import number_in_image, regions_at
-from darknet_py.options import option
+from darknet_py.options import MAX_PIXELS, option
 
 MAX_SIZE = 1000
 
@@ -32,6 +32,7 @@ class RoiOptions(LayerOptions):
         "pixels of the network's input from cell to cell; 0: the power of two nearest to the input's width divided by "
         "the map's",
         minimum=0,
+        maximum=MAX_PIXELS,
     )
 
 

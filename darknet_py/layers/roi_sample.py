@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from darknet_py.layers.layer import LayerOptions, Place, Shape
-from darknet_py.layers.regions import Regions, regions_at
+from darknet_py.layers.regions import Regions, check_thresholds, regions_at
 from darknet_py.options import option
 
 
@@ -22,13 +22,21 @@ class RoiSample(Regions, kinds=("roi_sample",)):
             0.25, "largest part of these that is trained to be objects", minimum=0, maximum=1, use="training"
         )
         truth_thresh: float = option(
-            0.5, "regions whose IoU with a truth is as large are trained to be this object", use="training"
+            0.5,
+            "regions whose IoU with a truth is as large are trained to be this object",
+            minimum=0.01,
+            maximum=1,
+            use="training",
         )
         ignore_thresh: float = option(
-            0.5, "regions whose IoU with all truths is smaller are trained to be background", use="training"
+            0.5,
+            "regions whose IoU with all truths is smaller are trained to be background",
+            minimum=0,
+            maximum=1,
+            use="training",
         )
         background_thresh: float = option(
-            0.0, "background is trained where the IoU with some truth is as large", use="training"
+            0.0, "background is trained where the IoU with some truth is as large", minimum=0, maximum=1, use="training"
         )
 
     @classmethod
@@ -37,6 +45,7 @@ class RoiSample(Regions, kinds=("roi_sample",)):
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
+        check_thresholds(place, options.truth_thresh, options.ignore_thresh)
         regions = regions_at(place, place.index - 1, None)
         self.convention = regions.convention
         self.shape = Shape.flat(6)._replace(rows=regions.shape.rows, regions=place.index)

@@ -22,13 +22,14 @@ from darknet_py.layers.regions import (
     Convention,
     Regions,
     cell_anchors,
+    check_thresholds,
     clipped,
     fractions_of,
     moved,
     number_in_image,
     shifted,
 )
-from darknet_py.options import option
+from darknet_py.options import MAX_PIXELS, MAX_WEIGHT, option
 
 SCALES = (1.0, 1.0, 1.0, 1.0)  # of the deltas
 
@@ -49,11 +50,19 @@ class Rpn(Regions, kinds=("rpn",)):
     @dataclass(frozen=True, kw_only=True)
     class Options(LayerOptions):
         sizes: tuple[float, ...] = option(
-            (128.0, 256.0, 512.0), "sides of the anchors, pixels: of a square of the same area", minimum=1
+            (128.0, 256.0, 512.0),
+            "sides of the anchors, pixels: of a square of the same area",
+            minimum=1,
+            maximum=MAX_PIXELS,
         )
-        ratios: tuple[float, ...] = option((0.5, 1.0, 2.0), "height / width of the anchors", minimum=0.001)
+        ratios: tuple[float, ...] = option(
+            (0.5, 1.0, 2.0), "height / width of the anchors", minimum=0.001, maximum=1000
+        )
         stride: int = option(
-            0, "pixels from cell to cell; 0: the input's size divided by the map's, rounded down", minimum=0
+            0,
+            "pixels from cell to cell; 0: the input's size divided by the map's, rounded down",
+            minimum=0,
+            maximum=MAX_PIXELS,
         )
         convention: str = option(
             "torchvision",
@@ -65,24 +74,35 @@ class Rpn(Regions, kinds=("rpn",)):
         post_nms: int = option(300, "most proposals for each image", minimum=1, maximum=MAX_ANCHORS)
         train_pre_nms: int = option(12000, "pre_nms in training", minimum=0, use="training")
         train_post_nms: int = option(2000, "post_nms in training", minimum=1, maximum=MAX_ANCHORS, use="training")
-        nms: float = option(0.7, "the overlap above which the less likely of two boxes is suppressed", minimum=0)
-        min_size: float = option(0.001, "smallest side of a proposal, pixels", minimum=0)
+        nms: float = option(
+            0.7, "the overlap above which the less likely of two boxes is suppressed", minimum=0, maximum=1
+        )
+        min_size: float = option(0.001, "smallest side of a proposal, pixels", minimum=0, maximum=MAX_PIXELS)
         thresh: float = option(0.0, "smallest probability of a proposal", minimum=0, maximum=1)
         samples: int = option(256, "anchors of each image that are trained", minimum=1, use="training")
         positives: float = option(
             0.5, "largest part of these that is trained to be objects", minimum=0, maximum=1, use="training"
         )
         truth_thresh: float = option(
-            0.7, "anchors whose IoU with a truth is as large are trained to be objects", use="training"
+            0.7,
+            "anchors whose IoU with a truth is as large are trained to be objects",
+            minimum=0.01,
+            maximum=1,
+            use="training",
         )
         ignore_thresh: float = option(
-            0.3, "anchors whose IoU with all truths is smaller are trained to be background", use="training"
+            0.3,
+            "anchors whose IoU with all truths is smaller are trained to be background",
+            minimum=0,
+            maximum=1,
+            use="training",
         )
         border: int | None = option(
             None,
             "how far an anchor may reach beyond the image to be trained, pixels; default: as far as it does "
             "(torchvision), or 0 (classical)",
             minimum=0,
+            maximum=MAX_PIXELS,
             use="training",
         )
         clobber: int = option(
@@ -92,6 +112,7 @@ class Rpn(Regions, kinds=("rpn",)):
             None,
             "weight of all trained boxes together; default: each weighs the same as an anchor in the objectness",
             minimum=0,
+            maximum=MAX_WEIGHT,
             use="training",
         )
 
@@ -101,6 +122,7 @@ class Rpn(Regions, kinds=("rpn",)):
 
     def __init__(self, options: Options, place: Place) -> None:
         super().__init__(options, place)
+        check_thresholds(place, options.truth_thresh, options.ignore_thresh)
         self.convention = CONVENTIONS[options.convention]
         self.anchors = len(options.sizes) * len(options.ratios)
         if self.anchors > MAX_ANCHORS:

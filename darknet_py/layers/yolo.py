@@ -14,7 +14,7 @@ from torch import Tensor
 from darknet_py.choices import NMS_KINDS, YOLO_LOSSES
 from darknet_py.layers.head import FLT_MAX, MAX_ANCHORS, Boxes, GridHead, HeadOptions, pixels, read_anchors, stretched
 from darknet_py.layers.layer import Place
-from darknet_py.options import option
+from darknet_py.options import MAX_WEIGHT, option
 
 BEST_ALONE = 1.0  # Darknet's iou_thresh, where none is written
 
@@ -167,19 +167,26 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             "multiplies the loss of boxes, with a loss other than darknet; default: the loss's own weight; yolov5 and "
             "yolov7 scale the three weights by 3/heads, objectness by (size/640)^2, classes by classes/80",
             minimum=0,
+            maximum=MAX_WEIGHT,
             use="training",
             own=True,
         )
         objectness_weight: float | None = option(
-            None, "multiplies the loss of the objectness, likewise", minimum=0, use="training", own=True
+            None,
+            "multiplies the loss of the objectness, likewise",
+            minimum=0,
+            maximum=MAX_WEIGHT,
+            use="training",
+            own=True,
         )
         class_weight: float | None = option(
-            None, "multiplies the loss of classes, likewise", minimum=0, use="training", own=True
+            None, "multiplies the loss of classes, likewise", minimum=0, maximum=MAX_WEIGHT, use="training", own=True
         )
         anchor_t: float = option(
             4.0,
             "assigner=ratio, ota: a truth trains an anchor where both sides differ by less than this factor",
             minimum=1,
+            maximum=1000,
             use="training",
             own=True,
         )
@@ -188,6 +195,7 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             "assigner=grid: boxes whose IoU with all truths is as small or smaller are not background either; "
             "default: they are",
             minimum=0,
+            maximum=1,
             use="training",
             own=True,
         )
@@ -195,6 +203,7 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             0.0,
             "assigner=grid: a truth's best anchor is trained where their IoU exceeds it",
             minimum=0,
+            maximum=1,
             use="training",
             own=True,
         )
@@ -203,6 +212,7 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             "loss=yolov5, yolov7: multiplies the loss of this head's objectness; default, from the finest head on: "
             "4, 1, 0.4, with more than 3 heads 4, 1, 0.25, 0.06, 0.02",
             minimum=0,
+            maximum=MAX_WEIGHT,
             use="training",
             own=True,
         )
@@ -223,6 +233,7 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             0.0,
             "loss=yolov5, yolov7: exponent of the focal loss of objectness and classes; 0: no focal loss",
             minimum=0,
+            maximum=100,
             use="training",
             own=True,
         )
@@ -230,6 +241,7 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             1.0,
             "loss=yolov5, yolov7: multiplies the loss of the objectness of boxes that truths train",
             minimum=0,
+            maximum=MAX_WEIGHT,
             use="training",
             own=True,
         )
@@ -237,6 +249,7 @@ class Yolo(YoloFamily, kinds=("yolo",)):
             1.0,
             "loss=yolov5, yolov7: multiplies the loss of the truth's class",
             minimum=0,
+            maximum=MAX_WEIGHT,
             use="training",
             own=True,
         )
