@@ -16,13 +16,14 @@ from typing import Any
 from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_cfg
 from darknet_py.choices import AUTO, ENGINES, PRECISIONS
-from darknet_py.errors import CfgWarning, DarknetError, out_of_memory
+from darknet_py.errors import CfgWarning, DarknetError, DifferenceError, out_of_memory
 from darknet_py.metadata import open_weights
 from darknet_py.names import read_data, read_names
 from darknet_py.text import printable, whole_number
 
 # Exit statuses; 0: all is well.
 UNREADABLE = 1  # some images or videos could not be read; the rest is done
+DIFFERENT = 1  # a converted model gave other numbers than the network; it is not written
 MISTAKE = 2  # wrong input: files, options, values
 INTERRUPTED = 130  # Ctrl-C
 
@@ -43,7 +44,7 @@ def run_command(main: Callable[[], int]) -> int:
     except (DarknetError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print(f"error: {printable(text)}", file=sys.stderr)
-        return MISTAKE
+        return DIFFERENT if isinstance(error, DifferenceError) else MISTAKE
     except KeyboardInterrupt:
         print("interrupted; all files written so far are complete", file=sys.stderr)
         return INTERRUPTED

@@ -13,6 +13,10 @@ class WeightsError(DarknetError):
     """A weights file that does not fit its network, is cut off, or cannot be read or written."""
 
 
+class DifferenceError(DarknetError):
+    """A converted model whose numbers are not those of the network; it is not written."""
+
+
 class ImageError(DarknetError):
     """An image or video that cannot be read, or does not match the network's channels."""
 

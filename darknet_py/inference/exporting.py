@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, DifferenceError
 from darknet_py.files import replacing
 from darknet_py.inference.graph_nms import Selector
 from darknet_py.inference.onnx_runner import METADATA, open_session
@@ -144,7 +144,8 @@ def export_onnx(
         opset: version of ONNX's operators; None: the exporter's own choice.
 
     Raises:
-        DarknetError: ONNX cannot say the network, or its numbers are others; a library is missing.
+        DifferenceError: onnxruntime gives other numbers with it than the network.
+        DarknetError: ONNX cannot say the network; a library is missing.
     """
     form = form or Form()
     if names and len(names) != network.classes:
@@ -158,7 +159,7 @@ def export_onnx(
     inputs, expected = _expected(graph)
     if nans := [name for name, values in zip(outputs, expected, strict=True) if np.isnan(values).any()]:
         text = f"the network's own '{nans[0]}' of a random image is NaN, so nothing can be compared"
-        raise DarknetError(f"{path}: not written: {text}; are these its trained weights?")
+        raise DifferenceError(f"{path}: not written: {text}; are these its trained weights?")
     model, weights = _converted(graph, outputs, dynamic_size, opset)
     _describe(model, network, form, names, letterbox)
     with replacing(path) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as entries:
@@ -169,7 +170,7 @@ def export_onnx(
         differences = _differences(temporary, outputs, inputs, expected, selector)
         worst = max(differences, key=lambda name: np.nan_to_num(differences[name], nan=np.inf))
         if not differences[worst] <= TOLERANCES[form.type]:
-            raise DarknetError(
+            raise DifferenceError(
                 f"{path}: not written: in onnxruntime, the output '{worst}' differs from the network's by "
                 f"{differences[worst]:.1e} of its largest value; {TOLERANCES[form.type]:.0e} is the limit"
             )

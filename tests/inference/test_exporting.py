@@ -20,7 +20,9 @@ from disk import full_disk
 from darknet_py import Detector, Network, load, parse_cfg
 from darknet_py.cfg import parse_text
 from darknet_py.choices import EXPORTED_OUTPUTS
+from darknet_py.command import run_command
 from darknet_py.errors import CfgError, DarknetError
+from darknet_py.export import main as export_command
 from darknet_py.inference import exporting
 from darknet_py.inference.exporting import Form, export_onnx
 from darknet_py.inference.onnx_runner import OnnxRunner, open_session
@@ -135,6 +137,8 @@ def test_numbers_that_differ_leave_no_file(network: Network, tmp_path: Path, mon
     monkeypatch.setattr(exporting, "_difference", lambda *_: 0.5)
     with pytest.raises(DarknetError, match=r"not written: in onnxruntime, the output 'boxes' differs .* by 5.0e-01"):
         export_onnx(network, tmp_path / "model.onnx")
+    model = ["--cfg", "cfg/shapes.cfg", "--weights", "weights/shapes.weights"]
+    assert run_command(lambda: export_command([*model, "--out", str(tmp_path / "model.onnx")])) == 1
     assert not list(tmp_path.iterdir())
 
 
