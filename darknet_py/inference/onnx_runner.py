@@ -50,6 +50,7 @@ class OnnxRunner(Runner):
         super().__init__(network.requires_grad_(False).eval(), "fp32", batch)
         self.letterbox = about["letterbox"]
         self.outputs, self.uint8 = about["outputs"] if network.heads else "raw", about["uint8"]
+        network.net = replace(network.net, thresh=about["thresh"], nms=about["nms"])
         if self.outputs != "raw":  # objectness and classes are multiplied already
             network.net = replace(network.net, objectness_thresh=None, class_thresh=None)
         self.states = [entry.name for entry in self.session.get_inputs()][1:]
@@ -88,7 +89,7 @@ def _read_about(session: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
         return {
             "cfg": str(about["cfg"]), "size": (width, height), "names": [str(name) for name in about["names"]],
             "letterbox": bool(about["letterbox"]), "outputs": str(about["outputs"]), "uint8": bool(about["uint8"]),
-            "nms_kind": str(about["nms_kind"] or ""),
+            "nms_kind": str(about["nms_kind"] or ""), "thresh": float(about["thresh"]), "nms": float(about["nms"]),
         }  # fmt: skip
     except (ValueError, KeyError, TypeError):
         raise DarknetError(f"{path}: its metadata '{METADATA}' are damaged; export the model again") from None

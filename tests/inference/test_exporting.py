@@ -219,15 +219,21 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("form", [*FORMS.values(), BY_DISTANCE], ids=lambda form: f"{form.outputs} {form.nms_kind}")
+STRICT = Form("detections", thresh=0.9, nms=0.9)
+
+
+@pytest.mark.parametrize(
+    "form", [*FORMS.values(), BY_DISTANCE, STRICT], ids=lambda form: f"{form.outputs} {form.nms_kind} {form.thresh}"
+)
 def test_a_detector_needs_the_exported_file_alone(
     form: Form, network: Network, exported: Callable[[Form], Path]
 ) -> None:
     path = exported(form)
     detectors = Detector(path), Detector(network, NAMES, letterbox=True, nms_kind=form.nms_kind)
-    ours, theirs = (detector("weights/shapes.png", nms=form.nms)[0] for detector in detectors)
+    ours = detectors[0]("weights/shapes.png")[0]
+    theirs = detectors[1]("weights/shapes.png", thresh=form.thresh, nms=form.nms)[0]
     assert detectors[0].nms_kind == detectors[1].nms_kind
-    assert len(theirs) > 3
+    assert len(theirs) > (2 if form == STRICT else 3)
     assert ours.names == theirs.names
     assert list(ours.class_ids) == list(theirs.class_ids)
     assert np.abs(ours.confidences - theirs.confidences).max() <= 1e-5
