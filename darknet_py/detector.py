@@ -25,6 +25,7 @@ from darknet_py.choices import NMS_KINDS
 from darknet_py.detections import Detections
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.inference.engines import engine_runner
+from darknet_py.inference.gathered import finite_sums, gather
 from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
 from darknet_py.layers.rnn import Recurrent
@@ -237,13 +238,21 @@ class Detector:
     def candidates(self, raw: Sequence[Tensor], thresh: float) -> Candidates:
         """The heads' raw outputs → the boxes of all heads before suppression, relative to the network's input. Those
         that are no numbers come to nothing, with a warning."""
-        if not _are_finite(raw):
+        gathered = gather(self.heads, raw, thresh, self.network.size) if self.gathers else None
+        if not (gathered.finite if gathered else finite_sums(raw)) and not _are_finite(raw):
             advice = "are its weights those of a training that has failed or hardly begun?"
             if self.dtype != torch.float32:
                 advice = "try --precision fp32"
             text = f"{self.network.cfg.path}: the network gives values that are not finite, so objects are missed"
             warnings.warn(f"{text}; {advice}", CfgWarning, stacklevel=3)
+        if gathered and gathered.complete:
+            return gathered.candidates
         return self.runner.candidates(raw, thresh, self.class_map)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether candidates come from a GPU in one transfer, and the rest is done on the CPU."""
+        return self.runner.device.type == "cuda" and all(head.dense for head in self.heads)
 
     @property
     def fitted(self) -> Fitted | None:
@@ -282,10 +291,9 @@ class Detector:
 
 
 def _are_finite(raw: Sequence[Any]) -> bool:
-    """Whether all values are. The device is waited for once: a sum is fast, but may overflow."""
+    """Whether all values are."""
     parts = [part for one in raw for part in (one if isinstance(one, tuple) else (one,))]
-    sums = torch.stack([part.float().sum() for part in parts])
-    return bool(sums.isfinite().all()) or all(bool(part.isfinite().all()) for part in parts)
+    return all(bool(part.isfinite().all()) for part in parts)
 
 
 def load_detector(

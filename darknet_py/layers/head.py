@@ -110,8 +110,12 @@ class Head(Layer):
         boxes = self.boxes(raw.float() if isinstance(raw, Tensor) else tuple(part.float() for part in raw), size)
         probs = boxes.objectness[..., None] * boxes.classes
         image, box = (probs > thresh).any(-1).nonzero(as_tuple=True)
-        chosen = probs[image, box]
-        return Candidates(image, boxes.xywh[image, box], boxes.objectness[image, box], chosen * (chosen > thresh))
+        return self.scored(image, Boxes(*(column[image, box] for column in boxes)), thresh, class_map)
+
+    def scored(self, image: Tensor, boxes: Boxes, thresh: float, class_map: Tensor | None) -> Candidates:
+        """Boxes (…) and their images (…), as candidates."""
+        probs = boxes.objectness[..., None] * boxes.classes
+        return Candidates(image, boxes.xywh, boxes.objectness, probs * (probs > thresh))
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
         """The factors from fractions of the image to the unit of the anchors. size: of the input, pixels."""
@@ -228,11 +232,6 @@ class GridHead(Head):
         image, box = self.likely(values, thresh).nonzero(as_tuple=True)
         boxes = self.boxes_at(values[image, box].float(), box, (raw.shape[3], raw.shape[2]), size)
         return self.scored(image, boxes, thresh, class_map)
-
-    def scored(self, image: Tensor, boxes: Boxes, thresh: float, class_map: Tensor | None) -> Candidates:
-        """Boxes (m,) and their images (m,), as candidates."""
-        probs = boxes.objectness[:, None] * boxes.classes
-        return Candidates(image, boxes.xywh, boxes.objectness, probs * (probs > thresh))
 
 
 def stretched(xy: Tensor, scale_x_y: float) -> Tensor:

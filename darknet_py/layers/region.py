@@ -92,7 +92,7 @@ class Region(GridHead, kinds=("region",)):
 
     def scored(self, image: Tensor, boxes: Boxes, thresh: float, class_map: Tensor | None) -> Candidates:
         """Candidates have an objectness of 1, as in Darknet's suppression."""
-        probs = self._scores(boxes.classes, self._counted(boxes.objectness)[:, None], thresh, class_map)
+        probs = self._scores(boxes.classes, self._counted(boxes.objectness)[..., None], thresh, class_map)
         return Candidates(image, boxes.xywh, torch.ones_like(boxes.objectness), probs)
 
     def _scores(self, probs: Tensor, scale: Tensor, thresh: float, class_map: Tensor | None) -> Tensor:

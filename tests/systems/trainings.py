@@ -1,14 +1,16 @@
 """Trains cfgs of several systems from scratch on a small data set, and prints a row of docs/SYSTEMS.md for each.
 
     python tests/systems/trainings.py bccd.data OUT yolov8n yolov5n …
+    python tests/systems/trainings.py raccoon.data OUT --fraction 0.5 yolov8n yolov5n …
 
-The cfgs are those of cfg/ with other classes, a smaller input of one size and a recipe for a few hundred iterations;
-they stay in OUT with the weights, the curve (chart.png) and the commands (commands.txt). OUT/trainings.svg has
-the curves of all trainings in OUT.
+The cfgs are those of cfg/ with other classes, a smaller input of one size and a recipe for a few hundred iterations
+(--fraction: of as many); they stay in OUT with the weights, the curve (chart.png) and the commands (commands.txt).
+OUT/trainings.svg has the curves of all trainings in OUT.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -23,11 +25,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from other_cfgs import for_classes, with_options  # noqa: E402
 
+from darknet_py.data.dataset import open_dataset  # noqa: E402
 from darknet_py.names import read_data  # noqa: E402
 
 SIZE = {"width": "256", "height": "192", "batch": "16", "subdivisions": "1"}
 # for fewer than 10,000 iterations, YOLOv8's own program takes AdamW, too
 ADAMW = {"optimizer": "adamw", "learning_rate": "0.0015", "learning_rate_min": "0.000015", "momentum": "0.9"}
+IMAGES = 205  # of BCCD: the epochs below are of as many
 # its rate is lowest while images are plain
 YOLOX = {"epochs": "85", "burn_in_epochs": "3", "close_mosaic": "8"}
 # the averages' ramps are a tenth of those of their own programs, as the trainings are
@@ -55,12 +59,26 @@ def with_batch_norm(text: str) -> str:
     return text.replace("activation=relu\n", "activation=relu\nbatch_normalize=1\n")
 
 
-def train(data: Path, folder: Path, name: str) -> str:
+def recipe(name: str, images: int, fraction: float) -> dict[str, str]:
+    """[net]'s options for a fraction of the iterations, whatever the number of images."""
+
+    def shorter(option: str, text: str) -> str:
+        if option in ("epochs", "close_mosaic"):
+            return str(round(int(text) * fraction * IMAGES / images))
+        if option in ("max_batches", "steps"):
+            return ",".join(str(round(int(part) * fraction)) for part in text.split(","))
+        return text
+
+    return {option: shorter(option, text) for option, text in NET[name].items()}
+
+
+def train(data: Path, folder: Path, name: str, fraction: float) -> str:
     """Trains and evaluates; the row of the table."""
     folder.mkdir(parents=True, exist_ok=True)
+    images = len(open_dataset(data).images)
     text = for_classes((ROOT / "cfg" / f"{name}.cfg").read_text(), read_data(data).count("classes") or 0)
     text = re.sub(r"(?m)^random *=.*\n", "", text)
-    text = with_options(text, "net", NET[name])
+    text = with_options(text, "net", recipe(name, images, fraction))
     if "\n[rpn]\n" in text:
         text = with_batch_norm(text)
         for section, options in REGIONS.items():
@@ -96,7 +114,7 @@ def draw(out: Path) -> None:
         with path.open() as file:
             points = [(int(step["iteration"]), float(step["map"])) for step in csv.DictReader(file) if step["map"]]
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=path.parent.name)
-    axes.set(xlabel="iteration", ylabel="mAP@.5 of the 72 test images", ylim=(0, 1))
+    axes.set(xlabel="iteration", ylabel="mAP@.5 of the test images", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(out / "trainings.svg", metadata={"Date": None})
@@ -114,6 +132,12 @@ def run(folder: Path, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[3:]:
-        print(train(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve() / name, name), flush=True)
-    draw(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("names", nargs="+", choices=NET)
+    parser.add_argument("--fraction", type=float, default=1)
+    options = parser.parse_args()
+    for name in options.names:
+        print(train(options.data.resolve(), options.out.resolve() / name, name, options.fraction), flush=True)
+    draw(options.out)
