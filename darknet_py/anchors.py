@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from darknet_py.choices import ANCHOR_METHODS, CLUSTERS, SPLITS
-from darknet_py.command import add_size, check_files, run_command
+from darknet_py.command import add_size, check_files, lasting, run_command
 from darknet_py.errors import DarknetError
 from darknet_py.files import check_writable
 
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for file in filter(None, (args.write, args.plot)):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
     check_writable(args.write, args.plot)
-    from darknet_py.work.anchors import run
+    with lasting():
+        from darknet_py.work.anchors import run
 
     return run(args)
 

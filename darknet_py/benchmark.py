@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from darknet_py.command import add_size, check_files, run_command
+from darknet_py.command import add_size, check_files, lasting, run_command
 from darknet_py.peers import ENGINES, PROGRAMS
 
 
@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     for cfg in args.cfg:
         check_files(cfg, data=args.data)
-    from darknet_py.work.benchmark import run
+    with lasting():
+        from darknet_py.work.benchmark import run
 
     return run(args)
 

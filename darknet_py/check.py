@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from darknet_py.choices import SPLITS
-from darknet_py.command import check_files, run_command
+from darknet_py.command import check_files, lasting, run_command
 from darknet_py.files import check_writable
 
 
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     check_writable(args.json)
     check_files(args.cfg, data=args.data)
-    from darknet_py.work.check import run
+    with lasting():
+        from darknet_py.work.check import run
 
     return run(args)
 

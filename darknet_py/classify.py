@@ -16,6 +16,7 @@ from darknet_py.command import (
     add_model,
     add_size,
     check_files,
+    lasting,
     positive,
     run_command,
 )
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None, *, question: str = "") -> int:
     check_files(args.cfg, args.weights, args.names, args.data)
     if not asks and all_missing(sources):
         return UNREADABLE
-    from darknet_py.work.classify import run
+    with lasting():
+        from darknet_py.work.classify import run
 
     named = asked(question) if asks else sources
     return run(args, (source.path for source in named if isinstance(source, ImageSource)), asks=asks)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -26,6 +28,7 @@ UNREADABLE = 1  # some images or videos could not be read; the rest is done
 DIFFERENT = 1  # a converted model gave other numbers than the network; it is not written
 MISTAKE = 2  # wrong input: files, options, values
 INTERRUPTED = 130  # Ctrl-C
+WAITING = "OMP_WAIT_POLICY"  # how OpenMP's threads wait
 
 
 def run_command(main: Callable[[], int]) -> int:
@@ -58,6 +61,28 @@ def run_command(main: Callable[[], int]) -> int:
         warnings.showwarning = previous
         signal.signal(signal.SIGTERM, handler)
         _flush()
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """In this block a command imports what does its work, PyTorch with it, to keep it to the end.
+
+    So the garbage collector need not look through these objects, which takes a second in all, most of it when the
+    process ends. And threads that wait for others sleep, unless OMP_WAIT_POLICY says otherwise: by default they keep
+    the cores busy on which images are read and written.
+    """
+    enabled, first, policy = gc.isenabled(), "torch" not in sys.modules, os.environ.get(WAITING)
+    gc.disable()
+    os.environ[WAITING] = policy or "PASSIVE"  # read when the library is loaded, and not meant for other programs
+    try:
+        yield
+    finally:
+        if policy is None:
+            del os.environ[WAITING]
+        if first:
+            gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from darknet_py.choices import REWRITES
-from darknet_py.command import check_files, positive, run_command
+from darknet_py.command import check_files, lasting, positive, run_command
 from darknet_py.errors import DarknetError
 from darknet_py.files import check_writable
 
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_writable(out, args.out_cfg, args.out_names)
     for file in args.files:
         check_files(args.cfg, file, args.names)
-    from darknet_py.work.convert import run
+    with lasting():
+        from darknet_py.work.convert import run
 
     return run(args)
 

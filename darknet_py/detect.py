@@ -18,6 +18,7 @@ from darknet_py.command import (
     add_size,
     check_files,
     fraction,
+    lasting,
     positive,
     run_command,
     size_of,
@@ -174,7 +175,8 @@ def start(
     check_files(args.cfg, args.weights, args.names, args.data)
     if not asks and not args.json and not args.coco and all_missing(sources):
         return UNREADABLE
-    from darknet_py.work.detect import run
+    with lasting():
+        from darknet_py.work.detect import run
 
     asked_for = asked(question) if asks else None
     return run(args, sources, save_as=save_as, labels=labels, json_lines=json_lines, asked_for=asked_for)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from darknet_py.choices import SPLITS, TOP
-from darknet_py.command import add_inference, add_size, check_files, fraction, positive, run_command
+from darknet_py.command import add_inference, add_size, check_files, fraction, lasting, positive, run_command
 from darknet_py.errors import DarknetError
 from darknet_py.files import check_writable
 from darknet_py.measuring.rules import RULES, check_points
@@ -116,7 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_points(args.points)
     check_writable(args.json)
     given = {name for name, value in vars(args).items() if value != parser().get_default(name)}
-    from darknet_py.work.evaluate import run
+    with lasting():
+        from darknet_py.work.evaluate import run
 
     return run(args, given)
 
@@ -130,7 +131,8 @@ def valid_main(arguments: Sequence[str] | None = None) -> int:
         "--out", metavar="NAME", help="the file's name without .json, or what the files' names begin with"
     )
     args = _parsed(parser, arguments)
-    from darknet_py.work.evaluate import valid
+    with lasting():
+        from darknet_py.work.evaluate import valid
 
     return valid(args)
 
@@ -142,7 +144,8 @@ def recall_main(arguments: Sequence[str] | None = None) -> int:
         "Counts the ground-truth boxes that have a box of any class, as `detector recall` does.",
     )
     args = _parsed(parser, arguments)
-    from darknet_py.work.evaluate import recall
+    with lasting():
+        from darknet_py.work.evaluate import recall
 
     return recall(args)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from darknet_py.choices import CALIBRATED, EXPORTED_OUTPUTS, EXPORTED_TYPES, NMS_KINDS
-from darknet_py.command import add_model, add_size, check_files, fraction, run_command
+from darknet_py.command import add_model, add_size, check_files, fraction, lasting, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (args.type == "int8") != bool(args.calibrate):
         commands.error("--type int8 and --calibrate IMAGES go together")
     check_files(args.cfg, args.weights, args.names, args.data)
-    from darknet_py.work.export import run
+    with lasting():
+        from darknet_py.work.export import run
 
     return run(args)
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from darknet_py.command import add_network, check_files, run_command
+from darknet_py.command import add_network, check_files, lasting, run_command
 from darknet_py.names import read_text
 
 
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     check_files(args.cfg, args.weights)
     tokens = read_text(args.tokens, "tokens file").split("\n") if args.tokens else None
-    from darknet_py.work.generate import run
+    with lasting():
+        from darknet_py.work.generate import run
 
     return run(args, tokens)
 

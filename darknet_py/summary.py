@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from darknet_py.command import add_size, check_files, run_command
+from darknet_py.command import add_size, check_files, lasting, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.options is None and not args.cfg:
         parser().error("name a cfg, e.g. cfg/yolov3.cfg")
     check_files(args.cfg)
-    from darknet_py.work.summary import run
+    with lasting():
+        from darknet_py.work.summary import run
 
     return run(args)
 

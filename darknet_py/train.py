@@ -14,7 +14,7 @@ from pathlib import Path
 
 from darknet_py.bundled import bundled, or_bundled
 from darknet_py.choices import PRECISIONS, YOLO_LOSSES
-from darknet_py.command import add_device, check_files, run_command
+from darknet_py.command import add_device, check_files, lasting, run_command
 from darknet_py.errors import DarknetError
 from darknet_py.files import fresh_folder
 
@@ -158,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(words or _default_arguments())
     _check(args)
-    from darknet_py.work.train import run
+    with lasting():
+        from darknet_py.work.train import run
 
     return run(args)
 

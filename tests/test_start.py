@@ -151,3 +151,27 @@ def test_the_list_of_official_weights(tmp_path: Path) -> None:
 def test_what_a_program_can_use_without_pytorch(module: str, tmp_path: Path) -> None:
     done = python("-c", f"import sys, darknet_py{module}; print(*sys.modules)", cwd=tmp_path)
     assert not set(HEAVY) & set(done.stdout.split()), done.stderr
+
+
+@pytest.mark.parametrize("door", doors())
+def test_what_does_the_work_is_imported_to_last(door: str) -> None:
+    tree = ast.parse((PACKAGE / f"{door}.py").read_text(encoding="utf-8"))
+    lasting = [
+        node for node in ast.walk(tree) if isinstance(node, ast.With) and ast.unparse(node.items[0]) == "lasting()"
+    ]
+    inside = {id(node) for block in lasting for node in block.body}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    work = [node for node in imports if (node.module or "").startswith("darknet_py.work")]
+    assert all(id(node) in inside for node in work)
+
+
+def test_threads_of_a_command_sleep_while_they_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "TRUE")  # OpenMP's library prints what it goes by
+    done = python("-m", "darknet_py.summary", ROOT / "cfg" / "shapes.cfg", cwd=tmp_path)
+    if "OMP_WAIT_POLICY" not in done.stderr:
+        pytest.skip("PyTorch has no OpenMP here")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    done = python("-m", "darknet_py.summary", ROOT / "cfg" / "shapes.cfg", cwd=tmp_path)
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in done.stderr

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from darknet_py.layers import Layer
 from darknet_py.layers.rnn import Recurrent
@@ -29,15 +29,15 @@ def fused_graph(network: Network, count: int) -> Graph | None:
     """The network as a function of `count` images, (count, channels, height, width) → what `network(images)` gives;
     compiled. None: this PyTorch does not fuse it, or fused it gives other numbers.
 
-    network: in evaluation mode, on the CPU. It may be changed afterwards: the graph has its own weights.
+    network: in evaluation mode, on the CPU. Its tensors are the graph's weights, which must not change afterwards.
     """
     images = example(network, count)
     if images is None or images.device.type != "cpu" or images.dtype not in TOLERANCES:
         return None
     with torch.inference_mode(False), torch.no_grad(), _fusing():
         try:
-            traced = torch.jit.trace(_AsTuple(network).eval(), images.clone(), check_trace=False, strict=False)
-            graph = torch.jit.freeze(traced, optimize_numerics=False)
+            # of a function, not of a module: then weights are constants, and no module is made for each layer
+            graph = torch.jit.trace(_as_tuple(network), images.clone(), check_trace=False, strict=False)
             for _ in range(CALLS):
                 outputs = graph(images)
             is_fused = "oneDNNFusionGroup" in str(torch._C._last_executed_optimized_graph())
@@ -59,23 +59,18 @@ def example(network: Network, count: int) -> Tensor | None:
     return images.to(parameter).contiguous(memory_format=torch.channels_last)
 
 
-class _AsTuple(nn.Module):
+def _as_tuple(network: Network) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """A network whose outputs are a tuple, as a trace gives no list."""
 
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network(images, self._kept))
-
-    def _kept(self, layer: Layer, source: int, output: Tensor) -> Tensor:
+    def kept(layer: Layer, source: int, output: Tensor) -> Tensor:
         """What a layer reads of another. A fused sum overwrites what it adds, so what is read later, or is part of
         another tensor, is hidden from the fusion by a slice of all channels."""
         is_part = output.untyped_storage().nbytes() != output.numel() * output.element_size()
-        if layer.kind == "shortcut" and (is_part or self.network.is_read_after(source, layer.index)):
+        if layer.kind == "shortcut" and (is_part or network.is_read_after(source, layer.index)):
             return output[:, : int(output.shape[1])]
         return output
+
+    return lambda images: tuple(network(images, kept))
 
 
 @contextmanager
