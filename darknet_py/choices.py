@@ -9,8 +9,8 @@ from __future__ import annotations
 PRECISIONS = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Number formats of a network: our name → PyTorch's. tf32: float32, but NVIDIA's GPUs round factors to 11 bits."""
 ENGINES = ("openvino", "onnxruntime", "compile", "torch")
-"""What can run a network, the fastest first: two for a CPU, torch.compile for a GPU, and PyTorch."""
-AUTO = "auto"  # of engines: the fastest one that is installed
+"""What can run a network, the usually faster ones first: two for a CPU, torch.compile for a GPU, and PyTorch."""
+AUTO = "auto"  # of engines: the first one that is installed
 EXPORTED_TYPES = ("fp32", "fp16", "int8")
 CALIBRATED = 100  # example images for 8-bit numbers
 EXPORTED_OUTPUTS = ("boxes", "raw", "detections")

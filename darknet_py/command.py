@@ -212,7 +212,7 @@ def add_inference(parser: argparse._ActionsContainer) -> None:
         "--engine",
         choices=(AUTO, *ENGINES),
         default="torch",
-        help="what runs the network; auto: the fastest of those that are installed, which is said; openvino and "
-        "onnxruntime, for a CPU, run an exported file, which is made the first time; compile, for a GPU, is "
-        "torch.compile (default: %(default)s)",
+        help="what runs the network; auto: the first of openvino, onnxruntime, compile and torch that is installed and "
+        "can run it, which is said; openvino and onnxruntime, for a CPU, run an exported file, which is made the first "
+        "time; compile, for a GPU, is torch.compile (default: %(default)s)",
     )

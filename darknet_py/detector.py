@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darknet_py.arguments import fraction, whole
-from darknet_py.choices import NMS_KINDS
+from darknet_py.choices import AUTO, NMS_KINDS
 from darknet_py.detections import Detections
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.inference.engines import engine_runner
-from darknet_py.inference.gathered import finite_sums, gather
+from darknet_py.inference.gathered import LEAST, finite_sums, gather
 from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
 from darknet_py.layers.rnn import Recurrent
@@ -56,7 +56,7 @@ class Detector:
         agnostic: boxes of different classes suppress each other too; None: as the cfg says (default: no).
         precision, batch, fused: see `prepare`; a runner has its own.
         engine: what runs the network: "torch", or "onnxruntime" and "openvino" where they are installed, or "auto" for
-            the fastest of them; see `engine_runner`.
+            the usually fastest of them; see `engine_runner`.
         class_map: for heads with a class tree (YOLO9000), the tree's classes to report, in the order of `names`; other
             heads ignore it.
 
@@ -83,6 +83,7 @@ class Detector:
         if isinstance(model, (str, os.PathLike)) and os.fspath(model).lower().endswith(".onnx"):
             from darknet_py.inference.onnx_runner import OnnxRunner  # onnxruntime is an extra
 
+            _check_own(model, precision=(precision, "fp32"), engine=(engine, "torch", "onnxruntime", AUTO))
             model = OnnxRunner(model, batch=batch)
         if not isinstance(model, Runner):
             model = engine_runner(model, engine, precision=precision, batch=batch, fused=fused)  # type: ignore[arg-type]  # refuses a path
@@ -238,7 +239,7 @@ class Detector:
     def candidates(self, raw: Sequence[Tensor], thresh: float) -> Candidates:
         """The heads' raw outputs → the boxes of all heads before suppression, relative to the network's input. Those
         that are no numbers come to nothing, with a warning."""
-        gathered = gather(self.heads, raw, thresh, self.network.size) if self.gathers else None
+        gathered = gather(self.heads, raw, thresh, self.network.size) if self.gathers(thresh) else None
         if not (gathered.finite if gathered else finite_sums(raw)) and not _are_finite(raw):
             advice = "are its weights those of a training that has failed or hardly begun?"
             if self.dtype != torch.float32:
@@ -249,10 +250,9 @@ class Detector:
             return gathered.candidates
         return self.runner.candidates(raw, thresh, self.class_map)
 
-    @property
-    def gathers(self) -> bool:
+    def gathers(self, thresh: float) -> bool:
         """Whether candidates come from a GPU in one transfer, and the rest is done on the CPU."""
-        return self.runner.device.type == "cuda" and all(head.dense for head in self.heads)
+        return self.runner.device.type == "cuda" and thresh >= LEAST and all(head.dense for head in self.heads)
 
     @property
     def fitted(self) -> Fitted | None:
@@ -274,8 +274,10 @@ class Detector:
         net = self.net
         most = net.max_det if max_det is None else whole("max_det", max_det)
         nms = fraction("nms", net.nms if nms is None else nms)
+        thresh = fraction("thresh", net.thresh if thresh is None else thresh)
+        self.runner.check_limits(thresh, nms)
         suppression = Suppression(nms, self.nms_kind, self.beta_nms, self.agnostic, most=net.max_nms)
-        candidates = self.candidates(raw, fraction("thresh", net.thresh if thresh is None else thresh))
+        candidates = self.candidates(raw, thresh)
         candidates = chosen(candidates, net, best=bool(net.best_class))
         if classes is not None:
             wanted = torch.from_numpy(self.wanted(classes)).to(candidates.probs.device)
@@ -324,8 +326,17 @@ def load_detector(
         if content.get("map"):
             options["class_map"] = read_class_map(find_beside(content["map"], data))
     if cfg is None and os.fspath(weights).lower().endswith(".onnx"):
-        return Detector(weights, names, **options)  # its size is its own, and it runs on the CPU
+        _check_own(weights, size=(size, None), device=(str(device), "auto", "cpu"))
+        return Detector(weights, names, **options)
     return Detector(load(cfg, weights, device=device, size=size, strict=strict), names, **options)
+
+
+def _check_own(path: str | os.PathLike[str], **asked: tuple[Any, ...]) -> None:
+    """Refuses what an exported model cannot be asked for. asked: by option, its value, then those that are possible."""
+    for name, (value, *possible) in asked.items():
+        if value not in possible:
+            text = "an exported model has its own size and number format, and is run by onnxruntime on the CPU"
+            raise DarknetError(f"{os.fspath(path)}: {name} {value}: {text}; leave it out, or detect with the weights")
 
 
 def read_class_map(path: str | os.PathLike[str]) -> list[int]:

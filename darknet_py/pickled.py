@@ -140,15 +140,16 @@ def _model(content: object) -> dict[str, View]:
     """The tensors of a state_dict, of a module, or of the model in a checkpoint."""
     if not isinstance(content, Thing):
         raise ContentError("it holds a single tensor" if isinstance(content, View) else "it holds no tensors by names")
-    if found := _views(content.items):
-        if len(found) < len(content.items):
-            name = next(name for name in content.items if name not in found)
-            raise ContentError(f"'{shortened(name)}' is no tensor")
-        return found
+    tensors = _views(content.items)
+    if tensors and len(tensors) == len(content.items):
+        return tensors
     models = (content.items.get(name) for name in MODELS)
-    for model in (content, *models):
+    for model in (content, *models) if not tensors else models:
         if isinstance(model, Thing) and (found := _views(model.items) or _module_tensors(model)):
             return found
+    if tensors:
+        name = next(name for name in content.items if name not in tensors)
+        raise ContentError(f"'{shortened(name)}' is no tensor")
     keys = f" (keys {shortened(', '.join(content.items))})" if content.items else ""
     raise ContentError(f"it holds no tensors by names{keys}")
 

@@ -52,12 +52,21 @@ def block(value: float) -> nn.Module:
     [
         (lambda model: {"epoch": 3, "model": model(1), "ema": model(2), "optimizer": None}, 2),
         (lambda model: {"epoch": -1, "model": model(1), "ema": None}, 1),
+        (lambda model: {"epoch": 3, "loss": torch.tensor(0.5), "model": model(1)}, 1),
         (lambda model: {"model": model(1).state_dict(), "amp": {}}, 1),
         (lambda model: {"meta": {"CLASSES": ("a", "b")}, "state_dict": model(1).state_dict()}, 1),
         (lambda model: model(1), 1),
         (lambda model: model(1).state_dict(), 1),
     ],
-    ids=["averaged first", "no average", "state_dict as model", "state_dict by its name", "module", "state_dict"],
+    ids=[
+        "averaged first",
+        "no average",
+        "a tensor beside",
+        "state_dict as model",
+        "state_dict by its name",
+        "module",
+        "state_dict",
+    ],
 )
 def test_the_model_is_found_in_a_checkpoint(
     content: Any, value: float, elsewhere: types.ModuleType, tmp_path: Path

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darknet_py.boxes import nms
-from darknet_py.devices import pick_device
+from darknet_py.devices import multiplying, pick_device
 from darknet_py.errors import DarknetError
 from darknet_py.inference.runner import prepare
 from darknet_py.layers import Candidates
 from darknet_py.names import find_beside, names_file, read_data, read_names
-from darknet_py.network import load
+from darknet_py.network import load, raw_of
 from darknet_py.pictures.read import read_image
-from darknet_py.pictures.resize import letterbox, letterbox_fractions, resize
+from darknet_py.pictures.resize import letterbox, resize
+from darknet_py.postprocess import from_letterbox
 
 FloatPtr = ctypes.POINTER(ctypes.c_float)
 IntPtr = ctypes.POINTER(ctypes.c_int)
@@ -122,12 +123,9 @@ class LoadedNetwork:
         x = torch.from_numpy(images).view(len(images), *(shape[:3] if shape.c else (shape.count,)))
         last = len(network.layers) - 1
         sources = [index for head in network.head_layers() for index in head.source_indices]
-        found = network.features(x.to(self.runner.device), {*sources, last})
-        self.raw = [
-            tuple(found[index] for index in head.source_indices) if len(head.source_indices) > 1
-            else found[head.source_indices[0]]
-            for head in network.head_layers()
-        ]  # fmt: skip
+        with multiplying("fp32", self.runner.device):
+            found = network.features(x.to(self.runner.device), {*sources, last})
+        self.raw = [raw_of(head, found) for head in network.head_layers()]
         self.output = np.ascontiguousarray(found[last].float().cpu().numpy())
         return self.output.ctypes.data_as(FloatPtr)
 
@@ -357,8 +355,7 @@ def _detections(
     probs = np.frombuffer(buffer, np.float32, total * classes, structures).reshape(total, classes)
     xywh: Tensor = found.xywh.float()
     if letter:
-        inner, bars = (torch.from_numpy(part).to(xywh.device) for part in letterbox_fractions([image], network))
-        xywh = torch.cat(((xywh[:, :2] - bars) / inner, xywh[:, 2:] / inner), 1)
+        xywh = from_letterbox(xywh, torch.zeros_like(found.image), [image], network)
     probs[:] = found.probs.float().cpu().numpy()
     rows["bbox"] = xywh.cpu().numpy() * (1 if relative else np.array([*image, *image], np.float32))
     rows["classes"] = classes

@@ -51,7 +51,7 @@ def engine_runner(
     ~/.cache/darknet_py). Its outputs are compared with the network's before it is used.
 
     Args:
-        engine: "torch", for a GPU "compile", for a CPU "onnxruntime" and "openvino", or "auto": see `fastest`.
+        engine: "torch", for a GPU "compile", for a CPU "onnxruntime" and "openvino", or "auto": see `preferred`.
         precision: PyTorch has all, OpenVINO "fp32" and "bf16", onnxruntime "fp32".
         batch, fused: see `prepare`; other engines than PyTorch are always compiled.
 
@@ -60,7 +60,7 @@ def engine_runner(
     """
     reason = ""
     if engine == AUTO and isinstance(network, Network):
-        engine, reason = fastest(network, precision)
+        engine, reason = preferred(network, precision)
     if engine == "torch" or not isinstance(network, Network):
         runner = prepare(network, precision=precision, batch=batch, fused=fused)
         runner.engine += reason
@@ -80,8 +80,8 @@ def engine_runner(
     )
 
 
-def fastest(network: Network, precision: str = "fp32") -> tuple[str, str]:
-    """The fastest engine that is installed and can run the network, and why others are not taken, or "".
+def preferred(network: Network, precision: str = "fp32") -> tuple[str, str]:
+    """The usually fastest engine that is installed and can run the network, and why others are not taken, or "".
 
     On a CPU: OpenVINO, onnxruntime, PyTorch, in this order; on a GPU torch.compile, PyTorch.
     """

@@ -40,6 +40,7 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 THRESHOLDS = ("nms", "thresh")  # inputs of "detections" while its numbers are checked, then constants
 SELECTED = ("boxes", "objectness", "classes")  # outputs of "detections" while its numbers are checked
 FRACTIONS = (*SELECTED, "scores", "detections")
+FURTHER = 64  # pixels by which the input is larger where --dynamic-size is checked; strides are 32, or 64 at most
 MAX_BYTES = 2**31 - 1  # of a protobuf message
 
 
@@ -64,10 +65,15 @@ class Form:
     nms: float | None = None
     nms_kind: str | None = None
 
-    def limits(self, network: Network) -> tuple[float, float]:
-        """Of suppression, the overlap that no two boxes exceed, and the minimum confidence."""
+    def asked(self, network: Network) -> tuple[float, float]:
+        """The overlap above which a box is suppressed, 0 for no suppression, and the minimum confidence."""
         nms = network.net.nms if self.nms is None else self.nms
-        return nms or 1.0, network.net.thresh if self.thresh is None else self.thresh
+        return nms, network.net.thresh if self.thresh is None else self.thresh
+
+    def limits(self, network: Network) -> tuple[float, float]:
+        """The same for the graph, which suppresses always: no overlap exceeds 1."""
+        nms, thresh = self.asked(network)
+        return nms or 1.0, thresh
 
 
 class Graph(nn.Module):
@@ -98,12 +104,13 @@ class Graph(nn.Module):
             images = levels_of(self.network.net).values_of_bytes(images)
         self.network.set_states(dict(zip(self.states, others, strict=not self.selector)))
         raw = [part.float() for part in self.network(images.to(DTYPES[self.form.type]))]
-        return (*self._outputs(raw, others), *(self.network.states()[name] for name in self.states))
+        size = (images.shape[3], images.shape[2]) if images.ndim == 4 else self.network.size
+        return (*self._outputs(raw, size, others), *(self.network.states()[name] for name in self.states))
 
-    def _outputs(self, raw: list[Tensor], others: list[Tensor]) -> tuple[Tensor, ...]:
+    def _outputs(self, raw: list[Tensor], size: tuple[int, int], others: list[Tensor]) -> tuple[Tensor, ...]:
         if not self.heads or self.form.outputs == "raw":
             return tuple(raw)
-        each = [head.boxes(part, self.network.size) for head, part in zip(self.heads, raw, strict=True)]
+        each = [head.boxes(part, size) for head, part in zip(self.heads, raw, strict=True)]
         boxes = torch.cat([part.xywh for part in each], 1)
         objectness = torch.cat([part.objectness for part in each], 1)
         classes = torch.cat([part.classes for part in each], 1)
@@ -151,12 +158,12 @@ def export_onnx(
     if names and len(names) != network.classes:
         raise DarknetError(f"{len(names)} names, but {network.cfg.path} has {network.classes} classes")
     _check(network, form)
-    network = reparameterised(network).to(DTYPES[form.type])
+    network = reparameterised(network).to("cpu", DTYPES[form.type])
     graph = Graph(network, form).eval()
     selector, limits = graph.selector, form.limits(network)
     given = output_names(network, form)
     outputs = [*given, *(SELECTED if selector else ()), *(f"{_state_name(name)}_out" for name in graph.states)]
-    inputs, expected = _expected(graph)
+    inputs, expected = _expected(graph, FURTHER if dynamic_size else 0)
     if nans := [name for name, values in zip(outputs, expected, strict=True) if np.isnan(values).any()]:
         text = f"the network's own '{nans[0]}' of a random image is NaN, so nothing can be compared"
         raise DifferenceError(f"{path}: not written: {text}; are these its trained weights?")
@@ -203,11 +210,11 @@ def _check(network: Network, form: Form) -> None:
             network.cfg.fail(section, section.get("tree") or section.get("classfix"), text)
 
 
-def _inputs(graph: Graph, images: int) -> tuple[Tensor, list[Tensor]]:
-    """Inputs of the right shapes and types, the same ones each time."""
+def _inputs(graph: Graph, images: int, further: int = 0) -> tuple[Tensor, list[Tensor]]:
+    """Inputs of the right shapes and types, the same ones each time. further: pixels more than the network's size."""
     network, form, shape = graph.network, graph.form, graph.network.input_shape
     generator = torch.Generator().manual_seed(0)
-    sides = (shape.c, shape.h, shape.w) if shape.c else (shape.count,)
+    sides = (shape.c, shape.h + further, shape.w + further) if shape.c else (shape.count,)
     pixels = torch.randint(0, 256, (images, *sides), generator=generator, dtype=torch.uint8)
     values = pixels.permute(0, 2, 3, 1).contiguous() if form.uint8 else pixels.float() / 255 * network.net.input_max
     if graph.selector:
@@ -331,7 +338,7 @@ def _describe(model: Any, network: Network, form: Form, names: Sequence[str], le
     """Metadata: for people and other programs a line each, for this program one JSON text."""
     letterbox = network.net.keeps_aspect if letterbox is None else letterbox
     width, height = network.size
-    limits = dict(zip(THRESHOLDS, form.limits(network), strict=True))
+    limits = dict(zip(THRESHOLDS, form.asked(network), strict=True))
     about = {**asdict(form), **limits, "cfg": network.cfg.text, "size": [width, height], "names": list(names)}
     entries = {
         METADATA: json.dumps({**about, "letterbox": letterbox}),
@@ -360,9 +367,9 @@ FORMS = {
 }
 
 
-def _expected(graph: Graph) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
-    """Inputs by their names, and the network's outputs for them."""
-    images, others = _inputs(graph, 3)
+def _expected(graph: Graph, further: int) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]]]:
+    """Inputs by their names, and the network's outputs for them. further: see `_inputs`."""
+    images, others = _inputs(graph, 3, further)
     with torch.inference_mode():
         if graph.selector:
             others[1] = _telling_threshold(graph, images)

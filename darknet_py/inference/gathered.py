@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.layers import Candidates, Head
 
 ROOM = 512
 """Boxes of an image that are sent. Full images have some 200 over the usual threshold."""
+LEAST = 0.1
+"""The threshold below which there are usually more, so that they are not sent in this way."""
 
 
 class Gathered(NamedTuple):
@@ -51,9 +54,9 @@ def packed(
     """What is sent, computed without a wait for the device, all float32: (n, room, 5 + classes) centre, size,
     objectness and probabilities of boxes, first those with a class over the threshold, in their order; (n,) how many
     these were, also where there was no room for them; () 1 if `finite_sums`."""
-    each = [_scored(head, one, thresh, size) for head, one in zip(heads, raw, strict=True)]
+    each = [head.every(one, thresh, size) for head, one in zip(heads, raw, strict=True)]
     _, xywh, objectness, probs = (torch.cat(columns, 1) for columns in zip(*each, strict=True))
-    best = probs.amax(2)
+    best = F.pad(probs, (0, 1)).amax(2)  # there may be no class
     likely = best > thresh
     number = torch.where(likely, best, -1).topk(min(ROOM, best.shape[1]), 1).indices
     place = torch.where(likely.gather(1, number), number, best.shape[1])  # the unlikely ones come last
@@ -61,13 +64,6 @@ def packed(
     columns = (xywh, objectness[..., None], probs)
     rows = torch.cat([column.gather(1, number.expand(-1, -1, column.shape[2])) for column in columns], 2)
     return rows, likely.sum(1).to(rows.dtype), finite_sums(raw).to(rows.dtype)
-
-
-def _scored(head: Head, raw: Any, thresh: float, size: tuple[int, int]) -> Candidates:
-    """All boxes of a head, (n, k)."""
-    boxes = head.boxes(raw.float() if isinstance(raw, Tensor) else tuple(part.float() for part in raw), size)
-    images = torch.zeros_like(boxes.objectness, dtype=torch.long)
-    return head.scored(images, boxes, thresh, None)
 
 
 def finite_sums(raw: Sequence[Any]) -> Tensor:

@@ -38,7 +38,7 @@ class OnnxRunner(Runner):
         Raises:
             DarknetError: it cannot be opened, or was not written by this program.
         """
-        self.session = open_session(path, device)
+        self.path, self.session = os.fspath(path), open_session(path, device)
         about = _read_about(self.session, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CfgWarning)  # they were given when the model was exported
@@ -50,9 +50,13 @@ class OnnxRunner(Runner):
         super().__init__(network.requires_grad_(False).eval(), "fp32", batch)
         self.letterbox = about["letterbox"]
         self.outputs, self.uint8 = about["outputs"] if network.heads else "raw", about["uint8"]
-        network.net = replace(network.net, thresh=about["thresh"], nms=about["nms"])
+        network.net = net = replace(network.net, thresh=about["thresh"], nms=about["nms"])
         if self.outputs != "raw":  # objectness and classes are multiplied already
-            network.net = replace(network.net, objectness_thresh=None, class_thresh=None)
+            network.net = replace(net, objectness_thresh=None, class_thresh=None)
+        limits = [name for name in ("objectness_thresh", "class_thresh") if getattr(net, name)]
+        if limits and self.outputs == "boxes":
+            text = f"the cfg's {' and '.join(limits)} cannot be applied to the product of objectness and class"
+            warnings.warn(f"{path}: {text}; export with --outputs detections or raw", CfgWarning, stacklevel=2)
         self.states = [entry.name for entry in self.session.get_inputs()][1:]
         if self.states:
             raise DarknetError(f"{path}: a recurrent network; run it with onnxruntime, its states are inputs")
@@ -64,6 +68,14 @@ class OnnxRunner(Runner):
             images = levels_of(self.network.net).bytes_of_values(images)
         outputs = self.session.run(None, {"images": images.contiguous().numpy()})
         return [torch.from_numpy(output) for output in outputs]
+
+    def check_limits(self, thresh: float, nms: float) -> None:
+        net = self.network.net
+        if self.outputs == "detections" and (thresh < net.thresh or nms != net.nms):
+            raise DarknetError(
+                f"{self.path}: its detections were made with thresh={net.thresh:g} and nms={net.nms:g}, and no others "
+                f"can be had of them (thresh={thresh:g}, nms={nms:g}); export with --outputs boxes"
+            )
 
     def candidates(self, raw: Sequence[Tensor], thresh: float, class_map: Tensor | None = None) -> Candidates:
         if self.outputs == "raw":

@@ -270,7 +270,8 @@ def _yolo(number: int, parts: dict[int, Part]) -> bool:
         before.activation = before.options["activation"] = "logistic"
         del head.options["logistic"]
     if head.layer.classless:
-        for name, value in (("weights", 0.0), ("biases", CERTAIN)):
+        is_logit = before.activation == "logistic" or not head.layer.options.new_coords
+        for name, value in (("weights", 0.0), ("biases", CERTAIN if is_logit else 1.0)):
             by_anchor = before.tensors[name].clone().unflatten(0, (-1, head.layer.box_values + 1))
             by_anchor[:, -1] = value
             before.tensors[name] = by_anchor.flatten(0, 1)

@@ -96,6 +96,13 @@ class Runner:
         each = [head.decode(one, thresh, size, class_map=class_map) for head, one in zip(heads, raw, strict=True)]
         return each[0] if len(each) == 1 else Candidates(*map(torch.cat, zip(*each, strict=True)))
 
+    def check_limits(self, thresh: float, nms: float) -> None:
+        """Refuses a threshold and an overlap that this runner's outputs cannot be asked for.
+
+        Raises:
+            DarknetError: see `OnnxRunner`, whose file may have suppressed detections already.
+        """
+
     def check(self, images: Any) -> None:
         """Refuses images of another shape, type or device.
 

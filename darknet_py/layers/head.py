@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -87,6 +87,14 @@ class Head(Layer):
         self.register_buffer("anchors", None, persistent=False)
         self.register_buffer("class_map", None, persistent=False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Boxes are decoded in float32, whatever the network's number format: anchors keep theirs."""
+        exact = {name: buffer for name, buffer in self.named_buffers(recurse=False) if buffer.is_floating_point()}
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            setattr(self, name, buffer.to(getattr(self, name).device))
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 
@@ -107,7 +115,7 @@ class Head(Layer):
             thresh: what probabilities (in yolo heads, the objectness too) must exceed.
             class_map: (m,) int64, the tree classes to report, for heads with a tree.
         """
-        boxes = self.boxes(raw.float() if isinstance(raw, Tensor) else tuple(part.float() for part in raw), size)
+        boxes = self.boxes(in_float32(raw), size)
         probs = boxes.objectness[..., None] * boxes.classes
         image, box = (probs > thresh).any(-1).nonzero(as_tuple=True)
         return self.scored(image, Boxes(*(column[image, box] for column in boxes)), thresh, class_map)
@@ -116,6 +124,11 @@ class Head(Layer):
         """Boxes (…) and their images (…), as candidates."""
         probs = boxes.objectness[..., None] * boxes.classes
         return Candidates(image, boxes.xywh, boxes.objectness, probs * (probs > thresh))
+
+    def every(self, raw: Any, thresh: float, size: tuple[int, int]) -> Candidates:
+        """All boxes of a `dense` head as candidates, (n, k): what `decode` leaves out has no probability."""
+        boxes = self.boxes(in_float32(raw), size)
+        return self.scored(torch.zeros_like(boxes.objectness, dtype=torch.long), boxes, thresh, None)
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
         """The factors from fractions of the image to the unit of the anchors. size: of the input, pixels."""
@@ -232,6 +245,15 @@ class GridHead(Head):
         image, box = self.likely(values, thresh).nonzero(as_tuple=True)
         boxes = self.boxes_at(values[image, box].float(), box, (raw.shape[3], raw.shape[2]), size)
         return self.scored(image, boxes, thresh, class_map)
+
+    def every(self, raw: Tensor, thresh: float, size: tuple[int, int]) -> Candidates:
+        found = super().every(raw, thresh, size)
+        return found._replace(probs=found.probs * self.likely(self.values(raw), thresh)[..., None])
+
+
+def in_float32(raw: Any) -> Any:
+    """What a head reads: a tensor, or a tuple if it reads several layers."""
+    return raw.float() if isinstance(raw, Tensor) else tuple(part.float() for part in raw)
 
 
 def stretched(xy: Tensor, scale_x_y: float) -> Tensor:

@@ -55,6 +55,7 @@ class Region(GridHead, kinds=("region",)):
         self.tree = read_tree(place, options.tree, options.classes) if options.tree else None
         self.has_tree = self.tree is not None
         self.dense = not self.has_tree and options.classfix != -1
+        _check_limits(place)
 
     def anchor_unit(self, size: tuple[int, int]) -> tuple[float, float]:
         """Anchors are in cells of the map."""
@@ -117,3 +118,12 @@ class Region(GridHead, kinds=("region",)):
         about = {"n": options.num, "anchors": list(options.anchors), "max_boxes": options.max}
         about |= {"has_tree": int(self.tree is not None), "has_map": int(bool(options.map))}
         return about | {name: getattr(options, name) for name in names}
+
+
+def _check_limits(place: Place) -> None:
+    """Refuses thresholds of an objectness that candidates do not carry."""
+    net = place.cfg.sections[0]
+    for name in ("objectness_thresh", "class_thresh"):
+        if option := net.get(name):
+            text = "boxes of a [region] are chosen by the product of objectness and class, as in Darknet; remove it"
+            place.cfg.fail(net, option, text)

@@ -150,6 +150,7 @@ def detect_images(detector: Detector, images: Sequence[str], rule: Rule) -> Data
     net = detector.net
     thresh = rule.thresh if net.valid_thresh is None else net.valid_thresh
     nms = rule.nms if net.valid_nms is None else net.valid_nms
+    detector.runner.check_limits(thresh, nms)
     suppression = Suppression(nms, detector.nms_kind, detector.beta_nms, pixels=rule.pixels, most=net.max_nms)
     for numbers, raw, sizes in _run(detector, images, results.unreadable, detector.fit):
         with torch.inference_mode():

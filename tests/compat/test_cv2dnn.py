@@ -99,6 +99,7 @@ def test_files_and_buffers_are_read_in_all_of_opencvs_forms(read: Any) -> None:
         (lambda: cv2.dnn.readNet(3), -5, "a path"),
         (lambda: cv2.dnn.readNetFromDarknet(WEIGHTS, CFG), -212, "are the cfg and the weights swapped"),
         (lambda: cv2.dnn.readNetFromDarknet(CFG, bytearray(Path(WEIGHTS).read_bytes()[:-4])), -212, "early"),
+        (lambda: cv2.dnn.readNetFromDarknet("cfg/faster-rcnn-small.cfg"), -212, "has no form in OpenCV's dnn"),
         (lambda: shapes_net().forward(), -215, "setInput"),
         (lambda: Net().forward(), -215, "empty"),
         (lambda: shapes_net().setInput(blob(), "x"), -204, 'Requested blob "x" not found'),

@@ -16,7 +16,7 @@ from darknet_py.cfg import parse_cfg, parse_text
 from darknet_py.choices import ENGINES
 from darknet_py.errors import DarknetError
 from darknet_py.inference import engines
-from darknet_py.inference.engines import DEVICES, SESSIONS, engine_runner, fastest
+from darknet_py.inference.engines import DEVICES, SESSIONS, engine_runner, preferred
 from darknet_py.network import Network
 
 INSTALLED = [
@@ -74,22 +74,22 @@ def test_the_exported_network_is_kept_and_used_again(engine: str, cache: Path, m
     assert len(list(cache.iterdir())) == 2
 
 
-def test_the_fastest_engine_is_named_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_of_auto_is_named_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "find_spec", lambda name: name not in ENGINES)
-    name, reason = fastest(shapes())
+    name, reason = preferred(shapes())
     assert name == "torch"
     assert "pip install 'darknet-cfg[openvino]'" in reason
     monkeypatch.setattr(engines, "find_spec", lambda name: True)
-    assert fastest(shapes()) == ("openvino", "")
+    assert preferred(shapes()) == ("openvino", "")
 
 
 def test_auto_takes_pytorch_where_no_other_engine_can_run_the_network() -> None:
     network = Network(parse_cfg(CFGS / "faster-rcnn-small.cfg")).initialise(0).eval()
-    name, reason = fastest(network)
+    name, reason = preferred(network)
     assert name == "torch"
     assert "[rpn]" in reason
     text = "[net]\nwidth=8\nheight=8\nchannels=3\n[crnn]\npad=1\nhidden=4\noutput=4\nactivation=leaky\n"
-    assert fastest(Network(parse_text(text)).initialise(1).eval())[0] == "torch"
+    assert preferred(Network(parse_text(text)).initialise(1).eval())[0] == "torch"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from darknet_py import Detector, Network, load, parse_cfg
 from darknet_py.cfg import parse_text
 from darknet_py.choices import EXPORTED_OUTPUTS
 from darknet_py.command import run_command
-from darknet_py.errors import CfgError, DarknetError
+from darknet_py.detector import load_detector
+from darknet_py.errors import CfgError, CfgWarning, DarknetError
 from darknet_py.export import main as export_command
 from darknet_py.inference import exporting
 from darknet_py.inference.exporting import Form, export_onnx
@@ -108,13 +109,52 @@ def parse_cfg_text(text: str) -> int:
     return len(Network(parse_text(text)).layers)
 
 
-def test_the_size_may_be_left_free(network: Network, tmp_path: Path) -> None:
-    export_onnx(network, tmp_path / "model.onnx", Form("raw"), dynamic_size=True)
+@pytest.mark.parametrize("outputs", ["raw", "boxes", "detections"])
+def test_the_size_may_be_left_free(network: Network, outputs: str, tmp_path: Path) -> None:
+    """The boxes are fractions of the size that the images have, not of the cfg's."""
+    export_onnx(network, tmp_path / "model.onnx", Form(outputs, thresh=0.01), dynamic_size=True)
     session = open_session(tmp_path / "model.onnx")
     images = torch.rand(2, 3, 96, 64)
-    expected = load("cfg/shapes.cfg", "weights/shapes.weights", size=(64, 96))(images)
-    for ours, theirs in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
+    sized = load("cfg/shapes.cfg", "weights/shapes.weights", size=(64, 96))
+    graph = exporting.Graph(sized, Form(outputs, thresh=0.01)).eval()
+    expected = graph(images, [torch.tensor([sized.net.nms]), torch.tensor([0.01])])
+    found = session.run(None, {"images": images.numpy()})
+    for ours, theirs in zip(found, expected[: len(found)], strict=True):
+        assert len(ours) > 1
         assert np.abs(ours - theirs.numpy()).max() <= 1e-4
+
+
+@pytest.mark.parametrize(("limits", "asked"), [({"thresh": 0.2}, "thresh=0.2"), ({"nms": 0.9}, "nms=0.9")])
+def test_detections_of_a_file_are_of_its_thresholds(
+    network: Network, limits: dict[str, float], asked: str, tmp_path: Path
+) -> None:
+    export_onnx(network, tmp_path / "model.onnx", Form("detections", thresh=0.3))
+    detector = Detector(tmp_path / "model.onnx")
+    assert detector("weights/shapes.png", thresh=0.5)
+    with pytest.raises(DarknetError, match=rf"made with thresh=0.3 and nms=0.45, .*{asked}"):
+        detector("weights/shapes.png", **limits)
+
+
+def test_a_file_of_boxes_keeps_that_nothing_is_suppressed(network: Network, tmp_path: Path) -> None:
+    export_onnx(network, tmp_path / "model.onnx", Form(nms=0))
+    assert Detector(tmp_path / "model.onnx").net.nms == 0
+
+
+def test_a_file_of_boxes_warns_of_limits_that_are_lost(tmp_path: Path) -> None:
+    text = Path("cfg/shapes.cfg").read_text().replace("[net]\n", "[net]\nobjectness_thresh=0.5\nclass_thresh=0\n", 1)
+    (tmp_path / "net.cfg").write_text(text)
+    export_onnx(load(tmp_path / "net.cfg", "weights/shapes.weights"), tmp_path / "model.onnx")
+    with pytest.warns(CfgWarning, match="objectness_thresh cannot be applied to the product of objectness and class"):
+        Detector(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    "asked", [{"size": (64, 64)}, {"device": "cuda"}, {"precision": "bf16"}, {"engine": "openvino"}]
+)
+def test_an_exported_model_is_as_it_is(network: Network, asked: dict[str, Any], tmp_path: Path) -> None:
+    export_onnx(network, tmp_path / "model.onnx")
+    with pytest.raises(DarknetError, match=f"model.onnx: {next(iter(asked))} .*has its own size and number format"):
+        load_detector(None, tmp_path / "model.onnx", **asked)
 
 
 def test_a_recurrent_networks_states_are_inputs_and_outputs(tmp_path: Path) -> None:

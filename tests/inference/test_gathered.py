@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 from darknet_py import Detector, Network, parse_cfg
+from darknet_py.cfg import parse_text
 from darknet_py.inference import gathered
 from darknet_py.inference.gathered import gather, packed
 from darknet_py.layers import Candidates
@@ -70,6 +71,27 @@ def test_an_image_with_more_than_there_is_room_for_is_told(monkeypatch: pytest.M
     assert found.image.bincount().tolist() == [8, 8, 8]
 
 
+def test_a_head_may_have_no_classes() -> None:
+    text = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=10\nactivation=linear\n"
+    network = Network(parse_text(f"{text}[yolo]\nclasses=0\nnum=2\nanchors=4,5,8,9\n")).initialise(0).eval()
+    found, complete, _ = gather(network.head_layers(), network(torch.rand(2, 3, 32, 32)), THRESH, network.size)
+    assert complete
+    assert not len(found.image)
+
+
+def test_objectness_below_zero_makes_no_candidate() -> None:
+    """As it can be where `new_coords=1` reads no probabilities; a negative class would make the product positive."""
+    text = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=14\nactivation=linear\n"
+    head = "[yolo]\nclasses=2\nnum=2\nanchors=4,5,8,9\nnew_coords=1\n"
+    network = Network(parse_text(text + head)).initialise(0).eval()
+    raw = torch.randn(1, 14, 32, 32, generator=torch.Generator().manual_seed(0))
+    decoded = network.head_layers()[0].decode(raw, THRESH, network.size)
+    expected = int((decoded.probs.amax(1) > THRESH).sum())
+    found = gather(network.head_layers(), [raw], THRESH, network.size).candidates
+    assert len(found.image) == min(expected, gathered.ROOM)
+    assert expected < gathered.ROOM
+
+
 def test_values_that_are_not_finite_are_told() -> None:
     network, raw = network_of("yolov3-tiny"), raw_of("yolov3-tiny")
     raw[0][1, 0, 0, 0] = float("nan")
@@ -81,7 +103,7 @@ def test_detections_are_the_same(room: int, monkeypatch: pytest.MonkeyPatch) -> 
     detector, raw, sizes = Detector(network_of("yolov3-tiny")), raw_of("yolov3-tiny"), [(640, 480)] * 3
     expected = detector.postprocess(raw, sizes, THRESH, 0.45)
     monkeypatch.setattr(gathered, "ROOM", room)
-    monkeypatch.setattr(Detector, "gathers", True)
+    monkeypatch.setattr(Detector, "gathers", lambda *_: True)
     found = detector.postprocess(raw, sizes, THRESH, 0.45)
     for ours, theirs in zip(found, expected, strict=True):
         assert len(ours) > 5

@@ -140,7 +140,7 @@ def test_summands_before_zeros_around_a_map_stay() -> None:
     assert_equal_outputs(network, small)
 
 
-@pytest.mark.parametrize("form", ["", "new_coords=1\nscale_x_y=2\nlogistic=1\n"])
+@pytest.mark.parametrize("form", ["", "new_coords=1\nscale_x_y=2\nlogistic=1\n", "new_coords=1\n"])
 def test_the_single_class_of_yolov7_stays_certain(form: str) -> None:
     head = f"[yolo]\nclasses=1\nnum=2\nanchors=4,5,8,9\nloss=yolov7\n{form}"
     network = network_of(f"{STEM}[convolutional]\nfilters=12\nsize=1\nactivation=linear\n{head}")

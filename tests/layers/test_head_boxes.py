@@ -14,7 +14,7 @@ from darknet_py.layers import Head
 from darknet_py.training.batch_norm import Statistics
 from darknet_py.training.derivatives import DarknetTraining, set_arithmetic
 
-ANCHORS = "num=2\nanchors=8,12,20,16\nclasses=3\n"
+ANCHORS = "num=2\nanchors=8.3,12.1,20.7,16.9\nclasses=3\n"
 HEADS = {
     "[yolo]": (16, f"[yolo]\n{ANCHORS}scale_x_y=1.2\n"),
     "[yolo] with new_coords": (16, f"[yolo]\n{ANCHORS}new_coords=1\nscale_x_y=2\n"),
@@ -25,7 +25,7 @@ HEADS = {
     "[anchor_free]": (7, "[anchor_free]\nclasses=3\n"),
     "[anchor_free] with distributions": (23, "[anchor_free]\nclasses=3\nreg_max=4\n"),
     "[anchor_free] with an objectness": (8, "[anchor_free]\nclasses=3\ncoords=xywh\nobjectness=1\n"),
-    "[anchor_free] with anchors": (14, "[anchor_free]\nclasses=3\nanchors=8,12,20,16\n"),
+    "[anchor_free] with anchors": (14, "[anchor_free]\nclasses=3\nanchors=8.3,12.1,20.7,16.9\n"),
     "[detection]": (0, "[detection]\nclasses=3\ncoords=4\nnum=2\nside=4\n"),
     "[detection] with softmax and roots": (0, "[detection]\nclasses=3\ncoords=4\nnum=2\nside=4\nsoftmax=1\nsqrt=1\n"),
 }
@@ -75,6 +75,14 @@ def test_boxes_are_differentiable(kind: str) -> None:
     assert torch.autograd.gradcheck(total, (raw,), fast_mode=True)
     (gradient,) = torch.autograd.grad(total(raw), raw)
     assert bool((gradient != 0).all())
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_boxes_do_not_depend_on_the_number_format_of_the_network(kind: str) -> None:
+    """Anchors of 373 pixels would be 372 in bfloat16."""
+    raw = raw_for(head_of(kind))
+    for found, expected in zip(head_of(kind).bfloat16().boxes(raw, SIZE), head_of(kind).boxes(raw, SIZE), strict=True):
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("kind", HEADS)

@@ -27,13 +27,14 @@ from darknet_py.compat.cv2dnn.errors import (
     as_cv2,
 )
 from darknet_py.compat.cv2dnn.importer import Part, Step, blobs, flat_sections, steps_of
+from darknet_py.devices import multiplying
 from darknet_py.errors import CfgWarning
 from darknet_py.inference.runner import Runner, prepare
 from darknet_py.layers import Head
 from darknet_py.layers.arithmetic import Arithmetic
 from darknet_py.layers.batchnorm import Normalised
-from darknet_py.layers.head import GridHead
-from darknet_py.network import Network
+from darknet_py.layers.head import GridHead, in_float32
+from darknet_py.network import Network, raw_of
 
 Blob: TypeAlias = NDArray[np.float32]
 Shape: TypeAlias = tuple[int, ...]
@@ -285,7 +286,8 @@ class Net:
         if not inner and list(wanted) == [index for head in network.head_layers() for index in head.source_indices]:
             found = dict(zip(wanted, self._runner(images), strict=True))
         else:
-            found = network.run(images, list(wanted)) | {-1: images}
+            with multiplying(self._runner.precision, self._runner.device):
+                found = network.run(images, list(wanted)) | {-1: images}
         return [self._result(network, step, found, inner) for step in steps]
 
     def _unfolded(self) -> Network:
@@ -312,7 +314,7 @@ class Net:
             x = inner[step.section][step.part]
             return _own(x.flatten(1) if step.section in self._flat else x)
         if step.part is Part.BOXES:
-            return _rows(layer, _raw(layer, found), network.size, *self._limits[step.section])
+            return _rows(layer, raw_of(layer, found), network.size, *self._limits[step.section])
         if step.part is Part.PERMUTED:
             return _own(found[layer.source_indices[0]].permute(0, 2, 3, 1))
         if step.part is Part.SOURCE:
@@ -420,11 +422,6 @@ def _needed(network: Network, step: Step) -> tuple[int, ...]:
     return (sources[step.source],) if step.part is Part.SOURCE else (step.section,)
 
 
-def _raw(head: Any, found: dict[int, Tensor]) -> Any:
-    inputs = tuple(found[index] for index in head.source_indices)
-    return inputs[0] if len(inputs) == 1 else inputs
-
-
 def _own(x: Tensor) -> Blob:
     """As float32 in memory of its own, contiguous."""
     return np.array(x.float().cpu().numpy(), order="C")
@@ -452,7 +449,7 @@ def _number(text: str | None, default: float) -> float:
 
 def _rows(head: Any, raw: Any, size: tuple[int, int], thresh: float, overlap: float) -> Blob:
     """A head's boxes as OpenCV's rows: centre, size, objectness, and the class probabilities over the threshold."""
-    raw = raw.float() if isinstance(raw, Tensor) else tuple(part.float() for part in raw)
+    raw = in_float32(raw)
     xywh, objectness, classes = boxes = head.boxes(raw, size)
     if isinstance(head, GridHead) and head.kind == "region":  # classfix and trees
         flat = boxes._make(part.flatten(0, 1) for part in boxes)

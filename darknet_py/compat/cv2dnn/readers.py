@@ -43,6 +43,7 @@ def readNetFromDarknet(
     weights = darknetModel if bufferModel is None else bufferModel
     with as_cv2(PARSING, "readNetFromDarknet"):
         network = Network(_cfg(cfg)).requires_grad_(False).eval()
+        network.check_graph("has no form in OpenCV's dnn; detect with darknet_py.Detector")
         if isinstance(weights, (str, bytes, os.PathLike)):
             has_weights = bool(os.fspath(weights))
             if has_weights:
