@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import io
+import math
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,7 @@ UNREADABLE = 1  # some images or videos could not be read; the rest is done
 DIFFERENT = 1  # a converted model gave other numbers than the network; it is not written
 MISTAKE = 2  # wrong input: files, options, values
 INTERRUPTED = 130  # Ctrl-C
+TOGETHER = 2.0  # seconds between two requests to end that are one
 WAITING = "OMP_WAIT_POLICY"  # how OpenMP's threads wait
 
 
@@ -39,7 +42,7 @@ def run_command(main: Callable[[], int]) -> int:
             stream.reconfigure(errors="backslashreplace")
     previous = warnings.showwarning
     warnings.showwarning = partial(_show_warning, set())
-    handler = signal.signal(signal.SIGTERM, _interrupt)
+    handler = signal.signal(signal.SIGTERM, _interrupter())
     try:
         return main()
     except BrokenPipeError:
@@ -85,10 +88,19 @@ def lasting() -> Iterator[None]:
             gc.enable()
 
 
-def _interrupt(number: int, _: FrameType | None) -> None:
-    """Only the first request: `timeout` sends two, and the second would cut off what the first has to finish."""
-    signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _interrupter() -> Callable[[int, FrameType | None], None]:
+    """A handler of requests to end. One that comes soon after another is left out: `timeout` sends two, and the second
+    would cut off what the first has to finish. A later one counts, as the first may have come where Python drops all
+    exceptions (in `__del__`)."""
+    last = -math.inf
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > TOGETHER:
+            raise KeyboardInterrupt
+
+    return interrupt
 
 
 def _flush() -> None:

@@ -64,9 +64,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     out = Path(args.out)
-    if out.suffix in OTHER_FORMATS:
-        raise DarknetError(f"--out {out}: {OTHER_FORMATS[out.suffix]}")
-    check_writable(out, args.out_cfg, args.out_names)
+    if out.suffix.lower() in OTHER_FORMATS:
+        raise DarknetError(f"--out {out}: {OTHER_FORMATS[out.suffix.lower()]}")
+    check_writable(out, args.out_cfg, args.out_names, read=(args.cfg, args.names))
     for file in args.files:
         check_files(args.cfg, file, args.names)
     with lasting():

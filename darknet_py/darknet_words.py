@@ -6,7 +6,9 @@ Each action translates Darknet's words and flags into the arguments of one of th
 from __future__ import annotations
 
 import difflib
+import math
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -21,7 +23,7 @@ from darknet_py.command import check_files
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.pictures.addresses import is_address
 from darknet_py.pictures.sources import file_name
-from darknet_py.text import whole_number
+from darknet_py.text import printable, whole_number
 
 # Darknet's flags that take no value.
 SWITCHES = (
@@ -235,6 +237,9 @@ def _train(words: Words) -> int:
     if "-mAP_epochs" in words.flags:
         switches += ["--map-every", str(_map_every(words))]
     gpus = words.flags.get("-gpus", "").split(",")
+    for gpu in gpus if gpus != [""] else []:
+        if whole_number(gpu) is None:
+            raise DarknetError(f"option -gpus {words.flags['-gpus']}: write GPUs' numbers, e.g. -gpus 0,1")
     if len(gpus) > 1:
         return _train_on_gpus(gpus, [*words.plain[:3], *switches, *_device(words)])
     if gpus[0]:
@@ -384,6 +389,12 @@ class Action(NamedTuple):
         """Words that must be there."""
         return len(self.usage.split("[")[0].split())
 
+    @property
+    def maximum(self) -> float:
+        """Words that it reads."""
+        words = [word for word in re.sub(r"\[-.*?\]", "", self.usage).split() if word]
+        return math.inf if "…" in self.usage else len(words)
+
 
 TEST = "-i -nogpu -thresh -nms -out -out_filename -letter_box -ext_output -save_labels -show"
 DEMO = (
@@ -424,6 +435,9 @@ def run_action(name: str, arguments: Sequence[str]) -> int:
     action, words = ACTIONS[name], split(arguments)
     if len(words.plain) < action.minimum:
         raise DarknetError(f"usage: python -m darknet_py {name} {action.usage}")
+    if len(words.plain) > action.maximum:
+        first = printable(words.plain[int(action.maximum)])
+        print(f"note: '{name}' reads {action.usage}; {first} and what follows it have no effect", file=sys.stderr)
     for flag in [flag for flag in words.flags if flag not in f"{action.flags} {EVERYWHERE}".split()]:
         if flag in REFUSED:
             raise DarknetError(f"option {flag}: {REFUSED[flag]}")

@@ -6,11 +6,17 @@ python -m darknet_py.export --cfg cfg/yolov3.cfg --weights yolov3.weights --name
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from darknet_py.choices import CALIBRATED, EXPORTED_OUTPUTS, EXPORTED_TYPES, NMS_KINDS
 from darknet_py.command import add_model, add_size, check_files, fraction, lasting, run_command
+from darknet_py.errors import DarknetError
+from darknet_py.files import check_writable
+from darknet_py.pictures.sources import ImageSource, expand
+from darknet_py.text import shortened
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,11 +76,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = commands.parse_args(arguments)
     if (args.type == "int8") != bool(args.calibrate):
         commands.error("--type int8 and --calibrate IMAGES go together")
+    out = Path(args.out or f"{Path(args.weights or args.cfg).stem}.onnx")
+    if out.suffix.lower() != ".onnx":
+        raise DarknetError(f"--out {out}: write a name that ends in .onnx")
     check_files(args.cfg, args.weights, args.names, args.data)
+    check_writable(out)
+    examples = [source.path for source in expand(args.calibrate or ()) if isinstance(source, ImageSource)]
+    if args.calibrate and not any(os.path.isfile(path) for path in examples):
+        text = "there is no image; write images, folders or lists"
+        raise DarknetError(f"--calibrate {shortened(args.calibrate[0])}: {text}")
     with lasting():
         from darknet_py.work.export import run
 
-    return run(args)
+    return run(args, out)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -189,13 +189,19 @@ def locked(path: Path, message: str) -> Iterator[None]:
         yield  # the file stays: whoever has opened it meanwhile must lock the same one
 
 
-def check_writable(*paths: str | os.PathLike[str] | None) -> None:
+def check_writable(*paths: str | os.PathLike[str] | None, read: Sequence[str | os.PathLike[str] | None] = ()) -> None:
     """Finds out before the work whether its results can be written to these files; None: no file.
 
+    read: files that the work reads, which no result may replace.
+
     Raises:
-        DarknetError: one of them cannot.
+        DarknetError: one of them cannot, or is there already as another.
     """
+    taken = {os.path.realpath(path): "it is read here" for path in read if path}
     for path in (Path(path) for path in paths if path):
+        if (where := os.path.realpath(path)) in taken:
+            raise DarknetError(f"{path}: cannot write this file: {taken[where]}; write another name")
+        taken[where] = "another result has this name"
         try:
             if path.is_dir():
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))

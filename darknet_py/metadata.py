@@ -48,7 +48,7 @@ class About(NamedTuple):
 
 
 def is_safetensors(path: str | os.PathLike[str]) -> bool:
-    return os.fspath(path).endswith(".safetensors")
+    return os.fspath(path).lower().endswith(".safetensors")
 
 
 def open_weights(path: str | os.PathLike[str]) -> io.FileIO:

@@ -18,7 +18,7 @@ SUFFIXES = (".pt", ".pth")
 
 
 def is_state_dict(path: str | os.PathLike[str]) -> bool:
-    return Path(path).suffix in SUFFIXES
+    return Path(path).suffix.lower() in SUFFIXES
 
 
 def save_state_dict(tensors: dict[str, Tensor], path: str | os.PathLike[str]) -> None:

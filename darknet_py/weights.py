@@ -105,7 +105,9 @@ def _guess(data: bytes) -> str:
     return next((f" (this is {what})" for start, what in SIGNATURES.items() if data.lstrip().startswith(start)), "")
 
 
-def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None) -> list[Loaded]:
+def load_weights(
+    network: Network, path: str | os.PathLike[str], *, cutoff: int | None = None, fresh: bool = True
+) -> list[Loaded]:
     """Fills a network from a file of weights.
 
     Tensors of a .weights file are read directly into the network, without a second copy in memory. What a .safetensors
@@ -113,8 +115,9 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
 
     Args:
         path: a .weights file, or by its extension a .safetensors file, or a PyTorch state_dict (.pt, .pth).
-        cutoff: read only the layers before this one (a backbone); the others get fresh weights. If the file holds more
-            than these layers, the rest is not read, with a warning.
+        cutoff: read only the layers before this one (a backbone). If the file holds more than these layers, the rest
+            is not read, with a warning.
+        fresh: what is not read gets fresh weights; False: it stays as it is.
 
     Returns:
         How each layer with weights was loaded.
@@ -124,10 +127,19 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
     """
     path = or_bundled(path)
     _check_cutoff(path, cutoff)
+    complete = is_safetensors(path) or is_state_dict(path)
     if is_safetensors(path):
-        return _load_safetensors(network, path, cutoff)
-    if is_state_dict(path):
-        return _load_state_dict(network, path, cutoff)
+        loaded = _load_safetensors(network, path, cutoff)
+    elif is_state_dict(path):
+        loaded = _load_state_dict(network, path, cutoff)
+    else:
+        loaded = _load_darknet(network, path, cutoff)
+    _warn_of_non_finite(network, path, loaded)
+    return _report(network, loaded, complete=complete, fresh=fresh)
+
+
+def _load_darknet(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> set[int]:
+    """Reads a .weights file. Returns the indices of the layers."""
     header = read_header(path)
     wanted = network.layers[: len(network.layers) if cutoff is None else cutoff]
     _check_size(network, list(wanted), path, header, cutoff)
@@ -138,7 +150,7 @@ def load_weights(network: Network, path: str | os.PathLike[str], *, cutoff: int 
                 _read_tensor(file, stored, header, path)
     network.seen = header.seen
     network.version = header[:3]
-    return _report(network, path, {layer.index for layer in wanted})
+    return {layer.index for layer in wanted}
 
 
 def _check_size(
@@ -235,21 +247,19 @@ def _read_into(file: io.FileIO, values: Tensor, path: str | os.PathLike[str]) ->
         array.byteswap(inplace=True)
 
 
-def _report(
-    network: Network, path: str | os.PathLike[str], loaded: set[int], *, complete: bool = False
-) -> list[Loaded]:
-    """Gives fresh weights to what the file does not hold; lists the layers that have weights.
+def _report(network: Network, loaded: set[int], *, complete: bool, fresh: bool) -> list[Loaded]:
+    """Lists the layers that have weights.
 
     loaded: the layers that were read. complete: all that they store was in the file, whatever the cfg's dontload says.
+    fresh: what the file does not hold gets fresh weights.
     """
     report = []
-    _warn_of_non_finite(network, path, loaded)
     generator = torch.Generator().manual_seed(0)
     for layer in network.layers:
         needed = sum(stored.tensor.numel() for stored in layer.stored())
         in_file = list(layer.stored() if complete else layer.loaded()) if layer.index in loaded else []
         count = sum(stored.tensor.numel() for stored in in_file)
-        if count < needed:
+        if fresh and count < needed:
             kept = [stored.tensor.clone() for stored in in_file]
             layer.initialise(generator)
             with torch.no_grad():
@@ -342,7 +352,7 @@ def _save_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
         raise WeightsError(f"{path}: cannot write this file: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> list[Loaded]:
+def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> set[int]:
     try:
         open_file(path).close()
         with safe_open(os.fspath(path), "pt") as file, torch.no_grad():
@@ -361,10 +371,10 @@ def _load_safetensors(network: Network, path: str | os.PathLike[str], cutoff: in
         raise WeightsError(f"{path}: not a safetensors file: {error}") from None
     if (about := read_about(path)) is not None:
         network.version, network.seen, network.names = about.version, about.seen, about.names or network.names
-    return _report(network, path, {int(name.split(".")[1]) for name in targets}, complete=True)
+    return {int(name.split(".")[1]) for name in targets}
 
 
-def _load_state_dict(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> list[Loaded]:
+def _load_state_dict(network: Network, path: str | os.PathLike[str], cutoff: int | None) -> set[int]:
     values, targets = read_pickled(path), _state(network, cutoff)
     if not any(_layer_of(name) >= 0 for name in values):
         values = own_tensors(network, values, path, cutoff)
@@ -374,7 +384,7 @@ def _load_state_dict(network: Network, path: str | os.PathLike[str], cutoff: int
         if not values[name].is_floating_point() or values[name].layout != torch.strided:
             raise WeightsError(f"{path}: '{name}' is not a tensor of floats, but {values[name].type()}")
         target.copy_(values[name])
-    return _report(network, path, {int(name.split(".")[1]) for name in targets}, complete=True)
+    return {int(name.split(".")[1]) for name in targets}
 
 
 def _state(network: Network, cutoff: int | None) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from project import python
 
-from darknet_py import files
+from darknet_py import command, files
 from darknet_py.command import INTERRUPTED, MISTAKE, run_command
 from darknet_py.errors import DarknetError
 from darknet_py.files import check_writable, json_text, open_file, read_file, write_file
@@ -35,6 +36,26 @@ def test_a_request_to_end_is_taken_for_ctrl_c(capsys: pytest.CaptureFixture[str]
     assert finished
     assert signal.getsignal(signal.SIGTERM) is before
     assert capsys.readouterr().err == "interrupted; all files written so far are complete\n"
+
+
+class Swallows:
+    """Where Python drops the exception that a request to end raises."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_request_to_end_that_was_lost_may_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "TOGETHER", 0.0)
+
+    def main() -> int:
+        Swallows()
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    assert run_command(main) == INTERRUPTED
 
 
 def huge_array() -> object:

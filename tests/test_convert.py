@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -58,6 +59,37 @@ def test_a_model_as_one_file_becomes_the_same_three_files_again(model: Path, tmp
     assert convert([str(model), *options]) == 0
     for name, original in zip(files.values(), (WEIGHTS, CFG, NAMES), strict=True):
         assert (tmp_path / name).read_bytes() == Path(original).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--out", "my.weights", "--out-cfg", "my.weights"],
+        ["--out", "my.weights", "--out-cfg", "my.txt", "--out-names", "./my.txt"],
+        ["--out", "shapes.cfg"],
+        ["--out", "my.weights", "--out-cfg", "my.cfg", "--out-names", "shapes.names"],
+    ],
+)
+def test_no_result_is_written_over_another_file_of_the_command(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = Path(WEIGHTS).resolve()
+    for path in (CFG, NAMES):
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(DarknetError, match=r"write another name|--out-cfg writes the cfg"):
+        convert([str(weights), "--cfg", "shapes.cfg", "--names", "shapes.names", *words])
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["my.SAFETENSORS", "my.PT", "my.Weights"])
+def test_the_case_of_an_ending_does_not_matter(name: str, model: Path, tmp_path: Path) -> None:
+    assert convert([str(model), "--out", str(tmp_path / name)]) == 0
+    assert convert([str(model), "--out", str(tmp_path / name.lower())]) == 0
+    assert (tmp_path / name).stat().st_size == (tmp_path / name.lower()).stat().st_size
+    with pytest.raises(DarknetError, match="export writes ONNX"):
+        convert([str(model), "--out", str(tmp_path / "my.ONNX")])
 
 
 def test_a_model_as_one_file_may_be_read_by_all_who_may_read_other_files(model: Path, tmp_path: Path) -> None:

@@ -95,6 +95,21 @@ def test_every_flag_is_honoured_or_named(action: str, calls: list[Any], capsys: 
     assert silent == ["-dont_show"]  # no window opens anyway
 
 
+@pytest.mark.parametrize("action", ACTIONS)
+def test_words_that_are_not_read_are_named(action: str, calls: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """As of `detector test … *.jpg`, of which Darknet reads the first."""
+    assert program.main(line(action)) == 0
+    assert "no effect" not in capsys.readouterr().err
+    words = [*line(action), *["b.jpg", "c.jpg", "d.jpg"]]
+    run_command(functools.partial(program.main, words))
+    assert ("what follows it have no effect" in capsys.readouterr().err) == (action != "average")
+
+
+def test_gpus_that_are_no_numbers_are_refused(calls: list[Any]) -> None:
+    with pytest.raises(DarknetError, match=r"option -gpus 0,1,x: write GPUs' numbers"):
+        program.main([*line("detector train"), "-gpus", "0,1,x"])
+
+
 def test_flags_of_darknets_other_actions_are_refused() -> None:
     for flag in (*OTHER_ACTIONS, "-fontsize"):
         with pytest.raises(DarknetError, match=f"option {flag} is not known"):

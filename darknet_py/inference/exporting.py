@@ -266,6 +266,9 @@ def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int 
             reason = str(error.__cause__ or error).strip().split("\n")[0][:200]
             raise DarknetError(f"{graph.network.cfg.path}: ONNX cannot say this network: {reason}") from None
     assert program is not None
+    if opset not in (None, program.model.opset_imports[""]):
+        made = program.model.opset_imports[""]
+        raise DarknetError(f"opset {opset}: PyTorch makes {made} of it; write --opset {made}, or one near it")
     weights = list(program.model.graph.initializers.values())
     program.model.graph.initializers.clear()
     model = program.model_proto
@@ -412,9 +415,10 @@ def _difference(name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> float:
         matched = _matched(ours, theirs)  # image, class and confidence are in order all the same
         ours, theirs = np.concatenate((ours[:, :3], ours), 1), np.concatenate((theirs[:, :3], matched), 1)
     least = 1.0 if name in FRACTIONS else 1e-30
+    largest = np.abs(ours).max(initial=least, where=np.isfinite(ours))
     with np.errstate(invalid="ignore"):
         difference = np.where(ours == theirs, 0, np.abs(ours - theirs))  # infinities may be equal
-    return float(difference.max(initial=0) / max(np.abs(ours).max(initial=0), least))
+    return float(difference.max(initial=0) / largest)
 
 
 def _matched(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:

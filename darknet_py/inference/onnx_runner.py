@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg import parse_text
+from darknet_py.choices import EXPORTED_OUTPUTS, NMS_KINDS
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
@@ -50,6 +51,7 @@ class OnnxRunner(Runner):
         super().__init__(network.requires_grad_(False).eval(), "fp32", batch)
         self.letterbox = about["letterbox"]
         self.outputs, self.uint8 = about["outputs"] if network.heads else "raw", about["uint8"]
+        _check_graph(self, path)
         network.net = net = replace(network.net, thresh=about["thresh"], nms=about["nms"])
         if self.outputs != "raw":  # objectness and classes are multiplied already
             network.net = replace(net, objectness_thresh=None, class_thresh=None)
@@ -90,6 +92,19 @@ class OnnxRunner(Runner):
         return Candidates(image, boxes[image, box], probs.amax(-1), probs * (probs > thresh))
 
 
+def _check_graph(runner: OnnxRunner, path: str | os.PathLike[str]) -> None:
+    """Refuses a file whose graph is not the one that its metadata describe."""
+    network, first = runner.network, runner.session.get_inputs()[0]
+    outputs = {entry.name: entry.shape for entry in runner.session.get_outputs()}
+    named = f"head_{network.heads[0]}" if network.heads else "output"
+    is_there = (named if runner.outputs == "raw" else runner.outputs) in outputs
+    classes = outputs["scores"][-1] if "scores" in outputs else network.classes
+    is_same = is_there and ("uint8" in first.type) == runner.uint8 and classes == network.classes
+    sides = [side for side in (first.shape[1:3] if runner.uint8 else first.shape[2:]) if isinstance(side, int)]
+    if not is_same or (len(sides) == 2 and sides != [network.size[1], network.size[0]]):
+        raise DarknetError(f"{path}: its metadata '{METADATA}' are those of another model; export it again")
+
+
 def _read_about(session: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `export_onnx` wrote about the model."""
     text = session.get_modelmeta().custom_metadata_map.get(METADATA)
@@ -98,12 +113,14 @@ def _read_about(session: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         about = json.loads(text)
         width, height = map(int, about["size"])
+        if about["outputs"] not in EXPORTED_OUTPUTS or about["nms_kind"] not in (None, *NMS_KINDS):
+            raise ValueError
         return {
             "cfg": str(about["cfg"]), "size": (width, height), "names": [str(name) for name in about["names"]],
             "letterbox": bool(about["letterbox"]), "outputs": str(about["outputs"]), "uint8": bool(about["uint8"]),
             "nms_kind": str(about["nms_kind"] or ""), "thresh": float(about["thresh"]), "nms": float(about["nms"]),
         }  # fmt: skip
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise DarknetError(f"{path}: its metadata '{METADATA}' are damaged; export the model again") from None
 
 

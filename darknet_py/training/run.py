@@ -182,6 +182,7 @@ def load_start_weights(
     """Loads the weights that training starts from.
 
     Args:
+        network: of `network_to_train`; what is not loaded keeps the start that it has there.
         cutoff: only the layers before this one are loaded; None: N for a file called NAME.conv.N, else all layers.
         clear: iterations count from 0, whatever the file says. They do with a cutoff, too.
 
@@ -190,7 +191,7 @@ def load_start_weights(
     """
     if cutoff is None and (backbone := re.search(r"\.conv\.(\d+)$", os.fspath(weights))):
         cutoff = int(backbone[1])
-    report = load_weights(network, weights, cutoff=cutoff)
+    report = load_weights(network, weights, cutoff=cutoff, fresh=False)
     if clear or cutoff is not None:
         network.seen = 0
     return report

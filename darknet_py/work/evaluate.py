@@ -127,7 +127,7 @@ def valid(args: argparse.Namespace) -> int:
     detector = _detector(args, None)
     found = detect_images(detector, images, RULES["coco" if kind == "coco" else "voc"])
     default_name, write = FORMATS[kind]
-    target = Path(options.get("results") or "results", args.out or default_name)
+    target = Path(options.get("results") or "results", (args.out or default_name).lstrip("/"))
     written = write(target, found.detections, images, detector.names)
     print(f"results in {written[0]}{f' and {len(written) - 1} more' if len(written) > 1 else ''}")
     return UNREADABLE if found.unreadable else 0

@@ -18,7 +18,7 @@ from darknet_py.network import load
 from darknet_py.pictures.sources import ImageSource, expand
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, out: Path) -> int:
     """Writes the file. Returns the exit status."""
     names = args.names
     if args.data and not names:
@@ -27,7 +27,6 @@ def run(args: argparse.Namespace) -> int:
     names = class_names(names, networks[0].classes) if names or not networks[0].names else networks[0].names
     if args.type == "int8" and not networks[0].heads:
         raise DarknetError(f"{networks[0].cfg.path}: --type int8 is for detectors; export fp32 or fp16")
-    out = Path(args.out or f"{Path(args.weights or args.cfg).stem}.onnx")
     exact = "fp32" if args.type == "int8" else args.type
     form = Form(args.outputs, args.uint8, exact, args.thresh, args.nms, args.nms_kind)
     with tempfile.TemporaryDirectory() as folder:

@@ -114,10 +114,12 @@ def test_the_size_may_be_left_free(network: Network, outputs: str, tmp_path: Pat
     """The boxes are fractions of the size that the images have, not of the cfg's."""
     export_onnx(network, tmp_path / "model.onnx", Form(outputs, thresh=0.01), dynamic_size=True)
     session = open_session(tmp_path / "model.onnx")
-    images = torch.rand(2, 3, 96, 64)
+    picture = cv2.resize(cv2.imread("weights/shapes.png")[..., ::-1], (64, 96)).astype(np.float32) / 255
+    images = torch.from_numpy(np.stack([picture, picture[:, ::-1]])).permute(0, 3, 1, 2)
     sized = load("cfg/shapes.cfg", "weights/shapes.weights", size=(64, 96))
     graph = exporting.Graph(sized, Form(outputs, thresh=0.01)).eval()
-    expected = graph(images, [torch.tensor([sized.net.nms]), torch.tensor([0.01])])
+    limits = [torch.tensor([sized.net.nms]), torch.tensor([0.01])]
+    expected = graph(images, limits if outputs == "detections" else [])
     found = session.run(None, {"images": images.numpy()})
     for ours, theirs in zip(found, expected[: len(found)], strict=True):
         assert len(ours) > 1
@@ -133,6 +135,54 @@ def test_detections_of_a_file_are_of_its_thresholds(
     assert detector("weights/shapes.png", thresh=0.5)
     with pytest.raises(DarknetError, match=rf"made with thresh=0.3 and nms=0.45, .*{asked}"):
         detector("weights/shapes.png", **limits)
+
+
+@pytest.mark.parametrize("opset", [-1, 10, 30])
+def test_a_version_of_the_operators_that_pytorch_does_not_make_is_refused(
+    network: Network, opset: int, tmp_path: Path
+) -> None:
+    with pytest.raises(DarknetError, match=rf"opset {opset}: PyTorch makes \d+ of it"):
+        export_onnx(network, tmp_path / "model.onnx", opset=opset)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_infinity_does_not_hide_other_differences() -> None:
+    ours, theirs = np.array([np.inf, 0.5]), np.array([np.inf, 0.1])
+    assert exporting._difference("head_5", ours, theirs) == pytest.approx(0.8)
+    assert exporting._difference("head_5", ours, ours) == 0
+    assert exporting._difference("head_5", ours, np.array([3.0, 0.5])) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "net.weights"], "--out net.weights: write a name that ends in .onnx"),
+        (["--out", "no/x.onnx"], "no/x.onnx: cannot write this file"),
+        (["--out", "x.onnx", "--type", "int8", "--calibrate", "no.jpg"], "--calibrate no.jpg: there is no image"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--cfg", str(Path("cfg/shapes.cfg").resolve()), "--weights", str(Path("weights/shapes.weights").resolve())]
+    monkeypatch.chdir(tmp_path)
+    assert run_command(lambda: export_command([*model, *words])) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change", [{"outputs": "raw"}, {"outputs": "foo"}, {"uint8": True}, {"size": [64, 64]}, {"nms_kind": "foo"}]
+)
+def test_metadata_of_another_model_are_refused(
+    change: dict[str, Any], exported: Callable[[Form], Path], tmp_path: Path
+) -> None:
+    model = onnx.load(exported(FORMS["boxes"]))
+    entry = next(entry for entry in model.metadata_props if entry.key == "darknet_py")
+    entry.value = json.dumps(json.loads(entry.value) | change)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(DarknetError, match="its metadata 'darknet_py' are"):
+        Detector(tmp_path / "model.onnx")
 
 
 def test_a_file_of_boxes_keeps_that_nothing_is_suppressed(network: Network, tmp_path: Path) -> None:

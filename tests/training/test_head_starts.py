@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from darknet_py.cfg import parse_cfg
 from darknet_py.errors import CfgError
 from darknet_py.layers import Layer
 from darknet_py.losses import loss_of
 from darknet_py.network import Network
-from darknet_py.training.run import network_to_train
+from darknet_py.training.run import load_start_weights, network_to_train
 
 STRIDES = (8, 16, 32)
 
@@ -165,3 +166,20 @@ def test_a_loss_or_an_assigner_that_is_not_known_is_refused(text: str, tmp_path:
     cfg.write_text(Path("cfg/yolov5n.cfg").read_text().replace("loss=yolov5", text))
     with pytest.raises(CfgError, match=r"my\.cfg:\d+: \[yolo\] \w+=mine: 'mine' is not known; write one of"):
         network_to_train(cfg)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "cutoff"), [("yolov5n", 90), ("yolov8n", 85), ("yolox-nano", 112), ("yolov3-tiny", 15)]
+)
+@pytest.mark.parametrize("ending", ["weights", "safetensors"])
+def test_layers_behind_a_backbone_keep_their_start(cfg: str, cutoff: int, ending: str, tmp_path: Path) -> None:
+    """And those before have the backbone's weights; the seed is the training's."""
+    path = tmp_path / f"backbone.{ending}"
+    Network(parse_cfg(f"cfg/{cfg}.cfg")).initialise(7).save_weights(path)
+    network, untouched = (network_to_train(f"cfg/{cfg}.cfg", seed=3) for _ in range(2))
+    load_start_weights(network, path, cutoff=cutoff)
+    backbone = Network(parse_cfg(f"cfg/{cfg}.cfg")).initialise(7)
+    for layer in network.layers:
+        expected = (backbone if layer.index < cutoff else untouched).layers[layer.index].state_dict()
+        for name, values in layer.state_dict().items():
+            assert torch.equal(values, expected[name]), (layer.index, name)
