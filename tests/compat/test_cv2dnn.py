@@ -110,6 +110,14 @@ def test_files_and_buffers_are_read_in_all_of_opencvs_forms(read: Any) -> None:
         (lambda: model().detect(None), -215, "empty"),
         (lambda: cv2.dnn_DetectionModel(shapes_net()).detect(cv2.imread(IMAGE)), -201, "Input size not specified"),
         (lambda: classifier().classify(cv2.imread(IMAGE)), -215, "2 outputs"),
+        (lambda: model().setOutputNames(["conv_0"]).detect(cv2.imread(IMAGE)), -213, "conv_0: Unknown output layer"),
+        (lambda: cv2.dnn.readNet(b"\xff.onnx"), -5, r"\udcff.onnx: this is not UTF-8"),
+        (lambda: cv2.dnn.readNet("a.onnx", "", "\udcff"), -5, "this is not UTF-8"),
+        (lambda: cv2.dnn.readNet(b"\xff", content(WEIGHTS)), -5, "this is not UTF-8"),
+        (lambda: cv2.dnn.readNet("a.onnx", "b.onnx", 3), -5, "a path is needed, not int"),
+        (lambda: cv2.dnn.readNetFromDarknet(b"\xff.cfg"), -212, r"file: \udcff.cfg"),
+        (lambda: Net().getPerfProfile(), -215, "empty"),
+        (lambda: Net().getFLOPS((1, 3, 32, 32)), -215, "empty"),
     ],
 )  # fmt: skip
 def test_mistakes_raise_cv2_error_with_opencvs_code(call: Any, code: int, words: str) -> None:
@@ -119,9 +127,57 @@ def test_mistakes_raise_cv2_error_with_opencvs_code(call: Any, code: int, words:
 
 
 @pytest.mark.parametrize(
+    "read",
+    [
+        lambda cfg, weights: cv2.dnn.readNet(cfg, weights),
+        lambda cfg, weights: cv2.dnn.readNet(weights, cfg),
+        lambda cfg, weights: cv2.dnn.readNet("darknet", weights, cfg),
+        lambda cfg, weights: cv2.dnn_DetectionModel(cfg, weights),
+        lambda cfg, weights: cv2.dnn_ClassificationModel(weights, cfg),
+        lambda cfg, weights: cv2.dnn.readNet(cfg.decode()),
+        lambda cfg, weights: cv2.dnn.readNetFromDarknet(cfg, weights),
+        lambda cfg, weights: cv2.dnn.readNetFromDarknet(CFG, weights),
+    ],
+)
+def test_contents_in_the_place_of_paths_are_refused_with_the_call_that_reads_them(read: Any) -> None:
+    advice = "write readNetFromDarknet(bytearray(cfg), bytearray(weights))"
+    with pytest.raises(opencv.error, match=re.escape(advice)):
+        read(Path(CFG).read_bytes(), Path(WEIGHTS).read_bytes())
+
+
+@pytest.mark.parametrize("buffer", [5, True, np.array(3), [300], [-1], ["a"], [[1], [1, 2]], [1.5], [10**30], {}])
+def test_a_buffer_holds_bytes_alone(buffer: Any) -> None:
+    for cfg, weights in ((buffer, WEIGHTS), (CFG, buffer)):
+        with pytest.raises(opencv.error, match="buffer") as caught:
+            cv2.dnn.readNetFromDarknet(cfg, weights)
+        assert caught.value.code == -5
+
+
+@pytest.mark.parametrize("call", ["getLayersShapes", "getFLOPS", "getMemoryConsumption"])
+@pytest.mark.parametrize(
+    ("shape", "code"),
+    [
+        ((1, 4, 160, 192), -2),
+        ((0, 3, 160, 192), -2),
+        ((-1, 3, 160, 192), -2),
+        ((3, 160, 192), -2),
+        ((1, 3, 160, 0), -201),
+        ((1, 3, 161, 192), -201),
+        (("a", 3, 160, 192), -5),
+        (3, -5),
+    ],
+)
+def test_sizes_are_refused_for_shapes_that_forward_refuses(call: str, shape: Any, code: int) -> None:
+    with pytest.raises(opencv.error, match=f"in function '{call}'") as caught:
+        getattr(shapes_net(), call)(shape)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
     ("given", "names", "code"),
     [
         (blob()[0], None, -2),
+        (blob()[:0], None, -2),
         (blob().transpose(0, 2, 3, 1), None, -2),
         (blob((190, 150)), None, -201),
         (blob(), "nope", -2),
@@ -338,6 +394,42 @@ def test_crops_slices_and_classifiers_have_opencvs_shapes(tmp_path: Path) -> Non
     assert classifier.setEnableSoftmaxPostProcessing(True).classify(cv2.imread(IMAGE))[1] < probability
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        ("yolo", 18, "classes=1\nnum=3\nmask=0,1,2\nanchors=1,2,3,4,5,6"),
+        ("Gaussian_yolo", 20, "classes=1\nnum=2\nmask=0,1\nanchors=1,2,3,4"),
+        ("region", 16, "classes=3\nnum=2\ncoords=4\nanchors=1,2,3,4"),
+        ("anchor_free", 7, "classes=3"),
+        ("anchor_free", 67, "classes=3\nreg_max=15"),
+        ("anchor_free", 8, "classes=3\ncoords=xywh\nobjectness=1"),
+        ("detection", 2, "classes=3\nside=2\nnum=1\ncoords=4"),
+    ],
+    ids=lambda head: f"{head[0]}-{head[1]}",
+)
+@pytest.mark.parametrize("n", [1, 2])
+def test_shapes_of_heads_are_those_that_forward_gives(tmp_path: Path, head: tuple[str, int, str], n: int) -> None:
+    kind, filters, options = head
+    before = f"[convolutional]\nfilters={filters}\nsize=1\nstride=8\nactivation=linear"
+    if kind == "detection":
+        before = "[connected]\noutput=32\nactivation=linear"
+    net = random_net(toy(tmp_path, before, f"[{kind}]\n{options}"), tmp_path)
+    net.setInput(np.zeros((n, 3, 32, 32), np.float32))
+    found = net.forward()
+    assert found.shape == tuple(net.getLayersShapes((n, 3, 32, 32))[2][-1][0])
+    assert found.shape[-1] == 5 + (1 if "yolo" in kind else 3)
+
+
+def test_the_input_layer_gives_the_blob() -> None:
+    net = shapes_net()
+    net.setInput(blob())
+    assert np.array_equal(net.forward("_input"), blob())
+    heads = net.forward(net.getUnconnectedOutLayersNames())
+    *again, images = net.forward([*net.getUnconnectedOutLayersNames(), "_input"])
+    assert np.array_equal(images, blob())
+    assert all(np.array_equal(one, other) for one, other in zip(again, heads, strict=True))
+
+
 # The content of the rows
 
 
@@ -400,6 +492,19 @@ def test_a_detection_model_takes_files_umat_and_chained_settings() -> None:
     assert (
         chained.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV).setPreferableTarget(cv2.dnn.DNN_TARGET_CPU) is chained
     )
+
+
+def test_heads_of_different_classes_are_detected_together(tmp_path: Path) -> None:
+    convolution = "[convolutional]\nfilters={}\nsize=1\nstride=8\nactivation=linear\n"
+    heads = [f"{convolution.format(5 + k)}\n[yolo]\nclasses={k}\nanchors=9,9\nthresh=0" for k in (2, 3)]
+    net = random_net(toy(tmp_path, "[maxpool]\nsize=2\nstride=2", heads[0], "[route]\nlayers=-3", heads[1]), tmp_path)
+    model = cv2.dnn_DetectionModel(net).setInputSize(32, 32)
+    frame = cv2.imread(IMAGE)
+    class_ids, confidences, _ = model.detect(frame, 0.0)
+    rows = model.predict(frame)
+    assert [one.shape[1] for one in rows] == [7, 8]
+    assert class_ids.tolist() == [k for one in rows for k in one[:, 5:].argmax(1)]
+    assert confidences.tolist() == [p for one in rows for p in one[:, 5:].max(1)]
 
 
 def test_nothing_found_is_three_empty_tuples() -> None:

@@ -134,15 +134,18 @@ class DetectionModel(Model):
         """
         pixels = _frame(frame)
         outputs = self.predict(pixels)
-        last = self._net.getLayer(self._net.getLayerNames()[-1])
-        if last.type != "Region":
-            raise Cv2Error(NOT_IMPLEMENTED, f'Unknown output layer type: "{last.type}"', "detect")
-        rows = np.concatenate(outputs)
-        class_ids = rows[:, 5:].argmax(1).astype(np.int32)
-        confidences = np.take_along_axis(rows, class_ids[:, None] + 5, 1)[:, 0]
+        for name in self._names or self._net.getLayerNames()[-1:]:
+            if (kind := self._net.getLayer(name).type) != "Region":
+                raise Cv2Error(NOT_IMPLEMENTED, f'{name}: Unknown output layer type: "{kind}"', "detect")
+        scores = [rows[:, 5:] for rows in outputs]  # heads may have different classes
+        if not all(one.shape[1] for one in scores):
+            raise Cv2Error(ASSERTION, "a head of the network has no classes", "detect")
+        class_ids = np.concatenate([one.argmax(1) for one in scores]).astype(np.int32)
+        confidences = np.concatenate([one.max(1) for one in scores])
         chosen = confidences >= np.float32(confThreshold)
         class_ids, confidences = class_ids[chosen], confidences[chosen]
-        boxes = _pixel_boxes(rows[chosen, :4], pixels.shape[1], pixels.shape[0])
+        xywh = np.concatenate([rows[:, :4] for rows in outputs])[chosen]
+        boxes = _pixel_boxes(xywh, pixels.shape[1], pixels.shape[0])
         if nmsThreshold:
             order = self._suppressed(boxes, confidences, class_ids, confThreshold, nmsThreshold)
             class_ids, confidences, boxes = class_ids[order], confidences[order], boxes[order]

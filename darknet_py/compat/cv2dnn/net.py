@@ -34,6 +34,7 @@ from darknet_py.layers import Head
 from darknet_py.layers.arithmetic import Arithmetic
 from darknet_py.layers.batchnorm import Normalised
 from darknet_py.layers.head import GridHead, in_float32
+from darknet_py.layers.layer import Shape as LayerShape
 from darknet_py.network import Network, raw_of
 
 Blob: TypeAlias = NDArray[np.float32]
@@ -259,13 +260,7 @@ class Net:
     def _prepare(self, network: Network) -> None:
         """Makes the runner fit the input's size and the place."""
         assert self._images is not None
-        channels = network.input_shape.c
-        if self._images.ndim != IMAGE_AXES or self._images.shape[1] != channels:
-            shape = tuple(self._images.shape)
-            text = (
-                f"the blob is {shape}; {network.cfg.path} reads (n, {channels}, height, width), as blobFromImage gives"
-            )
-            raise Cv2Error(UNSPECIFIED, text, "forward")
+        _check_shape(network, tuple(self._images.shape), "forward")
         size = (self._images.shape[3], self._images.shape[2])
         if (key := (size, *self._place())) != self._key:
             with as_cv2(BAD_SIZE, "forward"), warnings.catch_warnings():
@@ -283,12 +278,13 @@ class Net:
             network = self._unfolded()
             inner = _watched(network)
         wanted = {index: None for step in steps for index in _needed(network, step)}
+        found = {}
         if not inner and list(wanted) == [index for head in network.head_layers() for index in head.source_indices]:
             found = dict(zip(wanted, self._runner(images), strict=True))
-        else:
+        elif wanted:
             with multiplying(self._runner.precision, self._runner.device):
-                found = network.run(images, list(wanted)) | {-1: images}
-        return [self._result(network, step, found, inner) for step in steps]
+                found = network.run(images, list(wanted))
+        return [self._result(network, step, found | {-1: images}, inner) for step in steps]
 
     def _unfolded(self) -> Network:
         """The network with batch norm as layers of its own, of the runner's size, device and precision."""
@@ -327,6 +323,7 @@ class Net:
     def getPerfProfile(self) -> tuple[int, NDArray[np.float64]]:
         """The ticks that the last `forward` took (divide by getTickFrequency), and a 0 for each layer: they are not
         timed one by one. (0, zeros) before the first."""
+        self._loaded("getPerfProfile")
         return self._ticks or 0, np.zeros(len(self._steps) - 1)
 
     # Sizes
@@ -336,7 +333,7 @@ class Net:
         netInputShape: Sequence[Any],
     ) -> tuple[NDArray[np.int32], tuple[tuple[NDArray[np.int32], ...], ...], tuple[tuple[NDArray[np.int32], ...], ...]]:
         """For an input shape: the ids, from 0; the shapes that each layer reads; those that it gives."""
-        shapes = self._shapes(netInputShape)
+        shapes = self._shapes(netInputShape, "getLayersShapes")
         reads = tuple(tuple(np.array(shapes[k], np.int32) for k in step.inputs or (0,)) for step in self._steps)
         gives = tuple((np.array(shape, np.int32),) for shape in shapes)
         return np.arange(len(shapes), dtype=np.int32), reads, gives
@@ -344,23 +341,25 @@ class Net:
     def getMemoryConsumption(self, netInputShape: Sequence[Any]) -> tuple[int, int]:
         """The bytes of the weights, and of all layers' outputs, for an input shape."""
         network = self._loaded("getMemoryConsumption")
+        shapes = self._shapes(netInputShape, "getMemoryConsumption")
         weights = sum(one.numel() for step in self._steps for one in blobs(network, step))
-        return 4 * weights, 4 * sum(int(np.prod(shape)) for shape in self._shapes(netInputShape))
+        return 4 * weights, 4 * sum(int(np.prod(shape)) for shape in shapes)
 
     def getFLOPS(self, netInputShape: Sequence[Any]) -> int:
         """Floating-point operations for an input shape, as Darknet counts them (OpenCV counts a little more)."""
-        shape = _shape(netInputShape)
-        return round(sum(layer.bflops for layer in self._at(shape).layers) * 1e9) * shape[0]
+        network, shape = self._at(netInputShape, "getFLOPS")
+        return round(sum(layer.bflops for layer in network.layers) * 1e9) * shape[0]
 
-    def _at(self, shape: Shape) -> Network:
-        """The network, without its weights, at an input shape."""
-        with as_cv2(BAD_SIZE, "getLayersShapes"), warnings.catch_warnings(), torch.device("meta"):
+    def _at(self, given: Sequence[Any], func: str) -> tuple[Network, Shape]:
+        """The network, without its weights, at an input shape; and that shape."""
+        network, shape = self._loaded(func), _shape(given, func)
+        _check_shape(network, shape, func)
+        with as_cv2(BAD_SIZE, func), warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore", CfgWarning)
-            return Network(self._loaded("getLayersShapes").cfg, size=(shape[3], shape[2]))
+            return Network(network.cfg, size=(shape[3], shape[2])), shape
 
-    def _shapes(self, given: Sequence[Any]) -> list[Shape]:
-        shape = _shape(given)
-        network = self._at(shape)
+    def _shapes(self, given: Sequence[Any], func: str) -> list[Shape]:
+        network, shape = self._at(given, func)
         return [_given(network, step, shape, self._flat) for step in self._steps]
 
     def dump(self) -> str:
@@ -473,13 +472,25 @@ def _blob(tensor: Tensor, step: Step) -> Blob:
     return np.array(values.reshape(1, -1) if values.ndim == 1 or step.type == "Region" else values, order="C")
 
 
-def _shape(given: Sequence[Any]) -> Shape:
+def _shape(given: Any, func: str) -> Shape:
     """An input shape from the forms that OpenCV takes: one, or a list with one."""
-    first = given[0] if len(given) == 1 else given
-    shape = tuple(int(one) for one in first)
-    if len(shape) != IMAGE_AXES:
-        raise Cv2Error(ASSERTION, f"the shape {shape} is not (n, channels, height, width)", "getLayersShapes")
-    return shape
+    try:
+        return tuple(int(one) for one in (given[0] if len(given) == 1 else given))
+    except (TypeError, ValueError, OverflowError):
+        raise Cv2Error(BAD_ARGUMENT, f"a shape is four whole numbers, not {given!r}", func) from None
+
+
+def _check_shape(network: Network, shape: Shape, func: str) -> None:
+    """Refuses an input that is no images of the network's channels."""
+    channels = network.input_shape.c
+    if len(shape) != IMAGE_AXES or shape[1] != channels or shape[0] < 1:
+        text = f"the blob is {shape}; {network.cfg.path} reads (n, {channels}, height, width), as blobFromImage gives"
+        raise Cv2Error(UNSPECIFIED, text, func)
+
+
+def _empty(shape: LayerShape) -> Tensor:
+    """One image's output of a layer, without memory."""
+    return torch.empty((1, shape.c, shape.h, shape.w) if shape.c else (1, shape.count), device="meta")
 
 
 def _given(network: Network, step: Step, given: Shape, flat: set[int]) -> Shape:
@@ -491,10 +502,12 @@ def _given(network: Network, step: Step, given: Shape, flat: set[int]) -> Shape:
     if step.part is Part.PERMUTED:
         return (count, source.h, source.w, source.c)
     if step.part is Part.BOXES:
-        anchors = len(layer.anchors) if isinstance(layer, GridHead) else 1
-        columns = source.c // anchors
-        boxes = source.h * source.w * anchors
-        return (boxes, columns) if count == 1 else (count, boxes, columns)
+        assert isinstance(layer, Head)
+        shapes = {index: network.layers[index].shape for index in layer.source_indices if index >= 0}
+        outputs = {index: _empty(shape) for index, shape in (shapes | {-1: network.input_shape}).items()}
+        boxes = layer.boxes(raw_of(layer, outputs), network.size)
+        rows = (boxes.xywh.shape[1], 5 + boxes.classes.shape[2])
+        return rows if count == 1 else (count, *rows)
     if step.part is Part.SOURCE:
         return (count, source.c // layer.options.groups, source.h, source.w)
     if step.section in flat:
