@@ -81,8 +81,23 @@ def load_network(
     """The network, its class names, and a random colour for each."""
     network = load_net_custom(config_file, weights, 0, batch_size)
     metadata = load_meta(data_file)
+    if not metadata.names:
+        raise DarknetError(f"{lib.text(data_file)}: no class names; write names= and the path of a .names file")
     names = [metadata.names[k].decode() for k in range(metadata.classes)]
     return network, names, class_colors(names)
+
+
+def _names(names: Any, classes: int) -> Any:
+    """METADATA, or a sequence of names, as what has a name at each index below `classes`.
+
+    Raises:
+        DarknetError: there are too few.
+    """
+    is_metadata = isinstance(names, METADATA)
+    known = len(names) if not is_metadata else names.classes if names.names else 0
+    if known < classes:
+        raise DarknetError(f"{known} names for {classes} classes; give the network's own names, or names= in the .data")
+    return names.names if is_metadata else names
 
 
 def class_colors(names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
@@ -110,11 +125,13 @@ def detect_image(
         names: a sequence of names: confidences are per-cent strings, '97.31', and the list ascends by these strings.
             METADATA, as the older generation has it: probabilities, and the most probable comes first.
     """
+    older = isinstance(names, METADATA)
+    known = _names(altNames or names if older else names, net.classes())
     predict_image(net, image)
     found = _found(net, image, thresh, nms, do_nms_sort)
-    if isinstance(names, METADATA):
-        return _by_probability(found, altNames or names.names)
-    return sorted(decode_detection([(names[k], p, box) for k, p, box in found]), key=lambda one: one[1])
+    if older:
+        return _by_probability(found, known)
+    return sorted(decode_detection([(known[k], p, box) for k, p, box in found]), key=lambda one: one[1])
 
 
 def _found(
@@ -150,7 +167,7 @@ def remove_negatives(detections: Any, class_names: Sequence[str], num: int) -> l
     return [
         (name, detections[j].prob[k], _box(detections[j].bbox))
         for j in range(num)
-        for k, name in enumerate(class_names)
+        for k, name in zip(range(detections[j].classes), class_names, strict=False)
         if detections[j].prob[k] > 0
     ]
 
@@ -158,7 +175,7 @@ def remove_negatives(detections: Any, class_names: Sequence[str], num: int) -> l
 def remove_negatives_faster(detections: Any, class_names: Sequence[str], num: int) -> list[tuple[str, float, Box]]:
     """The most probable class of each detection alone."""
     best = [(detections[j], detections[j].best_class_idx) for j in range(num)]
-    return [(class_names[k], one.prob[k], _box(one.bbox)) for one, k in best if k != -1]
+    return [(_names(class_names, k + 1)[k], one.prob[k], _box(one.bbox)) for one, k in best if k != -1]
 
 
 def non_max_suppression_fast(detections: Sequence[Any], overlap_thresh: float) -> list[Any]:
@@ -236,9 +253,17 @@ def array_to_image(array: NDArray[Any]) -> tuple[IMAGE, NDArray[np.float32]]:
 
 def classify(net: LoadedNetwork, meta: METADATA, image: IMAGE) -> list[tuple[Any, float]]:
     """(name, probability) of all classes, the most probable first."""
-    probabilities = predict_image(net, image)
-    names = altNames or meta.names
-    return sorted(((names[k], probabilities[k]) for k in range(meta.classes)), key=lambda one: -one[1])
+    predict_image(net, image)
+    return _ranked(net, altNames or meta, meta.classes)
+
+
+def _ranked(net: LoadedNetwork, names: Any, classes: int) -> list[tuple[Any, float]]:
+    """(name, probability) of the classes from the last prediction, the most probable first."""
+    probabilities, known = net.output.ravel().tolist(), _names(names, classes)
+    if classes > len(probabilities):
+        text = f"{net.runner.network.cfg.path} gives {len(probabilities)} values, but there are {classes} classes"
+        raise DarknetError(f"{text}; name the network's own names file, and classes={len(probabilities)}")
+    return sorted(((known[k], probabilities[k]) for k in range(classes)), key=lambda one: -one[1])
 
 
 def detect(
@@ -283,7 +308,7 @@ def performDetect(
         _check(what, path)
     netMain = netMain if netMain is not None else load_net_custom(configPath, weightPath, 0, 1)
     metaMain = metaMain if metaMain is not None else load_meta(metaPath)
-    if altNames is None and metaMain.names[0] is not None:
+    if altNames is None and metaMain.names:
         altNames = [metaMain.names[k].decode() for k in range(metaMain.classes)]
     if initOnly:
         print("Initialized detector")

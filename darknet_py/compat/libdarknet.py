@@ -168,15 +168,24 @@ def load_network_custom(cfg: Any, weights: Any, clear: int, batch: int) -> Loade
 
 
 def get_metadata(data: Any) -> METADATA:
-    """The classes of a .data file: `classes` (2 where it says nothing), and the names of `names` or `labels`."""
+    """The classes of a .data file: `classes` (without it, as many as there are names, or 2), and the names of `names`
+    or `labels` (without them, a NULL pointer).
+
+    Raises:
+        DarknetError: a file is missing or wrong, or there are fewer names than classes.
+    """
     path = text(data)
     options = read_data(path)
     file = names_file(options, path)
     names = read_names(find_beside(str(file), path)) if file else []
-    classes = int(options.get("classes", 2))
-    values = (ctypes.c_char_p * max(len(names), 1))(*(name.encode() for name in names))
+    classes = options.count("classes")
+    if classes is None:
+        classes = len(names) if file else 2
+    elif file and classes > len(names):
+        raise DarknetError(f"{options.where('classes')}: {file} has {len(names)} names; write a name for each class")
     print(f"Loaded - names_list: {file}, classes = {classes} ")
-    return METADATA(classes, ctypes.cast(values, ctypes.POINTER(ctypes.c_char_p)))
+    values = (ctypes.c_char_p * len(names))(*(name.encode() for name in names))
+    return METADATA(classes, ctypes.cast(values, ctypes.POINTER(ctypes.c_char_p)) if names else None)
 
 
 def network_width(net: LoadedNetwork) -> int:

@@ -17,8 +17,8 @@ predict_image = libdarknet.network_predict_image_letterbox
 
 def classify(net: LoadedNetwork, meta: METADATA, im: IMAGE) -> list[tuple[bytes, float]]:  # type: ignore[no-redef]
     """(name, probability) of all classes, the most probable first."""
-    probabilities = predict_image(net, im)
-    return sorted(((meta.names[k], probabilities[k]) for k in range(meta.classes)), key=lambda one: -one[1])
+    predict_image(net, im)
+    return darknet._ranked(net, meta, meta.classes)
 
 
 def detect(  # type: ignore[no-redef]
@@ -30,7 +30,8 @@ def detect(  # type: ignore[no-redef]
     """
     pixels = libdarknet.load_image_color(image, 0, 0)
     try:
+        names = darknet._names(meta, net.classes())
         predict_image(net, pixels)
-        return darknet._by_probability(darknet._found(net, pixels, thresh, nms, libdarknet.do_nms_obj), meta.names)
+        return darknet._by_probability(darknet._found(net, pixels, thresh, nms, libdarknet.do_nms_obj), names)
     finally:
         libdarknet.free_image(pixels)

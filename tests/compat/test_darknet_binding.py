@@ -192,6 +192,58 @@ def test_lines_and_corners_are_those_of_the_binding(capsys: pytest.CaptureFixtur
     assert [one[0] for one in darknet.non_max_suppression_fast(boxes, 0.3)] == ["c", "b"]
 
 
+def metadata(folder: Path, text: str, names: int) -> str:
+    """A .data file with that text, beside a file of so many names."""
+    (folder / "some.names").write_text("".join(f"name{k}\n" for k in range(names)))
+    (folder / "some.data").write_text(text)
+    return str(folder / "some.data")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("classes=6\n", "some.data: no class names; write names="),
+        ("classes=9\nnames=some.names\n", "some.data:1: classes=9: .*some.names has 6 names"),
+        ("classes=six\nnames=some.names\n", "some.data:1: classes=six: not a number"),
+    ],
+)
+def test_a_data_file_needs_a_name_for_each_class(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(darknet_py.DarknetError, match=words):
+        darknet.load_network(CFG, metadata(tmp_path, text, 6), WEIGHTS)
+
+
+def test_without_classes_a_data_file_has_as_many_as_names(tmp_path: Path) -> None:
+    assert darknet.load_meta(metadata(tmp_path, "names=some.names\n", 7)).classes == 7
+    assert darknet.load_meta(metadata(tmp_path, "valid=x\n", 7)).classes == 2
+
+
+def test_too_few_names_are_refused_wherever_a_class_is_named(net: Any, tmp_path: Path) -> None:
+    image = darknet.load_image(IMAGE, 0, 0)
+    few = darknet.load_meta(metadata(tmp_path, "classes=2\nnames=some.names\n", 2))
+    nameless = darknet.load_meta(metadata(tmp_path, "classes=6\n", 2))
+    many = darknet.load_meta(metadata(tmp_path, "classes=9999\nnames=some.names\n", 9999))
+    darknet.predict_image(net, image)
+    count = darknet.pointer(darknet.c_int(0))
+    dets = darknet.get_network_boxes(net, 1, 1, 0.5, 0.5, None, 0, count, 0)
+    calls: list[Any] = [lambda: darknet.remove_negatives_faster(dets, NAMES[:1], count[0])]
+    calls += [lambda names=names: darknet.detect_image(net, names, image) for names in ([], NAMES[:2], few, nameless)]
+    calls += [lambda meta=meta: pjreddie.detect(net, meta, IMAGE) for meta in (few, nameless)]
+    calls += [lambda: darknet.classify(net, nameless, image), lambda: pjreddie.classify(net, nameless, image)]
+    for call in calls:
+        with pytest.raises(darknet_py.DarknetError, match=r"names for \d classes"):
+            call()
+    assert len(darknet.remove_negatives(dets, [*NAMES, *NAMES], count[0])) == len(
+        darknet.remove_negatives(dets, NAMES, count[0])
+    )
+    classifier = tmp_path / "classifier.cfg"
+    classifier.write_text("[net]\nwidth=8\nheight=8\nchannels=3\n[avgpool]\n[softmax]\n")
+    darknet_py.load(classifier).save_weights(tmp_path / "classifier.weights")
+    small = darknet.load_net(str(classifier), str(tmp_path / "classifier.weights"), 0)
+    for module in (darknet, pjreddie):
+        with pytest.raises(darknet_py.DarknetError, match="gives 3 values, but there are 9999 classes"):
+            module.classify(small, many, image)
+
+
 def boxes_of(net: Any) -> Any:
     return darknet.get_network_boxes(net, 1, 1, 0.5, 0.5, None, 0, darknet.pointer(darknet.c_int(0)), 0)
 
