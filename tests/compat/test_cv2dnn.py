@@ -420,6 +420,39 @@ def test_shapes_of_heads_are_those_that_forward_gives(tmp_path: Path, head: tupl
     assert found.shape[-1] == 5 + (1 if "yolo" in kind else 3)
 
 
+def test_layers_that_nobody_reads_are_there_and_those_for_training_alone_are_not(tmp_path: Path) -> None:
+    """Both are left out where all heads are asked for, and the layers behind them have other numbers then."""
+    convolution = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=1\nactivation=leaky"
+    head = "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[yolo]\nclasses=1\nanchors=9,9\nloss=yolov7\n"
+    cfg = toy(
+        tmp_path,
+        convolution.format(4),
+        convolution.format(5),
+        "[route]\nlayers=0",
+        head,
+        "[route]\nlayers=0",
+        f"{head}aux_of=4",
+        "[route]\nlayers=0",
+        head,
+    )
+    net = random_net(cfg, tmp_path)
+    images = np.random.default_rng(0).random((1, 3, 32, 32), np.float32) / 300  # batch norm of no training multiplies
+    net.setInput(images)
+    names = net.getLayerNames()
+    heads = [name for name in names if name.startswith("yolo")]
+    assert len(heads) == 2
+    assert list(net.getUnconnectedOutLayersNames()) == ["leaky_2", *heads]
+    shapes = dict(zip(names, net.getLayersShapes(images.shape)[2][1:], strict=True))
+    outputs = dict(zip(names, net.forward(names), strict=True))
+    for name in names:
+        assert outputs[name].shape == net.forward(name).shape == tuple(shapes[name][0])
+    for one, name in zip(net.forward(heads), heads, strict=True):
+        np.testing.assert_allclose(one, outputs[name], rtol=1e-4, atol=1e-5)
+    own = darknet_py.load(cfg, tmp_path / "random.weights").features(torch.from_numpy(images), [0, 1])
+    np.testing.assert_allclose(outputs["leaky_1"], own[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs["leaky_2"], own[1], rtol=1e-5, atol=1e-5)
+
+
 def test_the_input_layer_gives_the_blob() -> None:
     net = shapes_net()
     net.setInput(blob())

@@ -5,6 +5,7 @@ A section N becomes one to three of them: `conv_N`, `bn_N`, and the activation u
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -77,9 +78,11 @@ class Importer:
         self.steps = [Step(0, "_input", "", -1, Part.INPUT, ())]
         self.last = {-1: 0}  # section → the id of its last step
         self.number = 0
+        left_out = _training_only(network)
         for layer in network.layers:
-            self._section(layer)
-            self.last[layer.index] = len(self.steps) - 1
+            if layer.index not in left_out:
+                self._section(layer)
+                self.last[layer.index] = len(self.steps) - 1
 
     def _add(
         self, name: str, type_: str, layer: Layer, part: Part, inputs: Sequence[int] | None = None, source: int = 0
@@ -140,6 +143,19 @@ class Importer:
         before = len(self.steps) - 1
         self._add(name, "Region", layer, Part.BOXES, [before] if layer.kind == "region" else [before, 0])
         self.number += 1
+
+
+def _training_only(network: Network) -> set[int]:
+    """Auxiliary heads, and the layers that they alone depend on."""
+    readers = defaultdict(set)
+    for layer in network.layers:
+        for source in layer.source_indices:
+            readers[source].add(layer.index)
+    found: set[int] = set()
+    for layer in reversed(network.layers):
+        if layer.auxiliary or (readers[layer.index] and readers[layer.index] <= found):
+            found.add(layer.index)
+    return found
 
 
 def normalised(layer: Layer) -> bool:

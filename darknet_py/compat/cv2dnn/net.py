@@ -29,6 +29,7 @@ from darknet_py.compat.cv2dnn.errors import (
 from darknet_py.compat.cv2dnn.importer import Part, Step, blobs, flat_sections, steps_of
 from darknet_py.devices import multiplying
 from darknet_py.errors import CfgWarning
+from darknet_py.inference.deploy import deployed_cfg
 from darknet_py.inference.runner import Runner, prepare
 from darknet_py.layers import Head
 from darknet_py.layers.arithmetic import Arithmetic
@@ -75,7 +76,8 @@ class Net:
         self._backend = self._target = 0
         self._images: Tensor | None = None
         self._runner: Runner | None = None
-        self._whole: Network | None = None  # with batch norm apart, once a layer inside a section was asked for
+        self._rewritten = False  # whether the runner's layers are not those of the cfg
+        self._whole: Network | None = None  # with the cfg's own layers and batch norm apart, once they were asked for
         self._key: tuple[object, ...] = ()
         self._ticks: int | None = None
 
@@ -266,23 +268,27 @@ class Net:
             with as_cv2(BAD_SIZE, "forward"), warnings.catch_warnings():
                 warnings.simplefilter("ignore", CfgWarning)
                 self._runner = prepare(network, size=size, device=key[1], precision=str(key[2]))
+            self._rewritten = self._runner.network.cfg.text != deployed_cfg(network).text
             self._key, self._whole = key, None
 
     def _outputs(self, steps: list[Step]) -> list[Blob]:
-        """The steps' outputs: by the runner, or layer by layer with batch norm apart where that is asked for."""
+        """The steps' outputs: of all heads by the runner; else layer by layer, in a network that has these layers."""
         assert self._runner is not None
         assert self._images is not None
-        network, inner = self._runner.network, {}
-        images = self._images.to(self._runner.device, self._runner.dtype)
-        if any(step.part in (Part.BEFORE_NORM, Part.BEFORE_ACTIVATION) for step in steps):
+        runner, original, inner = self._runner, self._loaded("forward"), {}
+        images = self._images.to(runner.device, runner.dtype)
+        if [(step.section, step.part) for step in steps] == [(index, Part.BOXES) for index in original.heads]:
+            heads = zip(steps, runner.network.head_layers(), runner(images), strict=True)
+            return [_rows(head, raw, runner.size, *self._limits[step.section]) for step, head, raw in heads]
+        network = runner.network
+        apart = any(step.part in (Part.BEFORE_NORM, Part.BEFORE_ACTIVATION) for step in steps)
+        if apart or self._rewritten:
             network = self._unfolded()
             inner = _watched(network)
         wanted = {index: None for step in steps for index in _needed(network, step)}
         found = {}
-        if not inner and list(wanted) == [index for head in network.head_layers() for index in head.source_indices]:
-            found = dict(zip(wanted, self._runner(images), strict=True))
-        elif wanted:
-            with multiplying(self._runner.precision, self._runner.device):
+        if wanted:
+            with multiplying(runner.precision, runner.device):
                 found = network.run(images, list(wanted))
         return [self._result(network, step, found | {-1: images}, inner) for step in steps]
 
