@@ -101,7 +101,10 @@ class Net:
         return self._by_name[layer].id if layer in self._by_name else -1
 
     def _step(self, layer: int | str, func: str) -> Step:
-        number = self.getLayerId(layer) if isinstance(layer, str) else int(layer)
+        try:
+            number = self.getLayerId(layer) if isinstance(layer, str) else int(layer)
+        except (TypeError, ValueError, OverflowError):
+            raise Cv2Error(BAD_ARGUMENT, f"a layer is a name or a number, not {layer!r}", func) from None
         if not 0 <= number < len(self._steps):
             raise Cv2Error(NOT_FOUND, f"Layer with requested id={number} not found", func)
         return self._steps[number]
@@ -143,7 +146,7 @@ class Net:
     def setParam(self, layer: int | str, numParam: int, blob: Any) -> None:
         """Replaces the layer's blob of that number by values of the same shape."""
         old, step = self.getParam(layer, numParam), self._step(layer, "setParam")
-        values = np.asarray(blob, np.float32)
+        values = _numbers(blob, "setParam").astype(np.float32)
         if values.shape != old.shape:
             raise Cv2Error(ASSERTION, f"{step.name} has a blob of {old.shape}, not {values.shape}", "setParam")
         tensor = blobs(self._loaded("setParam"), step)[numParam]
@@ -165,9 +168,7 @@ class Net:
         self._loaded("setInput")
         if name not in ("", "data"):
             raise Cv2Error(NOT_FOUND, f'Requested blob "{name}" not found', "setInput")
-        array = np.asarray(blob.get() if isinstance(blob, cv2.UMat) else blob)
-        if array.dtype.kind not in "fiu":
-            raise Cv2Error(BAD_ARGUMENT, f"a blob of numbers is needed, not of {array.dtype}", "setInput")
+        array = _numbers(blob, "setInput")
         images = torch.empty(
             array.shape, memory_format=torch.channels_last if array.ndim == IMAGE_AXES else torch.contiguous_format
         )
@@ -400,6 +401,17 @@ def _watched(network: Network) -> dict[int, dict[Part, Tensor]]:
     for layer in network.layers:
         layer.arithmetic = Watch(seen[layer.index])
     return seen
+
+
+def _numbers(blob: Any, func: str) -> NDArray[Any]:
+    """What a call was given as a blob."""
+    try:
+        array = np.asarray(blob.get() if isinstance(blob, cv2.UMat) else blob)
+    except ValueError:  # rows of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in "fiu":
+        raise Cv2Error(BAD_ARGUMENT, f"a blob of numbers is needed, not of {array.dtype}", func)
+    return array
 
 
 def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
