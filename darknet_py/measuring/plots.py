@@ -239,7 +239,8 @@ def draw_chart(
     figure, axes = _figure(10, 7)
     axes.plot(iterations, loss, ".", color="tab:blue", markersize=4 if marker else 2, alpha=0.5, label="loss")
     axes.plot(iterations, average, color="tab:blue", linewidth=1.2, marker=marker, markersize=4, label="average loss")
-    top = max_loss or 1.3 * float(np.nanquantile(average, 0.9))  # the first iterations would hide the rest
+    shown = [1.1 * np.nanmax(loss)] if marker else [1.3 * np.nanquantile(average, 0.9), 1.1 * average[-1]]
+    top = max_loss or float(np.nanmax(shown))  # of many iterations, the first ones would hide the rest
     axes.set(
         xlim=(0, min(max_batches, WIDEST * int(iterations[-1]))),
         ylim=(0, top if np.isfinite(top) and top > 0 else 1),

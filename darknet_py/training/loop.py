@@ -69,6 +69,8 @@ def _train(trainer: Trainer, batches: Batches, settings: RunSettings, seed: int,
     progress = _start(trainer, settings, seed, resume)
     stream = batches(progress.seed, progress.first, (trainer.iteration - progress.first + 1) * net.subdivisions, world)
     report = Report(settings, trainer.iteration, resumed=resume) if world.first else None
+    if report and resume:
+        print(f"continuing after iteration {trainer.iteration}", flush=True)
     with report or nullcontext(), interruptible() as signals:
         started = trainer.iteration
         try:

@@ -45,6 +45,13 @@ def test_the_chart_of_a_run_shows_its_curve_and_the_legend_lies_beside_it(count:
     assert axes.get_legend() is None
 
 
+@pytest.mark.parametrize("count", [12, 600])
+def test_the_chart_shows_a_loss_that_rises(count: int, figures: list[Any]) -> None:
+    rising = [{"iteration": str(k), "loss": str(k), "average": str(k), "map": ""} for k in range(1, count + 1)]
+    plots.draw_chart(Path("chart.png"), rising, count, "my")
+    assert figures[0].axes[0].get_ylim()[1] == pytest.approx(1.1 * count, rel=0.1)
+
+
 def test_max_chart_loss_is_the_upper_end_of_the_chart(figures: list[Any]) -> None:
     plots.draw_chart(Path("chart.png"), rows(100), 100, "my", max_loss=5.0)
     assert figures[0].axes[0].get_ylim() == (0, 5)

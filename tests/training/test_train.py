@@ -180,7 +180,11 @@ def test_what_is_trained_is_saved_before_it_is_evaluated(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_iteration_that_awaits_its_evaluation_is_never_measured_later(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: type[BaseException],
 ) -> None:
     """Whatever ended the evaluation; a run that is resumed without one writes the iteration's row without mAP."""
     from darknet_py.training import measure
@@ -194,6 +198,7 @@ def test_an_iteration_that_awaits_its_evaluation_is_never_measured_later(
         with pytest.raises(error):
             run(data, cfg, out, "--map", "--map-every", "2")
     assert run(data, cfg, out, "--resume") == 0
+    assert "continuing after iteration 2\n" in capsys.readouterr().out
     rows = read_rows(out / "metrics.csv")
     assert [(row["iteration"], row["map"]) for row in rows] == [("1", ""), ("2", ""), ("3", ""), ("4", "")]
 
