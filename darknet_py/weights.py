@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FLOAT = 4  # bytes
 MAX_NAMED = 8  # layers in a message
 SIGNATURES = {
-    b"PK": "a zip or PyTorch file",
+    b"PK": "a zip or PyTorch file; the weights of a NAME_last.checkpoint are in NAME_last.weights",
     b"<": "a web page",
     b"[": "a .cfg",
     b"#": "a text file",

@@ -64,7 +64,8 @@ WRONG = {
     ),
     "a zip": (
         b"PK\x03\x04\x14\0\0\0\x08\0" + bytes(20),
-        NOT_WEIGHTS + r" b'PK\x03\x04\x14\x00\x00\x00' are not a version number (this is a zip or PyTorch file)",
+        NOT_WEIGHTS + r" b'PK\x03\x04\x14\x00\x00\x00' are not a version number (this is a zip or PyTorch file; "
+        "the weights of a NAME_last.checkpoint are in NAME_last.weights)",
     ),
     "a web page": (
         b"\n<!DOCTYPE html>\n<html><head>",
