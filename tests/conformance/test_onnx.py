@@ -105,7 +105,7 @@ def test_a_model_suppresses_in_its_graph_as_darknet_does(name: str, tmp_path: Pa
         theirs = np.array(expected[column]).reshape(-1, 6)
         image = read_image(KIT / "real" / "images_stb_png" / f"{Path(file).stem}.png")
         raw = detector.runner(detector.prepare([image]))
-        ours = rows_of(detector.postprocess(raw, [(image.shape[1], image.shape[0])], thresh, 0)[0])  # nms 0: none here
+        ours = rows_of(detector.postprocess(raw, [(image.shape[1], image.shape[0])], thresh, None)[0])
         assert not missing(theirs, ours, thresh, TOLERANCE_OF_DETECTIONS), file
         assert not missing(ours, theirs, thresh, TOLERANCE_OF_DETECTIONS), file
 
