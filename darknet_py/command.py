@@ -74,13 +74,13 @@ def lasting() -> Iterator[None]:
     process ends. And threads that wait for others sleep, unless OMP_WAIT_POLICY says otherwise: by default they keep
     the cores busy on which images are read and written.
     """
-    enabled, first, policy = gc.isenabled(), "torch" not in sys.modules, os.environ.get(WAITING)
+    enabled, first, chosen = gc.isenabled(), "torch" not in sys.modules, WAITING in os.environ
     gc.disable()
-    os.environ[WAITING] = policy or "PASSIVE"  # read when the library is loaded, and not meant for other programs
+    os.environ.setdefault(WAITING, "PASSIVE")  # read when the library is loaded, and not meant for other programs
     try:
         yield
     finally:
-        if policy is None:
+        if not chosen:
             del os.environ[WAITING]
         if first:
             gc.freeze()

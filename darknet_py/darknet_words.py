@@ -19,7 +19,7 @@ from typing import NamedTuple
 from darknet_py.bundled import or_bundled
 from darknet_py.cfg import parse_cfg
 from darknet_py.choices import REWRITES
-from darknet_py.command import check_files
+from darknet_py.command import check_files, lasting
 from darknet_py.errors import CfgError, DarknetError
 from darknet_py.pictures.addresses import is_address
 from darknet_py.pictures.sources import file_name
@@ -151,7 +151,8 @@ def _detect(words: Words, model: list[str], source: str, **defaults: str) -> int
 
 def _label_file(image: str) -> str:
     """Where Darknet's -save_labels writes: beside the image, or where training looks for its label."""
-    from darknet_py.data.labels import replace_image_to_label
+    with lasting():
+        from darknet_py.data.labels import replace_image_to_label
 
     path = replace_image_to_label(file_name(image) if is_address(image) else image)
     return path if path.endswith(".txt") else os.path.splitext(path)[0] + ".txt"
@@ -236,23 +237,23 @@ def _train(words: Words) -> int:
     switches = ["--darknet-lines", *words.switches(map="-map", clear="-clear"), *["--map"] * ("-topk" in words.flags)]
     if "-mAP_epochs" in words.flags:
         switches += ["--map-every", str(_map_every(words))]
-    gpus = words.flags.get("-gpus", "").split(",")
-    for gpu in gpus if gpus != [""] else []:
-        if whole_number(gpu) is None:
-            raise DarknetError(f"option -gpus {words.flags['-gpus']}: write GPUs' numbers, e.g. -gpus 0,1")
+    gpus = [gpu for gpu in words.flags.get("-gpus", "").split(",") if gpu]
+    if None in map(whole_number, gpus):
+        raise DarknetError(f"option -gpus {words.flags['-gpus']}: write GPUs' numbers, e.g. -gpus 0,1")
     if len(gpus) > 1:
         return _train_on_gpus(gpus, [*words.plain[:3], *switches, *_device(words)])
-    if gpus[0]:
+    if gpus:
         words.flags.setdefault("-i", gpus[0])
     return train.main([*words.plain[:3], *switches, *_device(words)])
 
 
 def _map_every(words: Words) -> int:
     """-mAP_epochs as iterations (detector.c:train_detector)."""
-    from darknet_py.data.dataset import open_dataset
-    from darknet_py.layers import NetOptions
-    from darknet_py.options import read_options
-    from darknet_py.training.run import MIN_MAP_ITERATIONS
+    with lasting():
+        from darknet_py.data.dataset import open_dataset
+        from darknet_py.layers import NetOptions
+        from darknet_py.options import read_options
+        from darknet_py.training.run import MIN_MAP_ITERATIONS
 
     data, cfg = words.plain[:2]
     epochs = words.flags["-mAP_epochs"]
@@ -349,7 +350,8 @@ def _rewrite(operation: str) -> Callable[[Words], int]:
 def _oneoff(words: Words) -> int:
     cfg, weights, out = words.plain[:3]
     check_files(cfg, weights)
-    from darknet_py.rewriting import oneoff, with_header
+    with lasting():
+        from darknet_py.rewriting import oneoff, with_header
 
     network = with_header(oneoff(cfg, weights))
     network.save_weights(out)
@@ -359,8 +361,9 @@ def _oneoff(words: Words) -> int:
 
 def _statistics(words: Words) -> int:
     check_files(*words.plain[:2])
-    from darknet_py.network import load
-    from darknet_py.rewriting import statistics
+    with lasting():
+        from darknet_py.network import load
+        from darknet_py.rewriting import statistics
 
     print(statistics(load(*words.plain[:2])))
     return 0
@@ -368,8 +371,9 @@ def _statistics(words: Words) -> int:
 
 def _ops(words: Words) -> int:
     cfg = parse_cfg(words.plain[0])
-    from darknet_py.network import Network
-    from darknet_py.rewriting import operations
+    with lasting():
+        from darknet_py.network import Network
+        from darknet_py.rewriting import operations
 
     count = operations(Network(cfg))
     print(f"Floating Point Operations: {count}\nFloating Point Operations: {count / 1e9:.2f} Bn")
@@ -392,8 +396,7 @@ class Action(NamedTuple):
     @property
     def maximum(self) -> float:
         """Words that it reads."""
-        words = [word for word in re.sub(r"\[-.*?\]", "", self.usage).split() if word]
-        return math.inf if "…" in self.usage else len(words)
+        return math.inf if "…" in self.usage else len(re.sub(r"\[-.*?\]", "", self.usage).split())
 
 
 TEST = "-i -nogpu -thresh -nms -out -out_filename -letter_box -ext_output -save_labels -show"

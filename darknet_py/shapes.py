@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from darknet_py.command import run_command
+from darknet_py.command import lasting, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
-    from darknet_py.data.shapes import write_dataset
+    with lasting():
+        from darknet_py.data.shapes import write_dataset
 
     print(write_dataset(args.folder, args.train, args.valid, args.seed))
     return 0

@@ -166,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _default_arguments() -> list[str]:
     """Without arguments: the bundled model is trained again, on images drawn for it."""
-    from darknet_py.data.shapes import write_dataset
+    with lasting():
+        from darknet_py.data.shapes import write_dataset
 
     cfg, folder = bundled("cfg"), fresh_folder(Path("runs"), "train")
     print(f"no arguments (see --help): training the bundled model in {folder}", flush=True)

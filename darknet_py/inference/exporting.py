@@ -268,7 +268,7 @@ def _converted(graph: Graph, outputs: list[str], dynamic_size: bool, opset: int 
     assert program is not None
     if opset not in (None, program.model.opset_imports[""]):
         made = program.model.opset_imports[""]
-        raise DarknetError(f"opset {opset}: PyTorch makes {made} of it; write --opset {made}, or one near it")
+        raise DarknetError(f"opset {opset}: PyTorch does not write it (it gave {made}); write --opset {made}")
     weights = list(program.model.graph.initializers.values())
     program.model.graph.initializers.clear()
     model = program.model_proto
