@@ -25,7 +25,7 @@ from darknet_py.choices import AUTO, NMS_KINDS
 from darknet_py.detections import Detections
 from darknet_py.errors import CfgWarning, DarknetError
 from darknet_py.inference.engines import engine_runner
-from darknet_py.inference.gathered import LEAST, finite_sums, gather
+from darknet_py.inference.gathered import LEAST, finite_sums, gather, parts_of
 from darknet_py.inference.runner import Runner
 from darknet_py.layers import Candidates
 from darknet_py.layers.rnn import Recurrent
@@ -240,7 +240,8 @@ class Detector:
         """The heads' raw outputs → the boxes of all heads before suppression, relative to the network's input. Those
         that are no numbers come to nothing, with a warning."""
         gathered = gather(self.heads, raw, thresh, self.network.size) if self.gathers(thresh) else None
-        if not (gathered.finite if gathered else finite_sums(raw)) and not _are_finite(raw):
+        sums_are_finite = gathered.finite if gathered else bool(finite_sums(raw))
+        if not sums_are_finite and not all(bool(part.isfinite().all()) for part in parts_of(raw)):
             advice = "are its weights those of a training that has failed or hardly begun?"
             if self.dtype != torch.float32:
                 advice = "try --precision fp32"
@@ -290,12 +291,6 @@ class Detector:
         order = order[self._shown[found.class_ids[order]]][:max_det]
         class_ids, confidences, xywh = (column[order] for column in (found.class_ids, found.confidences, found.xywh))
         return replace(found, class_ids=class_ids, confidences=confidences, xywh=xywh)
-
-
-def _are_finite(raw: Sequence[Any]) -> bool:
-    """Whether all values are."""
-    parts = [part for one in raw for part in (one if isinstance(one, tuple) else (one,))]
-    return all(bool(part.isfinite().all()) for part in parts)
 
 
 def load_detector(

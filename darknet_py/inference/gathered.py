@@ -68,5 +68,9 @@ def packed(
 
 def finite_sums(raw: Sequence[Any]) -> Tensor:
     """() bool, on the device: whether the outputs' sums are finite."""
-    parts = [part for one in raw for part in (one if isinstance(one, tuple) else (one,))]
-    return torch.stack([part.float().sum() for part in parts]).isfinite().all()
+    return torch.stack([part.float().sum() for part in parts_of(raw)]).isfinite().all()
+
+
+def parts_of(raw: Sequence[Any]) -> list[Tensor]:
+    """All tensors of what the network gives for its heads."""
+    return [part for one in raw for part in (one if isinstance(one, tuple) else (one,))]
